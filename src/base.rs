@@ -1,0 +1,9 @@
+//! What every room may use: clocks, places in files, durations as Go writes them, hashes, backoff.
+//! Imports nothing of ours.
+
+pub mod backoff;
+pub mod clock;
+pub mod duration;
+pub mod fs;
+pub mod hash;
+pub mod place;

@@ -1,0 +1,41 @@
+//! Files, with errors that name the path.
+
+use std::io::Read as _;
+use std::path::Path;
+
+/// Reads a text file of at most `limit` bytes.
+///
+/// # Errors
+/// A sentence with the path and the reason.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "this is the one place that opens files for the daemon"
+)]
+pub fn read_text(path: &Path, limit: u64) -> Result<String, String> {
+    let explain = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::NotFound => format!("{}: no such file", path.display()),
+        _ => format!("{}: {error}", path.display()),
+    };
+    let file = std::fs::File::open(path).map_err(explain)?;
+    let mut text = String::new();
+    file.take(limit + 1).read_to_string(&mut text).map_err(explain)?;
+    if text.len() as u64 > limit {
+        return Err(format!("{}: larger than {limit} bytes", path.display()));
+    }
+    Ok(text)
+}
+
+/// Reads a secret: a small text file, without the newline at its end.
+///
+/// # Errors
+/// As [`read_text`].
+pub fn read_secret(path: &Path) -> Result<String, String> {
+    let mut text = read_text(path, 64 << 10)?;
+    if text.ends_with('\n') {
+        text.pop();
+        if text.ends_with('\r') {
+            text.pop();
+        }
+    }
+    Ok(text)
+}

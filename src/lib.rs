@@ -1,0 +1,6 @@
+//! Watchpost: a synthetic probing and availability monitor.
+//!
+//! The modules in reading order; ARCHITECTURE.md has the map and says who may import whom.
+
+pub mod base;
+pub mod signal;

@@ -1,0 +1,175 @@
+//! Metrics, resources and series: what a sample is a value of.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What kind of numbers a metric has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A value at a moment.
+    Gauge,
+    /// A monotonic cumulative sum.
+    Counter,
+    /// A cumulative histogram with explicit bounds.
+    Histogram,
+}
+
+/// The description of a metric, by OpenTelemetry's rules for names and units.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct Metric {
+    /// The name, such as `probe.http.duration`.
+    pub name: &'static str,
+    /// The unit in UCUM, empty for booleans and codes (a gauge of unit `1` becomes `_ratio`).
+    pub unit: &'static str,
+    /// The kind.
+    pub kind: Kind,
+    /// One sentence for people.
+    pub description: &'static str,
+    /// The attributes that a point has besides those of its target.
+    pub attributes: &'static [&'static str],
+}
+
+/// The value of an attribute or resource attribute. All that we publish today is text.
+pub type Text = Arc<str>;
+
+/// Attributes, sorted by name, each name once.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Attributes(Arc<[(Text, Text)]>);
+
+impl Attributes {
+    /// Sorts the pairs; of two with one name the later one stays.
+    pub fn new<K: Into<Text>, V: Into<Text>>(pairs: impl IntoIterator<Item = (K, V)>) -> Self {
+        let mut list: Vec<(Text, Text)> = Vec::new();
+        for (name, value) in pairs {
+            let (name, value) = (name.into(), value.into());
+            match list.iter_mut().find(|(have, _)| *have == name) {
+                Some(pair) => pair.1 = value,
+                None => list.push((name, value)),
+            }
+        }
+        list.sort();
+        Self(list.into())
+    }
+
+    /// The pairs in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (&**name, &**value))
+    }
+
+    /// The value of a name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.iter().find(|(have, _)| *have == name).map(|(_, value)| value)
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// What the samples are about: one for each probed target, one for Watchpost itself.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct Resource {
+    /// `service.name`, `service.instance.id` and more, sorted.
+    pub attributes: Attributes,
+}
+
+impl Resource {
+    /// A resource with the two attributes that become `job` and `instance`, and others.
+    pub fn new<'a>(
+        service: &'a str,
+        instance: &'a str,
+        others: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Self {
+        let own = [(SERVICE_NAME, service), (SERVICE_INSTANCE_ID, instance)];
+        Self { attributes: Attributes::new(own.into_iter().chain(others)) }
+    }
+}
+
+/// The resource attribute that becomes Prometheus' `job`.
+pub const SERVICE_NAME: &str = "service.name";
+/// The resource attribute that becomes Prometheus' `instance`.
+pub const SERVICE_INSTANCE_ID: &str = "service.instance.id";
+/// The resource attribute that stands before `job` as `namespace/`.
+pub const SERVICE_NAMESPACE: &str = "service.namespace";
+
+/// The number of a series within this process: given once, never again. Stages keep their own
+/// tables by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SeriesId(pub u64);
+
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
+/// A metric with its attributes and its resource: made once, when its target appears, and shared.
+pub struct Series {
+    /// The number.
+    pub id: SeriesId,
+    /// The metric.
+    pub metric: &'static Metric,
+    /// Attributes that all series of a target share.
+    pub shared: Attributes,
+    /// Attributes of this series alone (`phase`, `reason`, ...).
+    pub own: Attributes,
+    /// What it is about.
+    pub resource: Arc<Resource>,
+}
+
+impl Series {
+    /// Makes a series with a number of its own.
+    #[must_use]
+    pub fn new(
+        metric: &'static Metric,
+        shared: Attributes,
+        own: Attributes,
+        resource: Arc<Resource>,
+    ) -> Arc<Self> {
+        let id = SeriesId(NEXT.fetch_add(1, Ordering::Relaxed));
+        Arc::new(Self { id, metric, shared, own, resource })
+    }
+
+    /// All attributes of the point, sorted by name; its own win over the shared ones.
+    #[must_use]
+    pub fn attributes(&self) -> Vec<(&str, &str)> {
+        let mut all: Vec<(&str, &str)> = self.own.iter().collect();
+        all.extend(self.shared.iter().filter(|(name, _)| self.own.get(name).is_none()));
+        all.sort_unstable();
+        all
+    }
+}
+
+impl fmt::Debug for Series {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{:?}", self.metric.name, self.attributes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attributes_are_sorted_and_unique() {
+        let attributes = Attributes::new([("b", "1"), ("a", "2"), ("b", "3")]);
+        assert_eq!(attributes.iter().collect::<Vec<_>>(), [("a", "2"), ("b", "3")]);
+        assert_eq!(attributes.get("b"), Some("3"));
+    }
+
+    #[test]
+    fn own_attributes_win() {
+        let resource = Arc::new(Resource::new("job", "instance", []));
+        let shared = Attributes::new([("phase", "mine"), ("z", "1")]);
+        let own = Attributes::new([("phase", "tls")]);
+        let one = Series::new(
+            &super::super::names::PROBE_HTTP_DURATION,
+            shared.clone(),
+            own.clone(),
+            Arc::clone(&resource),
+        );
+        let two = Series::new(&super::super::names::PROBE_HTTP_DURATION, shared, own, resource);
+        assert_eq!(one.attributes(), [("phase", "tls"), ("z", "1")]);
+        assert_ne!(one.id, two.id);
+    }
+}

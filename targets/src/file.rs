@@ -1,0 +1,286 @@
+//! Target files: Prometheus `file_sd` in YAML or JSON, and the pinghosts family, read and written.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::label::{Labels, is_label_name};
+use crate::set::TargetSet;
+use crate::target::{Origin, Problem, Target, parse_line};
+use crate::yaml::{self, Mark, Node, Value};
+
+/// The largest target file that is read, in bytes (about 200,000 targets).
+pub const MAX_BYTES: u64 = 32 << 20;
+
+/// What a target file holds: the targets that could be read, and what could not.
+#[derive(Debug, Default, PartialEq)]
+pub struct FileContent {
+    /// The targets in the order of the file.
+    pub targets: Vec<Target>,
+    /// Lines that could not be read.
+    pub problems: Vec<Problem>,
+}
+
+/// A file that could not be read as a whole.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The file is not there.
+    #[error("{0}: no such file")]
+    Missing(PathBuf),
+    /// The file could not be read.
+    #[error("{0}: {1}")]
+    Unreadable(PathBuf, io::Error),
+    /// The file is larger than [`MAX_BYTES`].
+    #[error("{0}: larger than 32 MiB")]
+    TooLarge(PathBuf),
+    /// The text is not YAML or JSON, or not a list of groups.
+    #[error("{file}:{}:{}: {message}", mark.line, mark.column)]
+    Syntax {
+        /// The file.
+        file: PathBuf,
+        /// The place in it.
+        mark: Mark,
+        /// What is wrong.
+        message: String,
+    },
+}
+
+/// Reads one target file. The extension does not matter: JSON is read as the YAML that it is.
+///
+/// # Errors
+/// When the file as a whole cannot be read; wrong lines are in [`FileContent::problems`] instead.
+pub fn read(path: &Path) -> Result<FileContent, ReadError> {
+    let unreadable = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => ReadError::Missing(path.to_owned()),
+        _ => ReadError::Unreadable(path.to_owned(), error),
+    };
+    let file = fs::File::open(path).map_err(unreadable)?;
+    let mut text = String::new();
+    file.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(unreadable)?;
+    if text.len() as u64 > MAX_BYTES {
+        return Err(ReadError::TooLarge(path.to_owned()));
+    }
+    parse(&text, path)
+}
+
+/// Reads the text of a target file; `path` names it in places and messages.
+///
+/// # Errors
+/// When the text is not YAML or JSON, or not a list of groups.
+pub fn parse(text: &str, path: &Path) -> Result<FileContent, ReadError> {
+    let syntax = |mark, message| ReadError::Syntax { file: path.to_owned(), mark, message };
+    let document = match yaml::parse(text) {
+        Ok(document) => document,
+        // JSON knows escapes that YAML does not (surrogate pairs): what serde_json reads is read.
+        Err(error) => match serde_json::from_str::<serde_json::Value>(text) {
+            Ok(value) => Rc::new(from_json(&value)),
+            Err(_) => return Err(syntax(error.mark, error.message)),
+        },
+    };
+    let file: Arc<str> = path.display().to_string().into();
+    let groups = match &document.value {
+        Value::Null => return Ok(FileContent::default()),
+        Value::Sequence(groups) => groups,
+        _ => {
+            let message = format!(
+                "a list of groups (`- targets: [...]`) is expected, found {}",
+                document.kind()
+            );
+            return Err(syntax(document.mark, message));
+        }
+    };
+    let mut reader = GroupReader { file, content: FileContent::default() };
+    for group in groups {
+        reader.group(group);
+    }
+    Ok(reader.content)
+}
+
+struct GroupReader {
+    file: Arc<str>,
+    content: FileContent,
+}
+
+impl GroupReader {
+    fn origin(&self, mark: Mark) -> Origin {
+        Origin { file: Arc::clone(&self.file), line: mark.line }
+    }
+
+    fn problem(&mut self, mark: Mark, message: String) {
+        let origin = self.origin(mark);
+        self.content.problems.push(Problem { origin, message });
+    }
+
+    fn group(&mut self, group: &Node) {
+        if !matches!(group.value, Value::Mapping(_)) {
+            let message = format!("a group with `targets:` is expected, found {}", group.kind());
+            return self.problem(group.mark, message);
+        }
+        for entry in group.entries().iter().filter(|e| e.key != "targets" && e.key != "labels") {
+            let message =
+                format!("unknown key {:?} in a group (known: targets, labels)", entry.key);
+            self.problem(entry.key_mark, message);
+        }
+        let labels = group.get("labels").map(|node| self.labels(node)).unwrap_or_default();
+        let Some(targets) = group.get("targets") else {
+            return self.problem(group.mark, "a group without `targets:`".to_owned());
+        };
+        match &targets.value {
+            Value::Null => {}
+            Value::Sequence(items) => {
+                for item in items {
+                    self.target(item, &labels);
+                }
+            }
+            _ => self.problem(
+                targets.mark,
+                format!("`targets:` must be a list, found {}", targets.kind()),
+            ),
+        }
+    }
+
+    fn target(&mut self, item: &Node, labels: &Labels) {
+        let Some(text) = item.text() else {
+            return self
+                .problem(item.mark, format!("a target must be a text, found {}", item.kind()));
+        };
+        match parse_line(text, labels, self.origin(item.mark)) {
+            Ok(target) => self.content.targets.push(target),
+            Err(problem) => self.content.problems.push(problem),
+        }
+    }
+
+    fn labels(&mut self, node: &Node) -> Labels {
+        let mut labels = Labels::new();
+        if !matches!(node.value, Value::Mapping(_) | Value::Null) {
+            self.problem(node.mark, format!("`labels:` must be a map, found {}", node.kind()));
+        }
+        for entry in node.entries() {
+            if !is_label_name(&entry.key) {
+                self.problem(entry.key_mark, format!("{:?} is not a label name", entry.key));
+            } else if let Some(text) = entry.value.text() {
+                labels.insert(entry.key.clone(), text.to_owned());
+            } else if !entry.value.is_null() {
+                let message = format!(
+                    "the label {:?} must be a text, found {}",
+                    entry.key,
+                    entry.value.kind()
+                );
+                self.problem(entry.value.mark, message);
+            }
+        }
+        labels
+    }
+}
+
+fn from_json(value: &serde_json::Value) -> Node {
+    use serde_json::Value as Json;
+    let mark = Mark { line: 1, column: 1 };
+    let value = match value {
+        Json::Null => Value::Null,
+        Json::Bool(_) | Json::Number(_) => Value::Scalar { text: value.to_string(), plain: true },
+        Json::String(text) => Value::Scalar { text: text.clone(), plain: false },
+        Json::Array(items) => {
+            Value::Sequence(items.iter().map(|item| Rc::new(from_json(item))).collect())
+        }
+        Json::Object(map) => Value::Mapping(
+            map.iter()
+                .map(|(key, value)| yaml::Entry {
+                    key: key.clone(),
+                    key_mark: mark,
+                    value: Rc::new(from_json(value)),
+                })
+                .collect(),
+        ),
+    };
+    Node { mark, value }
+}
+
+/// The files that a `target_files` entry names: itself, or what a `*` in its last path segment
+/// matches, sorted.
+///
+/// # Errors
+/// A sentence, when the pattern is not one, or has `*` elsewhere than in the last segment.
+pub fn expand_pattern(path: &Path) -> Result<Vec<PathBuf>, String> {
+    let text = path.to_string_lossy();
+    if !text.contains('*') {
+        return Ok(vec![path.to_owned()]);
+    }
+    if path.parent().is_some_and(|parent| parent.to_string_lossy().contains('*')) {
+        return Err(format!("{text}: `*` may stand in the last path segment only"));
+    }
+    let paths = glob::glob(&text).map_err(|error| format!("{text}: {error}"))?;
+    let mut found: Vec<PathBuf> = paths.filter_map(Result::ok).collect();
+    found.sort();
+    Ok(found)
+}
+
+/// Writes targets as `file_sd` YAML: one group for each set of labels, sorted, strings quoted as
+/// JSON does it, which is YAML too.
+#[must_use]
+pub fn render_file_sd(targets: &TargetSet) -> String {
+    let mut groups: BTreeMap<Labels, Vec<&str>> = BTreeMap::new();
+    for target in targets.iter() {
+        let mut labels = target.labels.clone();
+        labels.extend(target.hints.clone());
+        groups.entry(labels).or_default().push(&target.address);
+    }
+    let quoted = |text: &str| serde_json::Value::from(text).to_string();
+    let mut out = String::new();
+    if groups.is_empty() {
+        out.push_str("[]\n");
+    }
+    for (labels, addresses) in groups {
+        out.push_str("- targets:\n");
+        for address in addresses {
+            let _ = writeln!(out, "    - {}", quoted(address));
+        }
+        if !labels.is_empty() {
+            out.push_str("  labels:\n");
+        }
+        for (name, value) in labels {
+            let _ = writeln!(out, "    {name}: {}", quoted(&value));
+        }
+    }
+    out
+}
+
+/// Replaces a file in one step: a reader sees the old text or the new one, never a part.
+/// The mode of the old file is kept; nothing is written when the text is the same.
+///
+/// # Errors
+/// The error of the file system; the old file is then untouched. Returns whether it was written.
+pub fn write_atomic(path: &Path, text: &str) -> io::Result<bool> {
+    if fs::read_to_string(path).is_ok_and(|old| old == text) {
+        return Ok(false);
+    }
+    // A symbolic link is followed, so that it goes on being one.
+    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let name = path.file_name().ok_or_else(|| io::Error::other("the path names no file"))?;
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut temporary = std::ffi::OsString::from(".");
+    temporary.push(name);
+    temporary.push(format!(".{}.tmp", std::process::id()));
+    let temporary = folder.join(temporary);
+    let written = (|| {
+        let mut file = fs::File::create(&temporary)?;
+        file.write_all(text.as_bytes())?;
+        if let Ok(old) = fs::metadata(&path) {
+            file.set_permissions(old.permissions())?;
+        }
+        file.sync_all()?;
+        fs::rename(&temporary, &path)?;
+        fs::File::open(folder)?.sync_all()
+    })();
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    written.map(|()| true)
+}
+
+#[cfg(test)]
+mod tests;

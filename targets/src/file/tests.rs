@@ -1,0 +1,153 @@
+use super::*;
+
+fn read_text(text: &str) -> FileContent {
+    parse(text, Path::new("t.yaml")).expect("a list of groups")
+}
+
+fn addresses(content: &FileContent) -> Vec<(&str, u32)> {
+    content.targets.iter().map(|t| (t.address.as_str(), t.origin.line)).collect()
+}
+
+#[test]
+fn a_wrong_line_leaves_the_others_alone() {
+    let content = read_text(
+        "- targets:  # url;humanname;routing\n  - 192.0.2.1;router;lan\n  - ;nobody\n  - a;b;c;d;e;f\n  - [x]\n  - 192.0.2.2;-;lan\n",
+    );
+    assert_eq!(addresses(&content), [("192.0.2.1", 2), ("192.0.2.2", 6)]);
+    let lines: Vec<u32> = content.problems.iter().map(|p| p.origin.line).collect();
+    assert_eq!(lines, [3, 4, 5]);
+    assert!(content.targets[1].labels.get("humanname").is_none());
+}
+
+#[test]
+fn odd_indentation_and_comments() {
+    for text in [
+        "---\n- targets:  # note\n      - a;x\n      # - b;y\n      - c;z",
+        "- targets:\n  - a;x\n  #- b;y\n  - c;z\n",
+        "- targets: ['a;x', \"c;z\"]\n",
+    ] {
+        let content = read_text(text);
+        let found: Vec<&str> = content.targets.iter().map(|t| t.address.as_str()).collect();
+        assert_eq!(found, ["a", "c"], "{text}");
+    }
+}
+
+#[test]
+fn file_sd_in_yaml_and_json() {
+    let yaml = "- targets: ['localhost:9090', 'a.invalid:443']\n  labels: {foo: bar, port: 80}\n- targets: [b.invalid]\n";
+    let json = "[\n\t{\n\t\t\"targets\": [\"localhost:9090\", \"a.invalid:443\"],\n\t\t\"labels\": {\"foo\": \"bar\", \"port\": \"80\"}\n\t},\n\t{\"targets\": [\"b.invalid\"]}\n]\n";
+    for text in [yaml, json] {
+        let content = read_text(text);
+        assert_eq!(content.problems, []);
+        assert_eq!(content.targets.len(), 3);
+        assert_eq!(content.targets[0].labels["port"], "80");
+    }
+    let odd = read_text("[{\"targets\": [\"a\"], \"labels\": {\"face\": \"\\ud83d\\ude00\"}}]");
+    assert_eq!(odd.targets[0].labels["face"], "😀");
+}
+
+#[test]
+fn nothing_is_a_valid_file_and_null_groups_are_named() {
+    for text in ["", "[]", "# only a comment\n", "- targets: []\n", "- targets:\n"] {
+        assert_eq!(read_text(text), FileContent::default(), "{text:?}");
+    }
+    let content = read_text("- targets: [a]\n\n- null\n- targets: [b]\n");
+    assert_eq!(addresses(&content), [("a", 1), ("b", 4)]);
+    assert_eq!(
+        content.problems[0].to_string(),
+        "t.yaml:3: a group with `targets:` is expected, found nothing"
+    );
+}
+
+#[test]
+fn what_is_no_list_of_groups_is_refused_with_its_place() {
+    for (text, expected) in
+        [("targets: [a]\n", "t.yaml:1:1: a list of groups"), ("- targets: [a\n", "t.yaml:1:12: ")]
+    {
+        let error = parse(text, Path::new("t.yaml")).expect_err(text).to_string();
+        assert!(error.starts_with(expected), "{error}");
+    }
+    let content = read_text(
+        "- target: [a]\n- targets: {a: b}\n- targets: [c]\n  labels: {a-b: 1, ok: [1]}\n",
+    );
+    assert_eq!(addresses(&content), [("c", 3)]);
+    assert_eq!(content.problems.len(), 5);
+}
+
+#[test]
+fn what_is_written_is_read_again() {
+    let content = read_text(
+        "- targets: ['https://[::1]:8443/a?b=\"c\"', 'z;name with \\ and # and 😀;lan', 'y;n;lan;;icmp']\n",
+    );
+    let mut set = TargetSet::default();
+    for target in content.targets {
+        set.insert(target).expect("no duplicate");
+    }
+    let mut again = TargetSet::default();
+    for target in read_text(&render_file_sd(&set)).targets {
+        again.insert(target).expect("no duplicate");
+    }
+    let strip = |set: &TargetSet| -> Vec<(String, Labels, Labels)> {
+        set.iter().map(|t| (t.address.clone(), t.labels.clone(), t.hints.clone())).collect()
+    };
+    assert_eq!(strip(&set), strip(&again));
+    assert_eq!(render_file_sd(&TargetSet::default()), "[]\n");
+}
+
+#[test]
+fn atomic_replace_keeps_mode_and_links() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().expect("a folder");
+    let real = folder.path().join("real.yaml");
+    let link = folder.path().join("link.yaml");
+    assert!(write_atomic(&real, "a").expect("written"));
+    fs::set_permissions(&real, fs::Permissions::from_mode(0o640)).expect("mode");
+    std::os::unix::fs::symlink(&real, &link).expect("link");
+    assert!(!write_atomic(&link, "a").expect("the same text is not written"));
+    assert!(write_atomic(&link, "b").expect("written"));
+    assert!(fs::symlink_metadata(&link).expect("there").file_type().is_symlink());
+    assert_eq!(fs::read_to_string(&real).expect("read"), "b");
+    assert_eq!(fs::metadata(&real).expect("there").permissions().mode() & 0o777, 0o640);
+    assert_eq!(
+        fs::read_dir(folder.path()).expect("folder").count(),
+        2,
+        "no temporary file is left"
+    );
+    assert!(write_atomic(&folder.path().join("no/such.yaml"), "x").is_err());
+}
+
+#[test]
+fn patterns_match_in_the_last_segment() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for name in ["b.yaml", "a.yaml", "c.txt"] {
+        fs::write(folder.path().join(name), "[]").expect("written");
+    }
+    let found = expand_pattern(&folder.path().join("*.yaml")).expect("a pattern");
+    assert_eq!(found, [folder.path().join("a.yaml"), folder.path().join("b.yaml")]);
+    assert!(expand_pattern(Path::new("/x*/a.yaml")).is_err());
+    assert_eq!(
+        expand_pattern(Path::new("plain.yaml")).expect("plain"),
+        [PathBuf::from("plain.yaml")]
+    );
+}
+
+#[test]
+fn the_examples_are_valid() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let mut seen = 0;
+    for entry in fs::read_dir(folder).expect("examples") {
+        let path = entry.expect("entry").path();
+        let content = read(&path).expect("readable");
+        assert_eq!(content.problems, [], "{}", path.display());
+        assert!(!content.targets.is_empty(), "{}", path.display());
+        seen += 1;
+    }
+    assert!(seen >= 2);
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_makes_it_panic(text in "[-a-z\\[\\]{}:;,&*#'\"!|>%@ \\n\\t0-9]{0,200}") {
+        let _ = parse(&text, Path::new("t.yaml"));
+    }
+}

@@ -1,0 +1,358 @@
+//! The one door to the YAML crate: text becomes a tree of nodes that know their place.
+//!
+//! A scalar keeps its text as written (an unquoted `0123` stays `0123`), anchors, aliases and merge
+//! keys are resolved, duplicate keys are refused. Bounds: [`MAX_DEPTH`] levels and [`MAX_NODES`]
+//! nodes with aliases counted at their full size, so that no document costs more than it looks.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, Tag};
+
+/// How deep collections may nest.
+pub const MAX_DEPTH: usize = 64;
+/// How many nodes a document may have once its aliases are expanded.
+pub const MAX_NODES: usize = 5_000_000;
+
+/// A place in a text: line and column, both counted from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Mark {
+    /// The line, from 1.
+    pub line: u32,
+    /// The column in characters, from 1.
+    pub column: u32,
+}
+
+/// A node and where it begins.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    /// Where the node begins.
+    pub mark: Mark,
+    /// What it holds.
+    pub value: Value,
+}
+
+/// What a node holds.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// Nothing: empty, `~` or `null`.
+    Null,
+    /// Text as written. `plain` is set when it was not quoted, so that `8080` may be a number.
+    Scalar {
+        /// The text.
+        text: String,
+        /// Written without quotes (a number or a boolean may be meant).
+        plain: bool,
+    },
+    /// A list.
+    Sequence(Vec<Rc<Node>>),
+    /// A map in the order in which it was written.
+    Mapping(Vec<Entry>),
+}
+
+/// One entry of a mapping.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// The key's text.
+    pub key: String,
+    /// Where the key stands.
+    pub key_mark: Mark,
+    /// The value.
+    pub value: Rc<Node>,
+}
+
+impl Node {
+    /// The value of a key, when this is a mapping that has it.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&Rc<Node>> {
+        self.entries().iter().find(|entry| entry.key == key).map(|entry| &entry.value)
+    }
+
+    /// The entries of a mapping; none for anything else.
+    #[must_use]
+    pub fn entries(&self) -> &[Entry] {
+        match &self.value {
+            Value::Mapping(entries) => entries,
+            _ => &[],
+        }
+    }
+
+    /// The text of a scalar.
+    #[must_use]
+    pub fn text(&self) -> Option<&str> {
+        match &self.value {
+            Value::Scalar { text, .. } => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Whether the node holds nothing.
+    #[must_use]
+    pub fn is_null(&self) -> bool {
+        self.value == Value::Null
+    }
+
+    /// What kind of node this is, in the words of an error message.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match &self.value {
+            Value::Null => "nothing",
+            Value::Scalar { .. } => "a single value",
+            Value::Sequence(_) => "a list",
+            Value::Mapping(_) => "a map",
+        }
+    }
+}
+
+/// Text that is not YAML, or not YAML that is accepted here.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}:{}: {message}", mark.line, mark.column)]
+pub struct YamlError {
+    /// Where.
+    pub mark: Mark,
+    /// What is wrong.
+    pub message: String,
+}
+
+struct Open {
+    mark: Mark,
+    anchor: usize,
+    size: usize,
+    kind: Collection,
+}
+
+enum Collection {
+    Sequence(Vec<Rc<Node>>),
+    Mapping { entries: Vec<Entry>, merges: Vec<Rc<Node>>, key: Option<(String, Mark)> },
+}
+
+struct Builder {
+    open: Vec<Open>,
+    anchors: HashMap<usize, (Rc<Node>, usize)>,
+    root: Option<Rc<Node>>,
+    nodes: usize,
+}
+
+/// Reads the first document of a text; an empty text is [`Value::Null`].
+///
+/// # Errors
+/// A syntax error, a duplicate key, a second document, or a document beyond the bounds.
+pub fn parse(text: &str) -> Result<Rc<Node>, YamlError> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut builder = Builder { open: Vec::new(), anchors: HashMap::new(), root: None, nodes: 0 };
+    let mut documents = 0;
+    for event in Parser::new_from_str(text) {
+        let (event, span) = event.map_err(|error| YamlError {
+            mark: mark_of(error.marker().line(), error.marker().col()),
+            message: error.info().to_owned(),
+        })?;
+        let mark = mark_of(span.start.line(), span.start.col());
+        match event {
+            Event::DocumentStart(..) => {
+                documents += 1;
+                if documents > 1 {
+                    return Err(fail(
+                        mark,
+                        "a second document (`---`) is not read; keep one per file",
+                    ));
+                }
+            }
+            Event::Alias(id) => builder.alias(id, mark)?,
+            Event::Scalar(text, style, anchor, tag) => {
+                builder.put(scalar(text, style, tag.as_deref(), mark), anchor, 1)?;
+            }
+            Event::SequenceStart(_, anchor, _) => {
+                builder.push(mark, anchor, Collection::Sequence(Vec::new()))?;
+            }
+            Event::MappingStart(_, anchor, _) => {
+                let kind =
+                    Collection::Mapping { entries: Vec::new(), merges: Vec::new(), key: None };
+                builder.push(mark, anchor, kind)?;
+            }
+            Event::SequenceEnd | Event::MappingEnd => builder.close()?,
+            _ => {}
+        }
+    }
+    let start = Mark { line: 1, column: 1 };
+    Ok(builder.root.unwrap_or_else(|| Rc::new(Node { mark: start, value: Value::Null })))
+}
+
+fn mark_of(line: usize, column: usize) -> Mark {
+    let clamp = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    Mark { line: clamp(line), column: clamp(column).saturating_add(1) }
+}
+
+fn fail(mark: Mark, message: impl Into<String>) -> YamlError {
+    YamlError { mark, message: message.into() }
+}
+
+fn scalar(text: Cow<'_, str>, style: ScalarStyle, tag: Option<&Tag>, mark: Mark) -> Node {
+    let plain = style == ScalarStyle::Plain && tag.is_none();
+    let null = plain && matches!(&*text, "" | "~" | "null" | "Null" | "NULL");
+    let value = if null { Value::Null } else { Value::Scalar { text: text.into_owned(), plain } };
+    Node { mark, value }
+}
+
+impl Builder {
+    fn count(&mut self, mark: Mark, size: usize) -> Result<(), YamlError> {
+        self.nodes = self.nodes.saturating_add(size);
+        if self.nodes > MAX_NODES {
+            return Err(fail(mark, format!("more than {MAX_NODES} nodes, with aliases expanded")));
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, mark: Mark, anchor: usize, kind: Collection) -> Result<(), YamlError> {
+        if self.open.len() >= MAX_DEPTH {
+            return Err(fail(mark, format!("nested deeper than {MAX_DEPTH} levels")));
+        }
+        self.count(mark, 1)?;
+        self.open.push(Open { mark, anchor, size: 1, kind });
+        Ok(())
+    }
+
+    fn alias(&mut self, id: usize, mark: Mark) -> Result<(), YamlError> {
+        let Some((node, size)) = self.anchors.get(&id).cloned() else {
+            return Err(fail(mark, "an alias inside of what it names"));
+        };
+        self.count(mark, size)?;
+        self.attach(node, mark, size)
+    }
+
+    fn put(&mut self, node: Node, anchor: usize, size: usize) -> Result<(), YamlError> {
+        let mark = node.mark;
+        self.count(mark, 1)?;
+        let node = Rc::new(node);
+        if anchor > 0 {
+            self.anchors.insert(anchor, (Rc::clone(&node), size));
+        }
+        self.attach(node, mark, size)
+    }
+
+    fn close(&mut self) -> Result<(), YamlError> {
+        let Some(Open { mark, anchor, size, kind }) = self.open.pop() else { return Ok(()) };
+        let value = match kind {
+            Collection::Sequence(items) => Value::Sequence(items),
+            Collection::Mapping { entries, merges, .. } => Value::Mapping(merge(entries, &merges)),
+        };
+        let node = Rc::new(Node { mark, value });
+        if anchor > 0 {
+            self.anchors.insert(anchor, (Rc::clone(&node), size));
+        }
+        self.attach(node, mark, size)
+    }
+
+    /// Hands a finished node to the collection that is open, or makes it the root.
+    fn attach(&mut self, node: Rc<Node>, mark: Mark, size: usize) -> Result<(), YamlError> {
+        let Some(parent) = self.open.last_mut() else {
+            self.root = Some(node);
+            return Ok(());
+        };
+        parent.size = parent.size.saturating_add(size);
+        match &mut parent.kind {
+            Collection::Sequence(items) => items.push(node),
+            Collection::Mapping { entries, merges, key } => match key.take() {
+                None => {
+                    let text = match &node.value {
+                        Value::Scalar { text, .. } => text.clone(),
+                        Value::Null => String::new(),
+                        _ => return Err(fail(mark, "a key must be a single value")),
+                    };
+                    let merging =
+                        matches!(&node.value, Value::Scalar { plain: true, .. }) && text == "<<";
+                    if !merging && let Some(first) = entries.iter().find(|e| e.key == text) {
+                        let line = first.key_mark.line;
+                        return Err(fail(
+                            mark,
+                            format!("the key {text:?} is here twice, first in line {line}"),
+                        ));
+                    }
+                    *key = Some((text, mark));
+                }
+                Some((text, key_mark)) if text == "<<" => match &node.value {
+                    Value::Mapping(_) => merges.push(node),
+                    Value::Sequence(items)
+                        if items.iter().all(|i| matches!(i.value, Value::Mapping(_))) =>
+                    {
+                        merges.extend(items.iter().cloned());
+                    }
+                    _ => return Err(fail(key_mark, "`<<` merges a map or a list of maps")),
+                },
+                Some((key, key_mark)) => entries.push(Entry { key, key_mark, value: node }),
+            },
+        }
+        Ok(())
+    }
+}
+
+/// Adds the keys of merged maps that are not written out; the first merged map wins.
+fn merge(mut entries: Vec<Entry>, merges: &[Rc<Node>]) -> Vec<Entry> {
+    for source in merges {
+        for entry in source.entries() {
+            if !entries.iter().any(|have| have.key == entry.key) {
+                entries.push(entry.clone());
+            }
+        }
+    }
+    entries
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scalars_keep_their_text_and_place() {
+        let node = parse("a: 0123\nb:\n  - 'yes'\n  - yes\nc: ~\n").expect("valid");
+        let a = node.get("a").expect("a");
+        assert_eq!(a.value, Value::Scalar { text: "0123".into(), plain: true });
+        assert_eq!(a.mark, Mark { line: 1, column: 4 });
+        let Value::Sequence(items) = &node.get("b").expect("b").value else { panic!("a list") };
+        assert_eq!(items[0].value, Value::Scalar { text: "yes".into(), plain: false });
+        assert_eq!(items[1].mark, Mark { line: 4, column: 5 });
+        assert!(node.get("c").expect("c").is_null());
+        assert!(parse("").expect("empty").is_null());
+    }
+
+    #[test]
+    fn merge_keys_and_aliases() {
+        let text = "x: &d {p: 1, q: 2}\ny:\n  <<: *d\n  q: 3\nz: *d\n";
+        let node = parse(text).expect("valid");
+        let y = node.get("y").expect("y");
+        assert_eq!(y.get("p").and_then(|n| n.text()), Some("1"));
+        assert_eq!(y.get("q").and_then(|n| n.text()), Some("3"));
+        assert_eq!(node.get("z").and_then(|z| z.get("q")).and_then(|n| n.text()), Some("2"));
+    }
+
+    #[test]
+    fn errors_have_places() {
+        for (text, line, part) in [
+            ("a: 1\na: 2\n", 2, "twice"),
+            ("a: [1\nb: 2\n", 2, ""),
+            ("a: 1\n---\nb: 2\n", 2, "second document"),
+            ("%HOST%:\n", 2, ""),
+            ("? [a]\n: b\n", 1, "single value"),
+        ] {
+            let error = parse(text).expect_err(text);
+            assert!(error.message.contains(part), "{text}: {error}");
+            assert_eq!(error.mark.line, line, "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn bombs_are_refused() {
+        let deep = "[".repeat(100_000);
+        let error = parse(&deep).expect_err("deep");
+        assert!(
+            error.message.contains("recursion limit") || error.message.contains("nested deeper"),
+            "{error}"
+        );
+        let mut bomb = String::from("a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n");
+        for level in 1..9 {
+            let refs = vec![format!("*a{}", level - 1); 10].join(",");
+            bomb.push_str(&format!("a{level}: &a{level} [{refs}]\n"));
+        }
+        assert!(parse(&bomb).expect_err("bomb").message.contains("nodes"));
+    }
+}
