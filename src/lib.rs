@@ -3,4 +3,9 @@
 //! The modules in reading order; ARCHITECTURE.md has the map and says who may import whom.
 
 pub mod base;
+pub mod net;
+pub mod pipeline;
+pub mod probe;
+pub mod queue;
 pub mod signal;
+pub mod wire;

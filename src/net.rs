@@ -1,0 +1,9 @@
+//! The network below HTTP and TLS, for probes and exporters alike: names, connections, certificates,
+//! a pooled client and a small server. Knows nothing of targets and outcomes: its faults are its own.
+
+pub mod dial;
+pub mod http_client;
+pub mod http_server;
+pub mod resolve;
+pub mod tls;
+pub mod x509;

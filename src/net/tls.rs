@@ -1,0 +1,399 @@
+//! TLS as a client. The certificate is judged after the handshake and before a byte of ours is sent,
+//! so that its facts are known when it is refused, too. Sessions are never resumed: a resumed
+//! handshake would measure something else.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring as provider};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsConnector, client::TlsStream, rustls};
+
+use crate::base::fs;
+use crate::net::x509::{self, Facts, Link};
+
+/// The largest PEM file that is read.
+const MAX_PEM: u64 = 4 << 20;
+
+/// A TLS version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Version {
+    /// TLS 1.2.
+    Tls12,
+    /// TLS 1.3.
+    Tls13,
+}
+
+/// How to speak TLS.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TlsSettings {
+    /// Trust these certificates instead of the machine's.
+    pub ca_file: Option<PathBuf>,
+    /// The client's certificate and key.
+    pub identity: Option<(PathBuf, PathBuf)>,
+    /// The name that the certificate must have, and that is sent as SNI; default: the host's.
+    pub server_name: Option<String>,
+    /// Take any certificate.
+    pub insecure_skip_verify: bool,
+    /// The lowest version to speak.
+    pub min_version: Version,
+    /// The highest version to speak.
+    pub max_version: Version,
+}
+
+impl Default for TlsSettings {
+    fn default() -> Self {
+        Self {
+            ca_file: None,
+            identity: None,
+            server_name: None,
+            insecure_skip_verify: false,
+            min_version: Version::Tls12,
+            max_version: Version::Tls13,
+        }
+    }
+}
+
+/// What is wrong with TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsFault {
+    /// The handshake itself.
+    Handshake,
+    /// The certificate's validity is over.
+    Expired,
+    /// The certificate's validity has not begun.
+    NotYetValid,
+    /// Nobody trusted signed it.
+    Untrusted,
+    /// It is for another name.
+    NameMismatch,
+    /// No common version.
+    Version,
+}
+
+/// A fault and its particulars.
+#[derive(Clone, Debug)]
+pub struct TlsError {
+    /// The fault.
+    pub fault: TlsFault,
+    /// In plain words.
+    pub detail: String,
+}
+
+impl fmt::Display for TlsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.detail)
+    }
+}
+
+impl std::error::Error for TlsError {}
+
+/// What a handshake showed.
+#[derive(Clone, Debug)]
+pub struct Handshake {
+    /// `TLS 1.2` or `TLS 1.3`.
+    pub version: &'static str,
+    /// The cipher suite, in the spelling of IANA and Go.
+    pub cipher: String,
+    /// The protocol that ALPN agreed on.
+    pub alpn: Option<Vec<u8>>,
+    /// The leaf, when it could be read.
+    pub leaf: Option<Facts>,
+    /// The earliest end of validity among the presented certificates.
+    pub earliest_expiry: Option<i64>,
+    /// The verified chain's end of validity; `None` when nothing was verified.
+    pub chain_expiry: Option<i64>,
+    /// The verdict about the certificate; `Ok` also when it was not asked for.
+    pub verdict: Result<(), TlsError>,
+}
+
+/// Trusted certificates: the verifier's form, and what is needed to follow chains.
+struct Roots {
+    store: Arc<RootCertStore>,
+    links: Vec<Link>,
+    /// The certificates themselves, where a file named them: one of them may be the server's own.
+    given: Vec<CertificateDer<'static>>,
+}
+
+/// Speaks TLS by one set of settings. Cheap to clone.
+#[derive(Clone)]
+pub struct TlsClient {
+    connector: TlsConnector,
+    verifier: Option<(Arc<WebPkiServerVerifier>, Arc<Roots>)>,
+    server_name: Option<ServerName<'static>>,
+}
+
+impl fmt::Debug for TlsClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsClient").field("server_name", &self.server_name).finish_non_exhaustive()
+    }
+}
+
+impl TlsClient {
+    /// Reads the files and builds a client that offers the given ALPN protocols.
+    ///
+    /// # Errors
+    /// A sentence that names the file or the setting that is wrong.
+    pub fn new(settings: &TlsSettings, alpn: &[&[u8]]) -> Result<Self, String> {
+        let crypto = crypto();
+        let versions: Vec<&rustls::SupportedProtocolVersion> =
+            [(Version::Tls12, &rustls::version::TLS12), (Version::Tls13, &rustls::version::TLS13)]
+                .into_iter()
+                .filter(|(version, _)| (settings.min_version..=settings.max_version).contains(version))
+                .map(|(_, known)| known)
+                .collect();
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&crypto))
+            .with_protocol_versions(&versions)
+            .map_err(|error| format!("TLS versions: {error}"))?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(JudgeLater(crypto.signature_verification_algorithms)));
+        let mut config = match &settings.identity {
+            None => builder.with_no_client_auth(),
+            Some((certificate, key)) => {
+                let chain = read_certificates(certificate)?;
+                let text = fs::read_text(key, MAX_PEM)?;
+                let secret = PrivateKeyDer::from_pem_slice(text.as_bytes())
+                    .map_err(|error| format!("{}: no private key: {error}", key.display()))?;
+                builder.with_client_auth_cert(chain, secret).map_err(|error| {
+                    format!("{} and {}: {error}", certificate.display(), key.display())
+                })?
+            }
+        };
+        config.resumption = Resumption::disabled();
+        config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+        let verifier = match settings.insecure_skip_verify {
+            true => None,
+            false => {
+                let roots = match &settings.ca_file {
+                    Some(path) => Arc::new(Roots::from_file(path)?),
+                    None => Roots::system(),
+                };
+                let built = WebPkiServerVerifier::builder_with_provider(Arc::clone(&roots.store), crypto)
+                    .build()
+                    .map_err(|error| format!("trusted certificates: {error}"))?;
+                Some((built, roots))
+            }
+        };
+        let server_name = settings.server_name.clone().map(ServerName::try_from).transpose();
+        let server_name = server_name.map_err(|error| format!("server_name: {error}"))?;
+        Ok(Self { connector: TlsConnector::from(Arc::new(config)), verifier, server_name })
+    }
+
+    /// Shakes hands over a stream with a host of this name, and judges the certificate.
+    ///
+    /// # Errors
+    /// When the handshake itself fails. A certificate that is refused is no error here: it is in
+    /// [`Handshake::verdict`], and nothing may be sent when it is.
+    pub async fn handshake(&self, stream: TcpStream, host: &str) -> Result<(TlsStream<TcpStream>, Handshake), TlsError> {
+        let name = match &self.server_name {
+            Some(name) => name.clone(),
+            None => {
+                let bare = host.trim_start_matches('[').trim_end_matches(']');
+                ServerName::try_from(bare.to_owned()).map_err(|_| TlsError {
+                    fault: TlsFault::NameMismatch,
+                    detail: format!("{host:?} cannot be the name of a certificate"),
+                })?
+            }
+        };
+        let stream = self.connector.connect(name.clone(), stream).await.map_err(|error| handshake_error(&error))?;
+        let (_, connection) = stream.get_ref();
+        let certificates = connection.peer_certificates().unwrap_or_default();
+        let presented: Vec<Link> = certificates.iter().filter_map(|der| x509::link(der)).collect();
+        let all: Vec<Facts> = certificates.iter().filter_map(|der| x509::facts(der)).collect();
+        let verdict = self.judge(certificates, &name);
+        let chain_expiry = match (&verdict, &self.verifier) {
+            (Ok(()), Some((_, roots))) => x509::chain_expiry(&presented, &roots.links),
+            _ => None,
+        };
+        let shown = Handshake {
+            version: match connection.protocol_version() {
+                Some(rustls::ProtocolVersion::TLSv1_2) => "TLS 1.2",
+                Some(rustls::ProtocolVersion::TLSv1_3) => "TLS 1.3",
+                _ => "unknown",
+            },
+            cipher: connection
+                .negotiated_cipher_suite()
+                .and_then(|suite| suite.suite().as_str())
+                .map(|name| name.replacen("TLS13_", "TLS_", 1))
+                .unwrap_or_default(),
+            alpn: connection.alpn_protocol().map(<[u8]>::to_vec),
+            earliest_expiry: all.iter().map(|facts| facts.not_after).min(),
+            leaf: all.into_iter().next(),
+            chain_expiry,
+            verdict,
+        };
+        Ok((stream, shown))
+    }
+
+    fn judge(&self, certificates: &[CertificateDer<'_>], name: &ServerName<'_>) -> Result<(), TlsError> {
+        let Some((verifier, roots)) = &self.verifier else { return Ok(()) };
+        let Some((leaf, others)) = certificates.split_first() else {
+            return Err(TlsError { fault: TlsFault::Untrusted, detail: "no certificate was presented".into() });
+        };
+        let now = UnixTime::now();
+        let error = match verifier.verify_server_cert(leaf, others, name, &[], now) {
+            Ok(_) => return Ok(()),
+            Err(error) => error,
+        };
+        // A certificate that the user trusts by itself (self-signed, in `ca_file`) is trusted, as Go
+        // does; the library refuses it when it is marked as an authority.
+        if roots.given.iter().any(|given| given == leaf) {
+            return judge_given(leaf, name, now);
+        }
+        Err(certificate_error(&error, leaf, now))
+    }
+}
+
+fn judge_given(leaf: &CertificateDer<'_>, name: &ServerName<'_>, now: UnixTime) -> Result<(), TlsError> {
+    if let Some(error) = validity_error(leaf, now) {
+        return Err(error);
+    }
+    let parsed = ParsedCertificate::try_from(leaf).map_err(|error| certificate_error(&error, leaf, now))?;
+    rustls::client::verify_server_name(&parsed, name).map_err(|error| certificate_error(&error, leaf, now))
+}
+
+fn crypto() -> Arc<CryptoProvider> {
+    static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
+    Arc::clone(PROVIDER.get_or_init(|| Arc::new(provider::default_provider())))
+}
+
+fn read_certificates(path: &std::path::Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let text = fs::read_text(path, MAX_PEM)?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
+    let found = found.map_err(|error| format!("{}: {error}", path.display()))?;
+    if found.is_empty() {
+        return Err(format!("{}: no certificate in it", path.display()));
+    }
+    Ok(found)
+}
+
+impl Roots {
+    fn from_file(path: &std::path::Path) -> Result<Self, String> {
+        let given = read_certificates(path)?;
+        let mut store = RootCertStore::empty();
+        let (added, _) = store.add_parsable_certificates(given.iter().cloned());
+        if added == 0 {
+            return Err(format!("{}: no certificate in it can be trusted", path.display()));
+        }
+        let links = given.iter().filter_map(|der| x509::link(der)).collect();
+        Ok(Self { store: Arc::new(store), links, given })
+    }
+
+    /// The machine's roots; those of Mozilla where it has none. Read once.
+    fn system() -> Arc<Self> {
+        static SYSTEM: OnceLock<Arc<Roots>> = OnceLock::new();
+        Arc::clone(SYSTEM.get_or_init(|| {
+            let native = rustls_native_certs::load_native_certs().certs;
+            let mut store = RootCertStore::empty();
+            let links = native.iter().filter_map(|der| x509::link(der)).collect();
+            store.add_parsable_certificates(native);
+            if store.is_empty() {
+                store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+            }
+            Arc::new(Roots { store: Arc::new(store), links, given: Vec::new() })
+        }))
+    }
+}
+
+/// Names a failed handshake.
+#[must_use]
+pub fn handshake_error(error: &io::Error) -> TlsError {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    let Some(inner) = inner else {
+        return TlsError { fault: TlsFault::Handshake, detail: error.to_string() };
+    };
+    let fault = match inner {
+        rustls::Error::PeerIncompatible(_) | rustls::Error::AlertReceived(rustls::AlertDescription::ProtocolVersion) => {
+            TlsFault::Version
+        }
+        _ => TlsFault::Handshake,
+    };
+    TlsError { fault, detail: inner.to_string() }
+}
+
+/// Whether an I/O error carries an error of TLS.
+#[must_use]
+pub fn is_tls_error(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>())
+}
+
+fn validity_error(leaf: &CertificateDer<'_>, now: UnixTime) -> Option<TlsError> {
+    let facts = x509::facts(leaf)?;
+    let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+    let date = |seconds| jiff::Timestamp::from_second(seconds).map_or_else(|_| seconds.to_string(), |t| t.to_string());
+    if facts.not_after < now {
+        let detail = format!("the certificate expired on {}", date(facts.not_after));
+        return Some(TlsError { fault: TlsFault::Expired, detail });
+    }
+    if facts.not_before > now {
+        let detail = format!("the certificate is valid from {}", date(facts.not_before));
+        return Some(TlsError { fault: TlsFault::NotYetValid, detail });
+    }
+    None
+}
+
+/// Names why a certificate is refused. The library stops at its first finding; the leaf's dates are
+/// looked at first, because they are what its owner has to mend.
+fn certificate_error(error: &rustls::Error, leaf: &CertificateDer<'_>, now: UnixTime) -> TlsError {
+    if let Some(error) = validity_error(leaf, now) {
+        return error;
+    }
+    let detail = error.to_string();
+    let rustls::Error::InvalidCertificate(kind) = error else {
+        return TlsError { fault: TlsFault::Untrusted, detail };
+    };
+    let fault = match kind {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => TlsFault::Expired,
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => TlsFault::NotYetValid,
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => TlsFault::NameMismatch,
+        _ => TlsFault::Untrusted,
+    };
+    TlsError { fault, detail: detail.trim_start_matches("invalid peer certificate: ").to_owned() }
+}
+
+/// Checks that the peer owns the key, and leaves the certificate to [`TlsClient::judge`].
+#[derive(Debug)]
+struct JudgeLater(WebPkiSupportedAlgorithms);
+
+impl ServerCertVerifier for JudgeLater {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls12_signature(message, certificate, signed, &self.0)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(message, certificate, signed, &self.0)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_schemes()
+    }
+}

@@ -1,0 +1,202 @@
+//! Facts of certificates, read from their DER whether they are trusted or not, in the spelling of
+//! Go's standard library, because dashboards of blackbox_exporter show it.
+
+use std::fmt::Write as _;
+
+use ring::digest;
+use x509_parser::prelude::{FromDer as _, GeneralName, ParsedExtension, X509Certificate, X509Name};
+
+/// Facts of one certificate.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Facts {
+    /// SHA-256 of the DER, lower-case hex.
+    pub fingerprint_sha256: String,
+    /// The subject, as Go prints it.
+    pub subject: String,
+    /// The issuer, as Go prints it.
+    pub issuer: String,
+    /// DNS names, separated by commas.
+    pub dns_names: String,
+    /// The serial number, lower-case hex, two digits a byte.
+    pub serial_number: String,
+    /// Begin of validity, in seconds since 1970.
+    pub not_before: i64,
+    /// End of validity, in seconds since 1970.
+    pub not_after: i64,
+}
+
+/// What is needed to follow a chain.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Link {
+    subject: Vec<u8>,
+    issuer: Vec<u8>,
+    not_after: i64,
+}
+
+/// Reads the facts of a certificate; `None` when it is no certificate.
+#[must_use]
+pub fn facts(der: &[u8]) -> Option<Facts> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    let names = certificate.extensions().iter().find_map(|extension| match extension.parsed_extension() {
+        ParsedExtension::SubjectAlternativeName(names) => Some(names),
+        _ => None,
+    });
+    let dns_names: Vec<&str> = names
+        .iter()
+        .flat_map(|names| &names.general_names)
+        .filter_map(|name| match name {
+            GeneralName::DNSName(name) => Some(*name),
+            _ => None,
+        })
+        .collect();
+    let serial = certificate.raw_serial();
+    let first = serial.iter().position(|byte| *byte != 0).unwrap_or(serial.len());
+    Some(Facts {
+        fingerprint_sha256: hex(digest::digest(&digest::SHA256, der).as_ref()),
+        subject: name(certificate.subject()),
+        issuer: name(certificate.issuer()),
+        dns_names: dns_names.join(","),
+        serial_number: hex(&serial[first..]),
+        not_before: certificate.validity().not_before.timestamp(),
+        not_after: certificate.validity().not_after.timestamp(),
+    })
+}
+
+/// Reads what [`chain_expiry`] needs.
+#[must_use]
+pub fn link(der: &[u8]) -> Option<Link> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    Some(Link {
+        subject: certificate.subject().as_raw().to_vec(),
+        issuer: certificate.issuer().as_raw().to_vec(),
+        not_after: certificate.validity().not_after.timestamp(),
+    })
+}
+
+/// Of all chains from the leaf over presented certificates to a trusted root, the one that lasts
+/// longest: its earliest end of validity. For chains that were verified already; names alone are
+/// followed here.
+#[must_use]
+pub fn chain_expiry(presented: &[Link], roots: &[Link]) -> Option<i64> {
+    let (leaf, others) = presented.split_first()?;
+    let mut best = None;
+    walk(leaf, others, roots, i64::MAX, 0, &mut best);
+    best
+}
+
+/// No real chain is longer.
+const MAX_CHAIN: usize = 8;
+
+fn walk(at: &Link, presented: &[Link], roots: &[Link], until: i64, depth: usize, best: &mut Option<i64>) {
+    let until = until.min(at.not_after);
+    if depth >= MAX_CHAIN {
+        return;
+    }
+    for root in roots.iter().filter(|root| root.subject == at.issuer || *root == at) {
+        let end = until.min(root.not_after);
+        *best = Some(best.map_or(end, |have| have.max(end)));
+    }
+    for (index, next) in presented.iter().enumerate().filter(|(_, next)| next.subject == at.issuer) {
+        let rest: Vec<Link> = [&presented[..index], &presented[index + 1..]].concat();
+        walk(next, &rest, roots, until, depth + 1, best);
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
+        let _ = write!(out, "{byte:02x}");
+        out
+    })
+}
+
+/// A name as Go's `pkix.Name.String` writes it: last part first, RFC 2253 escapes.
+fn name(name: &X509Name<'_>) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    for rdn in name.iter() {
+        let pairs: Vec<String> = rdn
+            .iter()
+            .map(|pair| {
+                let oid = pair.attr_type().to_id_string();
+                let text = pair.as_str().map_or_else(|_| String::from_utf8_lossy(pair.as_slice()).into_owned(), str::to_owned);
+                format!("{}={}", attribute(&oid).unwrap_or(&oid), escape(&text))
+            })
+            .collect();
+        parts.push(pairs.join("+"));
+    }
+    parts.reverse();
+    parts.join(",")
+}
+
+fn attribute(oid: &str) -> Option<&'static str> {
+    Some(match oid {
+        "2.5.4.3" => "CN",
+        "2.5.4.5" => "SERIALNUMBER",
+        "2.5.4.6" => "C",
+        "2.5.4.7" => "L",
+        "2.5.4.8" => "ST",
+        "2.5.4.9" => "STREET",
+        "2.5.4.10" => "O",
+        "2.5.4.11" => "OU",
+        "2.5.4.17" => "POSTALCODE",
+        _ => return None,
+    })
+}
+
+fn escape(text: &str) -> String {
+    let last = text.chars().count().saturating_sub(1);
+    let mut out = String::with_capacity(text.len());
+    for (index, char) in text.chars().enumerate() {
+        let special = matches!(char, ',' | '+' | '"' | '\\' | '<' | '>' | ';')
+            || (char == '#' && index == 0)
+            || (char == ' ' && (index == 0 || index == last));
+        if special {
+            out.push('\\');
+        }
+        out.push(char);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn test_link(subject: &str, issuer: &str, not_after: i64) -> Link {
+        Link { subject: subject.into(), issuer: issuer.into(), not_after }
+    }
+
+    #[test]
+    fn the_chain_that_lasts_longest_counts() {
+        // A leaf until 2 under two roots of one name: one until 1 (also presented), one until 3.
+        let leaf = test_link("leaf", "root", 2);
+        let short = test_link("root", "root", 1);
+        let long = test_link("root", "root", 3);
+        assert_eq!(chain_expiry(&[leaf.clone(), short.clone()], &[long.clone(), short.clone()]), Some(2));
+        assert_eq!(chain_expiry(&[leaf.clone()], &[short.clone()]), Some(1));
+        assert_eq!(chain_expiry(&[leaf], &[]), None);
+        assert_eq!(chain_expiry(&[long.clone()], &[long]), Some(3));
+    }
+
+    #[test]
+    fn names_are_escaped_as_go_does() {
+        assert_eq!(escape(" a,b#c "), "\\ a\\,b#c\\ ");
+        assert_eq!(escape("#x"), "\\#x");
+    }
+
+    #[test]
+    fn facts_of_a_certificate() {
+        let mut params = rcgen::CertificateParams::new(vec!["a.invalid".to_owned(), "b.invalid".to_owned()]).expect("names");
+        params.serial_number = Some(rcgen::SerialNumber::from_slice(&[0x0b, 0xff]));
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(rcgen::DnType::OrganizationName, "Some, Org");
+        params.distinguished_name.push(rcgen::DnType::CommonName, "leaf");
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let certificate = params.self_signed(&key).expect("signed");
+        let facts = facts(certificate.der()).expect("a certificate");
+        assert_eq!(facts.serial_number, "0bff");
+        assert_eq!(facts.dns_names, "a.invalid,b.invalid");
+        assert_eq!(facts.subject, "CN=leaf,O=Some\\, Org");
+        assert_eq!(facts.fingerprint_sha256.len(), 64);
+        assert!(super::facts(b"garbage").is_none());
+    }
+}

@@ -1,0 +1,123 @@
+//! A bounded ring of batches between the sources and the one writer thread. `offer` never waits: a
+//! full ring drops its oldest and counts.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use crate::pipeline::selfmetrics::Counter;
+use crate::signal::batch::Batch;
+
+/// Samples that a ring holds when nobody says otherwise.
+pub const DEFAULT_SAMPLES: usize = 64 << 10;
+
+#[derive(Default)]
+struct State {
+    batches: VecDeque<Batch>,
+    samples: usize,
+    closed: bool,
+}
+
+/// The ring.
+pub struct Ring {
+    state: Mutex<State>,
+    filled: Condvar,
+    capacity: usize,
+    dropped: Counter,
+}
+
+impl Ring {
+    /// A ring for so many samples; `dropped` counts those that had to go.
+    #[must_use]
+    pub fn new(capacity: usize, dropped: Counter) -> Self {
+        Self { state: Mutex::default(), filled: Condvar::new(), capacity, dropped }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a batch in; the oldest batches leave when there is no room. After [`Ring::close`] nothing
+    /// is taken any more, and what is offered counts as dropped.
+    pub fn offer(&self, batch: Batch) {
+        let mut state = self.lock();
+        if state.closed {
+            self.dropped.add(batch.len() as u64);
+            return;
+        }
+        state.samples += batch.len();
+        state.batches.push_back(batch);
+        while state.samples > self.capacity {
+            let Some(oldest) = state.batches.pop_front() else { break };
+            state.samples -= oldest.len();
+            self.dropped.add(oldest.len() as u64);
+        }
+        drop(state);
+        self.filled.notify_one();
+    }
+
+    /// Waits for something and takes all that is there; `None` once the ring is closed and empty.
+    pub fn take_all(&self) -> Option<Vec<Batch>> {
+        let mut state = self.lock();
+        while state.batches.is_empty() {
+            if state.closed {
+                return None;
+            }
+            state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.samples = 0;
+        Some(std::mem::take(&mut state.batches).into())
+    }
+
+    /// No more is taken; the writer ends when it has taken what is left.
+    pub fn close(&self) {
+        self.lock().closed = true;
+        self.filled.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::base::clock::Timestamp;
+    use crate::signal::batch::Sample;
+    use crate::signal::names::PROBE_SUCCESS;
+    use crate::signal::series::{Attributes, Resource, Series};
+
+    fn batch(samples: usize) -> Batch {
+        let resource = Arc::new(Resource::new("j", "i", []));
+        let series = Series::new(&PROBE_SUCCESS, Attributes::default(), Attributes::default(), resource);
+        Batch { samples: vec![Sample::number(&series, Timestamp(1), 1.0); samples] }
+    }
+
+    #[test]
+    fn a_full_ring_drops_its_oldest_and_counts() {
+        let dropped = Counter::default();
+        let ring = Ring::new(10, dropped.clone());
+        for size in [4, 4, 4, 1] {
+            ring.offer(batch(size));
+        }
+        assert_eq!(dropped.get(), 4);
+        let sizes: Vec<usize> = ring.take_all().expect("filled").iter().map(Batch::len).collect();
+        assert_eq!(sizes, [4, 4, 1]);
+        ring.offer(batch(11));
+        assert_eq!(dropped.get(), 15, "a batch larger than the ring goes, too");
+    }
+
+    #[test]
+    fn a_closed_ring_gives_what_it_has_and_then_ends() {
+        let dropped = Counter::default();
+        let ring = Arc::new(Ring::new(10, dropped.clone()));
+        let reader = std::thread::spawn({
+            let ring = Arc::clone(&ring);
+            move || std::iter::from_fn(|| ring.take_all()).flatten().map(|b| b.len()).sum::<usize>()
+        });
+        ring.offer(batch(3));
+        ring.offer(batch(2));
+        ring.close();
+        ring.offer(batch(1));
+        assert_eq!(reader.join().expect("no panic"), 5);
+        assert_eq!(dropped.get(), 1);
+    }
+}

@@ -1,0 +1,210 @@
+//! Watchpost's own metrics: cells that the components count in, and snapshots of them as samples.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::base::clock::Timestamp;
+use crate::signal::batch::{self, Batch, Sample, Value};
+use crate::signal::series::{Attributes, Metric, Resource, Series};
+
+/// A number that only grows.
+#[derive(Clone, Debug, Default)]
+pub struct Counter(Arc<AtomicU64>);
+
+impl Counter {
+    /// Adds to it.
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// The sum so far.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A number at this moment.
+#[derive(Clone, Debug, Default)]
+pub struct Gauge(Arc<AtomicU64>);
+
+impl Gauge {
+    /// Sets it.
+    pub fn set(&self, value: f64) {
+        self.0.store(value.to_bits(), Ordering::Relaxed);
+    }
+
+    /// The value.
+    #[must_use]
+    pub fn get(&self) -> f64 {
+        f64::from_bits(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// Bounds of [`Timing`], in seconds: from what a scheduler should do to what nobody should accept.
+const BOUNDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
+
+#[derive(Debug, Default)]
+struct TimingCells {
+    counts: [AtomicU64; BOUNDS.len() + 1],
+    nanos: AtomicU64,
+}
+
+/// Durations, counted in buckets.
+#[derive(Clone, Debug, Default)]
+pub struct Timing(Arc<TimingCells>);
+
+impl Timing {
+    /// Counts a duration.
+    pub fn record(&self, took: Duration) {
+        let seconds = took.as_secs_f64();
+        let bucket = BOUNDS.iter().position(|bound| seconds <= *bound).unwrap_or(BOUNDS.len());
+        self.0.counts[bucket].fetch_add(1, Ordering::Relaxed);
+        self.0.nanos.fetch_add(took.as_nanos() as u64, Ordering::Relaxed);
+    }
+
+    fn snapshot(&self) -> batch::Histogram {
+        batch::Histogram {
+            bounds: &BOUNDS,
+            counts: self.0.counts.iter().map(|count| count.load(Ordering::Relaxed)).collect(),
+            sum: self.0.nanos.load(Ordering::Relaxed) as f64 / 1e9,
+        }
+    }
+}
+
+type Read = Box<dyn Fn(Timestamp) -> Option<f64> + Send + Sync>;
+
+enum Cell {
+    Counter(Counter),
+    Gauge(Gauge),
+    Timing(Timing),
+    Read(Read),
+}
+
+struct Entry {
+    series: Arc<Series>,
+    cell: Cell,
+}
+
+/// All own metrics of a process.
+pub struct Meter {
+    resource: Arc<Resource>,
+    start: Timestamp,
+    entries: Mutex<Vec<Entry>>,
+}
+
+impl Meter {
+    /// A meter of the process that started then and is this resource.
+    #[must_use]
+    pub fn new(resource: Resource, start: Timestamp) -> Self {
+        Self { resource: Arc::new(resource), start, entries: Mutex::default() }
+    }
+
+    fn get<T: Clone + Default>(
+        &self,
+        metric: &'static Metric,
+        attributes: &[(&str, &str)],
+        pick: impl Fn(&Cell) -> Option<&T>,
+        wrap: impl Fn(T) -> Cell,
+    ) -> T {
+        let own = Attributes::new(attributes.iter().copied());
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let same = |entry: &&Entry| std::ptr::eq(entry.series.metric, metric) && entry.series.own == own;
+        if let Some(have) = entries.iter().find(same).and_then(|entry| pick(&entry.cell)) {
+            return have.clone();
+        }
+        let cell = T::default();
+        let series = Series::new(metric, Attributes::default(), own, Arc::clone(&self.resource));
+        entries.push(Entry { series, cell: wrap(cell.clone()) });
+        cell
+    }
+
+    /// The counter of a metric with these attributes; the same each time.
+    pub fn counter(&self, metric: &'static Metric, attributes: &[(&str, &str)]) -> Counter {
+        self.get(metric, attributes, |cell| if let Cell::Counter(c) = cell { Some(c) } else { None }, Cell::Counter)
+    }
+
+    /// The gauge of a metric with these attributes; the same each time.
+    pub fn gauge(&self, metric: &'static Metric, attributes: &[(&str, &str)]) -> Gauge {
+        self.get(metric, attributes, |cell| if let Cell::Gauge(g) = cell { Some(g) } else { None }, Cell::Gauge)
+    }
+
+    /// The histogram of a metric with these attributes; the same each time.
+    pub fn timing(&self, metric: &'static Metric, attributes: &[(&str, &str)]) -> Timing {
+        self.get(metric, attributes, |cell| if let Cell::Timing(t) = cell { Some(t) } else { None }, Cell::Timing)
+    }
+
+    /// A metric whose value is read when it is asked for; `None` is not shown.
+    pub fn read(
+        &self,
+        metric: &'static Metric,
+        attributes: &[(&str, &str)],
+        read: impl Fn(Timestamp) -> Option<f64> + Send + Sync + 'static,
+    ) {
+        let own = Attributes::new(attributes.iter().copied());
+        let series = Series::new(metric, Attributes::default(), own, Arc::clone(&self.resource));
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.push(Entry { series, cell: Cell::Read(Box::new(read)) });
+    }
+
+    /// All values at this moment, sorted by metric and attributes.
+    #[must_use]
+    pub fn snapshot(&self, now: Timestamp) -> Batch {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut samples: Vec<Sample> = entries
+            .iter()
+            .filter_map(|entry| {
+                let (cumulative, value) = match &entry.cell {
+                    Cell::Counter(counter) => (true, Value::Number(counter.get() as f64)),
+                    Cell::Gauge(gauge) => (false, Value::Number(gauge.get())),
+                    Cell::Timing(timing) => (true, Value::Histogram(Arc::new(timing.snapshot()))),
+                    Cell::Read(read) => (false, Value::Number(read(now)?)),
+                };
+                let start = cumulative.then_some(self.start);
+                Some(Sample { series: Arc::clone(&entry.series), start, time: now, value })
+            })
+            .collect();
+        samples.sort_by(|a, b| {
+            (a.series.metric.name, a.series.attributes()).cmp(&(b.series.metric.name, b.series.attributes()))
+        });
+        Batch { samples }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::signal::names::{QUEUE_SAMPLES, SLOT_LATENESS, SLOTS};
+
+    #[test]
+    fn one_cell_for_one_set_of_attributes() {
+        let meter = Meter::new(Resource::new("watchpost", "h", []), Timestamp(5));
+        let ok = [("receiver", "probe"), ("outcome", "ok")];
+        meter.counter(&SLOTS, &ok).add(2);
+        meter.counter(&SLOTS, &ok).add(1);
+        meter.counter(&SLOTS, &[("outcome", "failed"), ("receiver", "probe")]).add(7);
+        meter.read(&QUEUE_SAMPLES, &[], |_| Some(9.0));
+        let timing = meter.timing(&SLOT_LATENESS, &[]);
+        timing.record(Duration::from_millis(2));
+        timing.record(Duration::from_secs(60));
+        let batch = meter.snapshot(Timestamp(9));
+        let values: Vec<(&str, Option<f64>)> = batch
+            .samples
+            .iter()
+            .map(|s| (s.series.metric.name, if let Value::Number(n) = s.value { Some(n) } else { None }))
+            .collect();
+        assert_eq!(
+            values,
+            [
+                ("watchpost.queue_samples", Some(9.0)),
+                ("watchpost.slot_lateness", None),
+                ("watchpost.slots", Some(7.0)),
+                ("watchpost.slots", Some(3.0)),
+            ]
+        );
+        let Value::Histogram(histogram) = &batch.samples[1].value else { panic!("a histogram") };
+        assert_eq!((histogram.count(), histogram.counts[1], histogram.counts[12]), (2, 1, 1));
+        assert_eq!(batch.samples[1].start, Some(Timestamp(5)));
+    }
+}

@@ -1,0 +1,111 @@
+//! One attempt: one try at one address, within its time.
+
+use std::time::Duration;
+
+use crate::base::duration;
+use crate::net::dial;
+use crate::net::resolve::{Family, Resolver};
+use crate::probe::address::Address;
+use crate::probe::icmp::Engine;
+use crate::probe::module::{LazyTls, Module, Prober};
+use crate::probe::trace::{Stop, Trace};
+use crate::probe::{fault, http, icmp, tcp};
+use crate::signal::outcome::{Phase, SlotResult, Tls};
+
+/// What attempts share.
+#[derive(Clone)]
+pub struct Tools {
+    /// Asks for names.
+    pub resolver: Resolver,
+    /// Sends echoes.
+    pub icmp: Engine,
+}
+
+/// Makes one attempt. Never takes longer than `timeout`, and never fails: what went wrong is in the
+/// result.
+pub async fn attempt(module: &Module, address: &Address, timeout: Duration, tools: &Tools) -> SlotResult {
+    let mut trace = Trace::new();
+    let work = async {
+        match (&module.prober, address) {
+            (Prober::Http(module), Address::Url(url)) => http::probe(module, url, tools, &mut trace).await,
+            (Prober::Tcp(module), Address::HostPort(host, port)) => {
+                tcp::probe(module, host, *port, tools, &mut trace).await
+            }
+            (Prober::Icmp(module), Address::Host(host)) => {
+                icmp::probe(module, host, timeout, tools, &mut trace).await
+            }
+            // Planning reads the address by the module's prober.
+            _ => unreachable!("an address is read by the prober of its module"),
+        }
+    };
+    let result = match tokio::time::timeout(timeout, work).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(Stop::Down(reason, detail))) => Err((reason, detail)),
+        Ok(Err(Stop::Skip(skip, detail))) => return SlotResult::Skipped(skip, detail),
+        Err(_) => {
+            let phase = trace.phase();
+            let detail = format!("no end within {} while {}", duration::format(timeout), phase.plain());
+            Err((fault::timed_out(phase), detail.into()))
+        }
+    };
+    SlotResult::Outcome(Box::new(trace.finish(result)))
+}
+
+/// Looks a name up, as a phase.
+pub(super) async fn resolve(
+    host: &str,
+    family: Family,
+    tools: &Tools,
+    trace: &mut Trace,
+) -> Result<std::net::IpAddr, Stop> {
+    trace.begin(Phase::Resolve);
+    let found = tools.resolver.resolve(host, family).await;
+    let took = trace.end();
+    trace.lookup.get_or_insert(took);
+    let address = found?;
+    trace.address.get_or_insert(address);
+    Ok(address)
+}
+
+/// Connects, as a phase.
+pub(super) async fn connect(
+    to: std::net::SocketAddr,
+    source: Option<std::net::IpAddr>,
+    trace: &mut Trace,
+) -> Result<tokio::net::TcpStream, Stop> {
+    trace.begin(Phase::Connect);
+    let stream = dial::connect(to, source).await?;
+    trace.end();
+    Ok(stream)
+}
+
+/// Shakes hands, as a phase, and keeps what was shown. The certificate has been judged when this
+/// returns; nothing has been sent.
+pub(super) async fn handshake(
+    tls: &LazyTls,
+    stream: tokio::net::TcpStream,
+    host: &str,
+    trace: &mut Trace,
+) -> Result<(tokio_rustls::client::TlsStream<tokio::net::TcpStream>, bool), Stop> {
+    use crate::signal::outcome::Skip;
+    let client = tls.client().map_err(|why| Stop::Skip(Skip::NoCredentials, why.to_owned()))?;
+    trace.begin(Phase::Tls);
+    let (stream, shown) = client.handshake(stream, host).await?;
+    trace.end();
+    let leaf = shown.leaf.unwrap_or_default();
+    trace.tls = Some(Box::new(Tls {
+        version: shown.version.to_owned(),
+        cipher: shown.cipher,
+        earliest_expiry: shown.earliest_expiry.unwrap_or_default(),
+        chain_expiry: shown.chain_expiry,
+        fingerprint_sha256: leaf.fingerprint_sha256,
+        subject: leaf.subject,
+        issuer: leaf.issuer,
+        subject_alternative: leaf.dns_names,
+        serial_number: leaf.serial_number,
+        not_after: leaf.not_after,
+        not_before: leaf.not_before,
+    }));
+    shown.verdict?;
+    Ok((stream, shown.alpn.as_deref() == Some(b"h2")))
+}

@@ -1,0 +1,221 @@
+//! Modules: how a target is probed, in blackbox_exporter's words. [`raw`] is what may be written;
+//! here is what will run, without anything left to decide.
+
+pub mod raw;
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue, Method};
+use regex::bytes::Regex;
+use secrecy::SecretString;
+
+use crate::base::fs;
+use crate::net::resolve::Family;
+use crate::net::tls::{TlsClient, TlsSettings};
+
+/// A module and its name.
+#[derive(Debug)]
+pub struct Module {
+    /// The name by which targets ask for it.
+    pub name: String,
+    /// How long an attempt may take; `None`: min(interval, 10 s).
+    pub timeout: Option<Duration>,
+    /// What it does.
+    pub prober: Prober,
+}
+
+/// What a module does.
+#[derive(Debug)]
+pub enum Prober {
+    /// A request and its answer.
+    Http(Box<Http>),
+    /// A connection, perhaps with TLS and a dialogue.
+    Tcp(Box<Tcp>),
+    /// An echo.
+    Icmp(Icmp),
+}
+
+impl Prober {
+    /// The word for it in configurations and messages.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Prober::Http(_) => "http",
+            Prober::Tcp(_) => "tcp",
+            Prober::Icmp(_) => "icmp",
+        }
+    }
+}
+
+/// Text that is written in the configuration or kept in a file, which is read at each attempt.
+#[derive(Clone)]
+pub enum Secret {
+    /// Written out.
+    Inline(SecretString),
+    /// In a file; a newline at its end does not count.
+    File(PathBuf),
+}
+
+impl Secret {
+    /// The text.
+    ///
+    /// # Errors
+    /// A sentence with the path, when the file cannot be read.
+    pub fn read(&self) -> Result<SecretString, String> {
+        match self {
+            Secret::Inline(text) => Ok(text.clone()),
+            Secret::File(path) => fs::read_secret(path).map(SecretString::from),
+        }
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Secret::Inline(_) => f.write_str("<secret>"),
+            Secret::File(path) => write!(f, "<secret in {}>", path.display()),
+        }
+    }
+}
+
+/// Who we say that we are.
+#[derive(Clone, Debug)]
+pub enum Credentials {
+    /// `Authorization: Basic`.
+    Basic {
+        /// The user's name.
+        username: Secret,
+        /// The password.
+        password: Option<Secret>,
+    },
+    /// `Authorization: SCHEME CREDENTIALS`.
+    Scheme {
+        /// Such as `Bearer`.
+        scheme: String,
+        /// What follows.
+        credentials: Secret,
+    },
+}
+
+/// TLS settings and the client that is made of them when it is first needed, because reading the
+/// machine's certificates takes time that a start without TLS need not spend.
+pub struct LazyTls {
+    settings: TlsSettings,
+    alpn: &'static [&'static [u8]],
+    client: OnceLock<Result<TlsClient, String>>,
+}
+
+impl LazyTls {
+    /// Keeps the settings for later.
+    #[must_use]
+    pub fn new(settings: TlsSettings, alpn: &'static [&'static [u8]]) -> Self {
+        Self { settings, alpn, client: OnceLock::new() }
+    }
+
+    /// The settings.
+    #[must_use]
+    pub fn settings(&self) -> &TlsSettings {
+        &self.settings
+    }
+
+    /// The client.
+    ///
+    /// # Errors
+    /// As [`TlsClient::new`]; the same each time until the configuration is loaded again.
+    pub fn client(&self) -> Result<&TlsClient, &str> {
+        self.client.get_or_init(|| TlsClient::new(&self.settings, self.alpn)).as_ref().map_err(String::as_str)
+    }
+}
+
+impl fmt::Debug for LazyTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.settings.fmt(f)
+    }
+}
+
+/// A rule about a header.
+#[derive(Debug)]
+pub struct HeaderRule {
+    /// The header.
+    pub header: HeaderName,
+    /// What its value must (not) match.
+    pub regexp: Regex,
+    /// Whether a response without the header passes.
+    pub allow_missing: bool,
+}
+
+/// An `http` module.
+#[derive(Debug)]
+pub struct Http {
+    /// Status codes that count as up, as ranges; empty: 200 to 299.
+    pub valid_status_codes: Vec<(u16, u16)>,
+    /// HTTP versions that count as up (`HTTP/1.1`, `HTTP/2.0`); empty: all.
+    pub valid_http_versions: Vec<String>,
+    /// Which addresses are wanted.
+    pub family: Family,
+    /// The method.
+    pub method: Method,
+    /// Headers, `Host` among them.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// The request's body.
+    pub body: Arc<str>,
+    /// Who we say that we are.
+    pub credentials: Option<Credentials>,
+    /// Whether redirects are followed.
+    pub follow_redirects: bool,
+    /// Down when the answer came over TLS.
+    pub fail_if_ssl: bool,
+    /// Down when it came without.
+    pub fail_if_not_ssl: bool,
+    /// Down when the body matches one of these.
+    pub fail_if_body_matches: Vec<Regex>,
+    /// Down when the body does not match all of these.
+    pub fail_if_body_not_matches: Vec<Regex>,
+    /// Down when a value of the header matches.
+    pub fail_if_header_matches: Vec<HeaderRule>,
+    /// Down when no value of the header matches.
+    pub fail_if_header_not_matches: Vec<HeaderRule>,
+    /// How many bytes of the body are read.
+    pub body_size_limit: u64,
+    /// How TLS is spoken.
+    pub tls: LazyTls,
+}
+
+/// A step of a TCP dialogue.
+#[derive(Debug)]
+pub struct Step {
+    /// Read lines until one matches.
+    pub expect: Option<Regex>,
+    /// Then send this and a newline; `${1}` is the first group of this step's `expect`.
+    pub send: Option<String>,
+}
+
+/// A `tcp` module.
+#[derive(Debug)]
+pub struct Tcp {
+    /// Which addresses are wanted.
+    pub family: Family,
+    /// The address that we connect from.
+    pub source: Option<IpAddr>,
+    /// The dialogue.
+    pub query_response: Vec<Step>,
+    /// Whether and how TLS is spoken.
+    pub tls: Option<LazyTls>,
+}
+
+/// An `icmp` module.
+#[derive(Debug, Clone)]
+pub struct Icmp {
+    /// Which addresses are wanted.
+    pub family: Family,
+    /// The address that we send from.
+    pub source: Option<IpAddr>,
+    /// Bytes of payload; 0: 28 bytes of text.
+    pub payload_size: usize,
+    /// Hops that the request may take; `None`: as the system has it.
+    pub ttl: Option<u32>,
+}

@@ -1,0 +1,247 @@
+//! What is published about one target: its series, its counters, and the end of each series that a
+//! slot does not carry. No I/O.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::base::clock::Timestamp;
+use crate::probe::address::{sort_key, without_userinfo};
+use crate::probe::plan::{PlannedTarget, ReceiverPlan};
+use crate::probe::readings::{Own, Reading, readings};
+use crate::signal::batch::{Sample, Value};
+use crate::signal::names::{PROBE_ATTEMPTS, PROBE_FAILURES, PROBE_TARGET_INFO};
+use crate::signal::outcome::{Kind, Outcome, Phase, Reason, SlotResult, Verdict};
+use crate::signal::payload::TargetRef;
+use crate::signal::series::{Attributes, Metric, Resource, Series};
+
+struct Failures {
+    reason: Reason,
+    phase: Phase,
+    count: u64,
+    /// Whether the 0 that comes before the first failure has been written.
+    born: bool,
+    series: Arc<Series>,
+}
+
+struct Attempts {
+    kind: Kind,
+    count: u64,
+    series: Arc<Series>,
+}
+
+/// The counters of a target: they outlive a change of its labels.
+#[derive(Default)]
+pub(super) struct Counts {
+    attempts: Vec<(Kind, u64)>,
+    failures: Vec<(Reason, Phase, u64)>,
+}
+
+/// The published side of a target.
+pub(super) struct Published {
+    /// The target as events name it.
+    pub(super) target: Arc<TargetRef>,
+    shared: Attributes,
+    resource: Arc<Resource>,
+    disabled: Arc<BTreeSet<String>>,
+    info: Arc<Series>,
+    start: Timestamp,
+    /// Series that the last scheduled slot carried.
+    carried: Vec<Arc<Series>>,
+    attempts: Vec<Attempts>,
+    failures: Vec<Failures>,
+    /// Whether anything has been written that must end one day.
+    written: bool,
+}
+
+impl Published {
+    pub(super) fn new(receiver: &ReceiverPlan, plan: &PlannedTarget, start: Timestamp, counts: &Counts) -> Self {
+        let instance = without_userinfo(&plan.key.address);
+        let (scheme, host, port) = server(plan);
+        let mut others: Vec<(&str, &str)> = vec![("server.address", &host)];
+        others.extend(port.as_deref().map(|port| ("server.port", port)));
+        others.extend(scheme.map(|scheme| ("url.scheme", scheme)));
+        let resource = Arc::new(Resource::new(&receiver.job, &instance, others));
+        let vantage = (!receiver.vantage.is_empty()).then(|| ("vantage".to_owned(), receiver.vantage.clone()));
+        let shared = Attributes::new(plan.labels.clone().into_iter().chain(vantage));
+        let sort = sort_key(&plan.address);
+        let mut info = vec![("sort", sort.as_str()), ("module", plan.key.module.as_str())];
+        info.extend(plan.labels.get("group").map(|group| ("group", group.as_str())));
+        info.extend(plan.labels.get("humanname").map(|name| ("name", name.as_str())));
+        let info = Series::new(&PROBE_TARGET_INFO, shared.clone(), Attributes::new(info), Arc::clone(&resource));
+        let target = Arc::new(TargetRef {
+            job: receiver.job.clone(),
+            instance,
+            module: plan.key.module.clone(),
+            name: plan.labels.get("humanname").cloned(),
+        });
+        let disabled = Arc::new(receiver.disabled.clone());
+        let mut this = Self {
+            target,
+            shared,
+            resource,
+            disabled,
+            info,
+            start,
+            carried: Vec::new(),
+            attempts: Vec::new(),
+            failures: Vec::new(),
+            written: false,
+        };
+        for (kind, count) in &counts.attempts {
+            this.attempts(*kind).count = *count;
+        }
+        for (reason, phase, count) in &counts.failures {
+            let failures = this.failures(*reason, *phase);
+            failures.count = *count;
+        }
+        this
+    }
+
+    /// The counters, for the target's next life.
+    pub(super) fn counts(&self) -> Counts {
+        Counts {
+            attempts: self.attempts.iter().map(|a| (a.kind, a.count)).collect(),
+            failures: self.failures.iter().map(|f| (f.reason, f.phase, f.count)).collect(),
+        }
+    }
+
+    /// When its counters began to count.
+    pub(super) fn start(&self) -> Timestamp {
+        self.start
+    }
+
+    fn series(&self, metric: &'static Metric, own: Attributes) -> Arc<Series> {
+        Series::new(metric, self.shared.clone(), own, Arc::clone(&self.resource))
+    }
+
+    fn attempts(&mut self, kind: Kind) -> &mut Attempts {
+        let at = self.attempts.iter().position(|have| have.kind == kind).unwrap_or_else(|| {
+            let series = self.series(&PROBE_ATTEMPTS, Attributes::new([("kind", kind.word())]));
+            self.attempts.push(Attempts { kind, count: 0, series });
+            self.attempts.len() - 1
+        });
+        &mut self.attempts[at]
+    }
+
+    fn failures(&mut self, reason: Reason, phase: Phase) -> &mut Failures {
+        let same = |have: &Failures| have.reason == reason && have.phase == phase;
+        let at = self.failures.iter().position(same).unwrap_or_else(|| {
+            let own = Attributes::new([("reason", reason.word()), ("phase", phase.word())]);
+            let series = self.series(&PROBE_FAILURES, own);
+            self.failures.push(Failures { reason, phase, count: 0, born: false, series });
+            self.failures.len() - 1
+        });
+        &mut self.failures[at]
+    }
+
+    /// Counts the result of a slot, and writes the samples that a scheduled slot writes.
+    pub(super) fn slot(&mut self, plan: &PlannedTarget, kind: Kind, due: Timestamp, result: &SlotResult, out: &mut Vec<Sample>) {
+        match result {
+            SlotResult::Outcome(outcome) => {
+                self.attempts(kind).count += 1;
+                if let Verdict::Down { reason, phase } = outcome.verdict {
+                    self.failures(reason, phase).count += 1;
+                }
+                if kind == Kind::Scheduled {
+                    self.write(plan, outcome, due, out);
+                }
+            }
+            // Time that was not watched is never up.
+            SlotResult::Skipped(..) if kind == Kind::Scheduled => {
+                out.extend(self.carried.drain(..).map(|series| Sample::stale(series, due)));
+            }
+            SlotResult::Skipped(..) | SlotResult::Cancelled => {}
+        }
+    }
+
+    fn enabled(&self, metric: &Metric) -> bool {
+        self.disabled.is_empty() || !self.disabled.contains(metric.name)
+    }
+
+    fn write(&mut self, plan: &PlannedTarget, outcome: &Outcome, due: Timestamp, out: &mut Vec<Sample>) {
+        self.written = true;
+        let mut before = std::mem::take(&mut self.carried);
+        let mut carried = Vec::with_capacity(before.len().max(16));
+        for reading in readings(&plan.module.prober, outcome, plan.timeout) {
+            if !self.enabled(reading.metric) {
+                continue;
+            }
+            let series = match before.iter().position(|series| fits(series, &reading)) {
+                Some(at) => before.swap_remove(at),
+                None => self.series(reading.metric, attributes(&reading.own)),
+            };
+            out.push(Sample::number(&series, due, reading.value));
+            carried.push(series);
+        }
+        out.extend(before.into_iter().map(|series| Sample::stale(series, due)));
+        self.carried = carried;
+        let start = Some(self.start);
+        let counter = |series: &Arc<Series>, time, count: u64| Sample {
+            series: Arc::clone(series),
+            start,
+            time,
+            value: Value::Number(count as f64),
+        };
+        if self.enabled(&PROBE_ATTEMPTS) {
+            out.extend(self.attempts.iter().map(|a| counter(&a.series, due, a.count)));
+        }
+        if self.enabled(&PROBE_FAILURES) {
+            for failures in &mut self.failures {
+                if !failures.born {
+                    // Born with a 0 one slot earlier, so that `increase()` sees the first failure.
+                    failures.born = true;
+                    out.push(counter(&failures.series, due.before(plan.interval), 0));
+                }
+                out.push(counter(&failures.series, due, failures.count));
+            }
+        }
+        if self.enabled(&PROBE_TARGET_INFO) {
+            out.push(Sample::number(&self.info, due, 1.0));
+        }
+    }
+
+    /// The target is gone, or goes on under other labels: every series that was written ends.
+    pub(super) fn end(self, at: Timestamp, out: &mut Vec<Sample>) {
+        if !self.written {
+            return;
+        }
+        let attempts = self.attempts.into_iter().map(|a| a.series);
+        let failures = self.failures.into_iter().filter(|f| f.born).map(|f| f.series);
+        let all = self.carried.into_iter().chain(attempts).chain(failures).chain([self.info]);
+        out.extend(all.filter(|s| !self.disabled.contains(s.metric.name)).map(|series| Sample::stale(series, at)));
+    }
+}
+
+fn fits(series: &Series, reading: &Reading) -> bool {
+    std::ptr::eq(series.metric, reading.metric)
+        && match &reading.own {
+            Own::None => series.own.is_empty(),
+            Own::Phase(phase) => series.own.get("phase") == Some(phase.word()),
+            Own::Pairs(pairs) => pairs.iter().all(|(name, value)| series.own.get(name) == Some(value)),
+        }
+}
+
+fn attributes(own: &Own) -> Attributes {
+    match own {
+        Own::None => Attributes::default(),
+        Own::Phase(phase) => Attributes::new([("phase", phase.word())]),
+        Own::Pairs(pairs) => Attributes::new(pairs.iter().map(|(name, value)| (*name, value.as_str()))),
+    }
+}
+
+/// Scheme, host and port, as OpenTelemetry names the server of a client's call.
+fn server(plan: &PlannedTarget) -> (Option<&str>, String, Option<String>) {
+    use crate::probe::address::Address;
+    match &plan.address {
+        Address::Url(url) => (
+            Some(url.scheme()),
+            url.host_str().unwrap_or_default().to_owned(),
+            url.port_or_known_default().map(|port| port.to_string()),
+        ),
+        Address::HostPort(host, port) => (None, host.clone(), Some(port.to_string())),
+        Address::Host(host) => (None, host.clone(), None),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,158 @@
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use watchpost_targets::{Labels, Origin};
+
+use super::*;
+use crate::probe::address;
+use crate::probe::module::{Icmp, Module, Prober};
+use crate::probe::plan::TargetKey;
+use crate::net::resolve::Family;
+use crate::signal::outcome::{Phases, Skip};
+
+const SLOT: Timestamp = Timestamp(1_000_000_000_000);
+
+fn plan() -> (ReceiverPlan, PlannedTarget) {
+    let family = Family { prefer_ip6: false, fallback: true };
+    let prober = Prober::Icmp(Icmp { family, source: None, payload_size: 0, ttl: None });
+    let module = Arc::new(Module { name: "icmp".into(), timeout: None, prober });
+    let plan = PlannedTarget {
+        key: TargetKey { address: "127.0.0.1".into(), module: "icmp".into() },
+        address: address::host("127.0.0.1").expect("a host"),
+        module,
+        interval: Duration::from_secs(15),
+        timeout: Duration::from_secs(2),
+        labels: Labels::from([("humanname".into(), "me".into())]),
+        origin: Origin { file: "f".into(), line: 1 },
+    };
+    let receiver = ReceiverPlan {
+        name: "probe/x".into(),
+        job: "x".into(),
+        vantage: "home".into(),
+        disabled: BTreeSet::new(),
+        targets: BTreeMap::new(),
+    };
+    (receiver, plan)
+}
+
+fn outcome(verdict: Verdict) -> SlotResult {
+    let mut phases = Phases::default();
+    phases.add(Phase::Resolve, Duration::from_micros(1));
+    if verdict.is_up() {
+        phases.add(Phase::Rtt, Duration::from_micros(40));
+    }
+    SlotResult::Outcome(Box::new(Outcome {
+        verdict,
+        detail: "".into(),
+        started: SLOT,
+        duration: Duration::from_micros(50),
+        phases,
+        lookup: Some(Duration::from_micros(1)),
+        address: Some(IpAddr::from([127, 0, 0, 1])),
+        failed_due_to_regex: None,
+        http: None,
+        tls: None,
+        icmp: None,
+    }))
+}
+
+const DOWN: Verdict = Verdict::Down { reason: Reason::IcmpTimeout, phase: Phase::Rtt };
+
+fn texts(samples: &[Sample]) -> Vec<String> {
+    let mut list: Vec<String> = samples
+        .iter()
+        .map(|s| {
+            let value = match s.value {
+                Value::Number(n) => n.to_string(),
+                _ => "stale".to_owned(),
+            };
+            let own: Vec<String> = s.series.own.iter().map(|(_, v)| v.to_owned()).collect();
+            format!("{}{own:?}@{}={value}", s.series.metric.name, s.time.0 / 1_000_000_000)
+        })
+        .collect();
+    list.sort();
+    list
+}
+
+#[test]
+fn a_phase_that_did_not_happen_ends_with_a_stale_marker_once() {
+    let (receiver, plan) = plan();
+    let mut published = Published::new(&receiver, &plan, SLOT, &Counts::default());
+    let mut out = Vec::new();
+    published.slot(&plan, Kind::Scheduled, SLOT, &outcome(Verdict::Up), &mut out);
+    assert!(texts(&out).contains(&"probe.icmp.duration[\"rtt\"]@1000=0.00004".to_owned()), "{:?}", texts(&out));
+    assert!(out.len() <= 15);
+    assert!(out.iter().all(|s| s.series.attributes().contains(&("humanname", "me"))));
+    assert!(out.iter().all(|s| s.series.attributes().contains(&("vantage", "home"))));
+    for (expected, due) in [(1, 1015), (0, 1030)] {
+        let mut out = Vec::new();
+        published.slot(&plan, Kind::Scheduled, Timestamp(due * 1_000_000_000), &outcome(DOWN), &mut out);
+        let stale = out.iter().filter(|s| s.value == Value::Stale).count();
+        assert_eq!(stale, expected, "{:?}", texts(&out));
+    }
+}
+
+#[test]
+fn the_first_failure_is_born_with_a_zero() {
+    let (receiver, plan) = plan();
+    let mut published = Published::new(&receiver, &plan, SLOT, &Counts::default());
+    let mut out = Vec::new();
+    published.slot(&plan, Kind::First, SLOT, &outcome(DOWN), &mut out);
+    assert!(out.is_empty(), "only scheduled slots write");
+    published.slot(&plan, Kind::Scheduled, SLOT, &outcome(DOWN), &mut out);
+    let texts = texts(&out);
+    for expected in [
+        "probe.failures[\"rtt\", \"icmp_timeout\"]@985=0",
+        "probe.failures[\"rtt\", \"icmp_timeout\"]@1000=2",
+        "probe.attempts[\"first\"]@1000=1",
+        "probe.attempts[\"scheduled\"]@1000=1",
+        "probe.success[]@1000=0",
+    ] {
+        assert!(texts.contains(&expected.to_owned()), "{expected} in {texts:?}");
+    }
+}
+
+#[test]
+fn time_not_watched_is_never_up() {
+    let (receiver, plan) = plan();
+    let mut published = Published::new(&receiver, &plan, SLOT, &Counts::default());
+    let mut out = Vec::new();
+    published.slot(&plan, Kind::Scheduled, SLOT, &outcome(Verdict::Up), &mut out);
+    let gauges = out.iter().filter(|s| s.start.is_none()).count() - 1; // all but target_info
+    out.clear();
+    let skipped = SlotResult::Skipped(Skip::Suspended, String::new());
+    published.slot(&plan, Kind::Scheduled, SLOT, &skipped, &mut out);
+    assert_eq!(out.len(), gauges);
+    assert!(out.iter().all(|s| s.value == Value::Stale));
+    out.clear();
+    published.slot(&plan, Kind::Scheduled, SLOT, &skipped, &mut out);
+    assert!(out.is_empty(), "once is enough");
+}
+
+#[test]
+fn counters_outlive_new_labels_and_every_written_series_ends() {
+    let (receiver, mut plan) = plan();
+    let mut published = Published::new(&receiver, &plan, SLOT, &Counts::default());
+    let mut first = Vec::new();
+    published.slot(&plan, Kind::Scheduled, SLOT, &outcome(DOWN), &mut first);
+    plan.labels.insert("humanname".into(), "other".into());
+    let mut next = Published::new(&receiver, &plan, SLOT, &published.counts());
+    let mut ended = Vec::new();
+    published.end(SLOT, &mut ended);
+    let distinct: std::collections::BTreeSet<_> = first.iter().map(|s| s.series.id).collect();
+    assert_eq!(ended.len(), distinct.len());
+    let mut out = Vec::new();
+    next.slot(&plan, Kind::Scheduled, SLOT, &outcome(DOWN), &mut out);
+    assert!(texts(&out).contains(&"probe.failures[\"rtt\", \"icmp_timeout\"]@1000=2".to_owned()));
+}
+
+#[test]
+fn a_metric_can_be_switched_off() {
+    let (mut receiver, plan) = plan();
+    receiver.disabled = BTreeSet::from(["probe.ip_addr_hash".to_owned(), "probe.target_info".to_owned()]);
+    let mut published = Published::new(&receiver, &plan, SLOT, &Counts::default());
+    let mut out = Vec::new();
+    published.slot(&plan, Kind::Scheduled, SLOT, &outcome(Verdict::Up), &mut out);
+    assert!(!texts(&out).iter().any(|t| t.contains("hash") || t.contains("info")));
+}

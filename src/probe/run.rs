@@ -1,0 +1,426 @@
+//! The async shell around the schedule: starts attempts when they are due, hands on what they found,
+//! takes new plans over without moving the targets that stay the same.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{AbortHandle, JoinError, JoinSet};
+
+use crate::base::clock::{self, BootTime, Moment, Timestamp};
+use crate::base::hash::stable_64;
+use crate::pipeline::outlet::Outlet;
+use crate::pipeline::selfmetrics::{Counter, Gauge, Meter, Timing};
+use crate::probe::attempt::{Tools, attempt};
+use crate::probe::plan::{PlannedTarget, ReceiverPlan, TargetKey};
+use crate::probe::publish::{Counts, Published};
+use crate::probe::schedule::{FIRST_SPREAD, Key, MAX_WAIT, Schedule, Slot};
+use crate::signal::batch::{Batch, Sample};
+use crate::signal::names;
+use crate::signal::outcome::{Kind, Reason, Skip, SlotResult, Verdict};
+use crate::signal::payload::{Event, Payload, What};
+
+/// How long attempts in flight may still take when the daemon stops.
+const STOP_GRACE: Duration = Duration::from_secs(2);
+/// How often one and the same fault is logged at most.
+const LOG_EVERY: Duration = Duration::from_secs(60);
+
+/// What the daemon asks of the prober.
+pub enum Command {
+    /// Watch these from now on.
+    Replace(Vec<ReceiverPlan>),
+    /// Start nothing more; answer when everything in flight has ended.
+    Stop(oneshot::Sender<()>),
+}
+
+/// The other end of a running prober.
+#[derive(Clone)]
+pub struct ProberHandle {
+    commands: mpsc::Sender<Command>,
+    heartbeat: Arc<AtomicU64>,
+}
+
+impl ProberHandle {
+    /// Hands a command over.
+    pub async fn send(&self, command: Command) {
+        // The prober ends only after a stop: nobody is left to ask then.
+        let _ = self.commands.send(command).await;
+    }
+
+    /// When the schedule was last looked at; it is at least every second.
+    #[must_use]
+    pub fn heartbeat(&self) -> BootTime {
+        BootTime(Duration::from_nanos(self.heartbeat.load(Ordering::Relaxed)))
+    }
+}
+
+/// What a receiver counts.
+struct Stats {
+    due: Counter,
+    ok: Counter,
+    cancelled: Counter,
+    lateness: Timing,
+    targets: Gauge,
+    in_flight: Gauge,
+    flying: u64,
+    logged: HashMap<Skip, BootTime>,
+}
+
+struct Watched {
+    receiver: Arc<str>,
+    plan: Arc<PlannedTarget>,
+    published: Published,
+    flying: Option<(Kind, AbortHandle)>,
+    up: Option<bool>,
+}
+
+struct Done {
+    key: Key,
+    kind: Kind,
+    due: Timestamp,
+    lateness: Duration,
+    result: SlotResult,
+}
+
+/// Probes everything that it is told to.
+pub struct Prober {
+    tools: Tools,
+    outlet: Outlet,
+    meter: Arc<Meter>,
+    limit: usize,
+    commands: mpsc::Receiver<Command>,
+    heartbeat: Arc<AtomicU64>,
+    schedule: Schedule,
+    watched: HashMap<Key, Watched>,
+    keys: BTreeMap<(Arc<str>, TargetKey), Key>,
+    next_key: u32,
+    stats: HashMap<Arc<str>, Stats>,
+    attempts: JoinSet<Done>,
+    flying: HashMap<tokio::task::Id, (Key, Kind, Timestamp)>,
+    unclassified: Counter,
+}
+
+impl Prober {
+    /// A prober that watches nothing yet. `limit` bounds the attempts in flight.
+    #[must_use]
+    pub fn new(tools: Tools, outlet: Outlet, meter: Arc<Meter>, limit: usize) -> (Self, ProberHandle) {
+        let (sender, commands) = mpsc::channel(8);
+        let heartbeat = Arc::new(AtomicU64::new(0));
+        let handle = ProberHandle { commands: sender, heartbeat: Arc::clone(&heartbeat) };
+        let unclassified = meter.counter(&names::UNCLASSIFIED, &[]);
+        let prober = Self {
+            tools,
+            outlet,
+            meter,
+            limit,
+            commands,
+            heartbeat,
+            schedule: Schedule::new(clock::now().boot),
+            watched: HashMap::new(),
+            keys: BTreeMap::new(),
+            next_key: 0,
+            stats: HashMap::new(),
+            attempts: JoinSet::new(),
+            flying: HashMap::new(),
+            unclassified,
+        };
+        (prober, handle)
+    }
+
+    /// Runs until it is stopped.
+    pub async fn run(mut self) {
+        loop {
+            let now = clock::now();
+            self.heartbeat.store(now.boot.0.as_nanos() as u64, Ordering::Relaxed);
+            let slots = self.schedule.due(now.boot);
+            let mut out = Output::default();
+            for slot in slots {
+                self.start(slot, &now, &mut out);
+            }
+            while let Some(done) = self.attempts.try_join_next_with_id() {
+                self.done(done, &mut out);
+            }
+            out.offer(&self.outlet);
+            let wait = self.schedule.next().map_or(MAX_WAIT, |due| due.since(clock::now().boot)).min(MAX_WAIT);
+            tokio::select! {
+                biased;
+                Some(done) = self.attempts.join_next_with_id() => {
+                    let mut out = Output::default();
+                    self.done(done, &mut out);
+                    out.offer(&self.outlet);
+                }
+                command = self.commands.recv() => match command {
+                    Some(Command::Replace(plans)) => self.replace(plans),
+                    Some(Command::Stop(answer)) => {
+                        self.stop().await;
+                        let _ = answer.send(());
+                        return;
+                    }
+                    None => return self.stop().await,
+                },
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    fn start(&mut self, slot: Slot, now: &Moment, out: &mut Output) {
+        let due = now.wall_at(slot.due);
+        let Some(watched) = self.watched.get_mut(&slot.key) else { return };
+        let stats = self.stats.get_mut(&watched.receiver).expect("a watched target has a receiver");
+        stats.due.add(1);
+        // Attempts of one target never overlap: an extra one that still runs gives way.
+        if let Some((_, running)) = watched.flying.take() {
+            running.abort();
+        }
+        let refused = match slot.decision {
+            Err(skip) => Some((skip, "the slot came up too late")),
+            Ok(()) if self.attempts.len() >= self.limit => {
+                Some((Skip::NoDescriptor, "as many attempts are in flight as file descriptors allow"))
+            }
+            Ok(()) => None,
+        };
+        if let Some((skip, why)) = refused {
+            let result = SlotResult::Skipped(skip, why.to_owned());
+            return self.finish(slot.key, slot.kind, due, result, out);
+        }
+        let (plan, tools, at) = (Arc::clone(&watched.plan), self.tools.clone(), slot.due);
+        let (key, kind) = (slot.key, slot.kind);
+        let handle = self.attempts.spawn(async move {
+            let lateness = clock::now().boot.since(at);
+            let result = attempt(&plan.module, &plan.address, plan.timeout, &tools).await;
+            Done { key, kind, due, lateness, result }
+        });
+        stats.flying += 1;
+        stats.in_flight.set(stats.flying as f64);
+        self.flying.insert(handle.id(), (key, kind, due));
+        watched.flying = Some((kind, handle));
+    }
+
+    fn done(&mut self, joined: Result<(tokio::task::Id, Done), JoinError>, out: &mut Output) {
+        let (id, result) = match joined {
+            Ok((id, done)) => (id, Ok(done)),
+            Err(error) => (error.id(), Err(error)),
+        };
+        let Some((key, kind, due)) = self.flying.remove(&id) else { return };
+        if let Some(watched) = self.watched.get_mut(&key) {
+            let stats = self.stats.get_mut(&watched.receiver).expect("a watched target has a receiver");
+            stats.flying = stats.flying.saturating_sub(1);
+            stats.in_flight.set(stats.flying as f64);
+            if watched.flying.as_ref().is_some_and(|(_, handle)| handle.id() == id) {
+                watched.flying = None;
+            }
+        }
+        let result = match result {
+            Ok(done) => {
+                if let Some(watched) = self.watched.get(&key) {
+                    self.stats[&watched.receiver].lateness.record(done.lateness);
+                }
+                debug_assert_eq!((done.key, done.kind, done.due), (key, kind, due));
+                done.result
+            }
+            Err(error) if error.is_cancelled() => SlotResult::Cancelled,
+            Err(error) => {
+                // A panic in an attempt is our fault; it must not look like the target's.
+                tracing::error!(%error, "an attempt panicked");
+                self.unclassified.add(1);
+                SlotResult::Cancelled
+            }
+        };
+        self.finish(key, kind, due, result, out);
+    }
+
+    /// Books the end of a slot, and publishes what there is to publish.
+    fn finish(&mut self, key: Key, kind: Kind, due: Timestamp, result: SlotResult, out: &mut Output) {
+        let Some(watched) = self.watched.get_mut(&key) else { return };
+        let receiver = Arc::clone(&watched.receiver);
+        let stats = self.stats.get_mut(&receiver).expect("a watched target has a receiver");
+        let count = |outcome: &str, reason: &str| {
+            let attributes = [("receiver", &*receiver), ("outcome", outcome), ("reason", reason)];
+            self.meter.counter(&names::SLOTS, &attributes).add(1);
+        };
+        let name = &watched.plan.key.address;
+        match &result {
+            SlotResult::Outcome(outcome) => match outcome.verdict {
+                Verdict::Up => {
+                    stats.ok.add(1);
+                    if watched.up == Some(false) {
+                        tracing::info!(probe.target = %name, receiver = %receiver, "target is up");
+                    }
+                    watched.up = Some(true);
+                }
+                Verdict::Down { reason, phase } => {
+                    count("failed", reason.word());
+                    if reason == Reason::Unclassified {
+                        self.unclassified.add(1);
+                        tracing::error!(probe.target = %name, detail = %outcome.detail, "an error without a name of its own");
+                    }
+                    if watched.up != Some(false) {
+                        tracing::info!(probe.target = %name, receiver = %receiver, %reason, %phase, detail = %outcome.detail, "target is down");
+                    }
+                    watched.up = Some(false);
+                }
+            },
+            SlotResult::Skipped(skip, why) => {
+                count("skipped", skip.word());
+                let now = clock::now().boot;
+                let logged = stats.logged.get(skip);
+                if logged.is_none_or(|at| now.since(*at) >= LOG_EVERY) {
+                    stats.logged.insert(*skip, now);
+                    tracing::warn!(probe.target = %name, receiver = %receiver, reason = %skip, "slot skipped: {why}");
+                }
+            }
+            SlotResult::Cancelled => stats.cancelled.add(1),
+        }
+        watched.published.slot(&watched.plan, kind, due, &result, &mut out.samples);
+        let target = Arc::clone(&watched.published.target);
+        let what = What::Slot { kind, result: Arc::new(result) };
+        out.events.push(Event { target, due, what });
+    }
+
+    /// Takes plans over: what is gone ends, what is new begins, what is the same does not notice.
+    fn replace(&mut self, plans: Vec<ReceiverPlan>) {
+        let now = clock::now();
+        let starting = self.stats.is_empty();
+        let mut out = Output::default();
+        let plans: BTreeMap<Arc<str>, ReceiverPlan> =
+            plans.into_iter().map(|plan| (Arc::from(plan.name.as_str()), plan)).collect();
+        let gone: Vec<(Arc<str>, TargetKey)> = self
+            .keys
+            .keys()
+            .filter(|(receiver, key)| plans.get(receiver).is_none_or(|plan| !plan.targets.contains_key(key)))
+            .cloned()
+            .collect();
+        for name in gone {
+            self.forget(&name, now.wall, &mut out);
+        }
+        let mut fresh = Vec::new();
+        for (name, receiver) in &plans {
+            self.stats_for(name).targets.set(receiver.targets.len() as f64);
+            for (key, plan) in &receiver.targets {
+                match self.keys.get(&(Arc::clone(name), key.clone())) {
+                    Some(known) => self.change(*known, receiver, plan, &now, &mut out),
+                    None => fresh.push((Arc::clone(name), receiver, plan)),
+                }
+            }
+        }
+        let count = fresh.len().max(1) as u32;
+        for (n, (name, receiver, plan)) in fresh.into_iter().enumerate() {
+            // At start the extra slots are paced; what appears later is probed at once.
+            let spread = plan.interval.min(FIRST_SPREAD) / count * n as u32;
+            let first = now.boot + if starting { spread } else { Duration::ZERO };
+            self.watch(&name, receiver, plan, first, &now, &mut out);
+        }
+        for (name, stats) in &self.stats {
+            if !plans.contains_key(name) {
+                stats.targets.set(0.0);
+            }
+        }
+        out.offer(&self.outlet);
+    }
+
+    fn stats_for(&mut self, receiver: &Arc<str>) -> &mut Stats {
+        let meter = &self.meter;
+        self.stats.entry(Arc::clone(receiver)).or_insert_with(|| {
+            let own = [("receiver", &**receiver)];
+            let outcome = |outcome| meter.counter(&names::SLOTS, &[own[0], ("outcome", outcome), ("reason", "")]);
+            Stats {
+                due: meter.counter(&names::SLOTS_DUE, &own),
+                ok: outcome("ok"),
+                cancelled: outcome("cancelled"),
+                lateness: meter.timing(&names::SLOT_LATENESS, &own),
+                targets: meter.gauge(&names::TARGETS, &own),
+                in_flight: meter.gauge(&names::IN_FLIGHT, &own),
+                flying: 0,
+                logged: HashMap::new(),
+            }
+        })
+    }
+
+    fn watch(&mut self, name: &Arc<str>, receiver: &ReceiverPlan, plan: &PlannedTarget, first: BootTime, now: &Moment, out: &mut Output) {
+        let key = Key(self.next_key);
+        self.next_key += 1;
+        let published = Published::new(receiver, plan, now.wall, &Counts::default());
+        let event = Event { target: Arc::clone(&published.target), due: now.wall, what: What::Appeared };
+        out.events.push(event);
+        self.schedule.insert(key, hash(name, &plan.key), plan.interval, now.boot, Some(first));
+        self.keys.insert((Arc::clone(name), plan.key.clone()), key);
+        let plan = Arc::new(plan.clone());
+        self.watched.insert(key, Watched { receiver: Arc::clone(name), plan, published, flying: None, up: None });
+    }
+
+    /// A target that stays: its counters live on, its phase too while the interval is the same.
+    fn change(&mut self, key: Key, receiver: &ReceiverPlan, plan: &PlannedTarget, now: &Moment, out: &mut Output) {
+        let watched = self.watched.get_mut(&key).expect("a known key is watched");
+        if watched.plan.same(plan) {
+            return;
+        }
+        let interval = watched.plan.interval;
+        if watched.plan.labels != plan.labels {
+            let next = Published::new(receiver, plan, watched.published.start(), &watched.published.counts());
+            let before = std::mem::replace(&mut watched.published, next);
+            out.events.push(Event { target: Arc::clone(&before.target), due: now.wall, what: What::Disappeared });
+            before.end(now.wall, &mut out.samples);
+            let target = Arc::clone(&watched.published.target);
+            out.events.push(Event { target, due: now.wall, what: What::Appeared });
+        }
+        watched.plan = Arc::new(plan.clone());
+        if interval != plan.interval {
+            let receiver = Arc::clone(&watched.receiver);
+            self.schedule.insert(key, hash(&receiver, &plan.key), plan.interval, now.boot, None);
+        }
+    }
+
+    fn forget(&mut self, name: &(Arc<str>, TargetKey), now: Timestamp, out: &mut Output) {
+        let Some(key) = self.keys.remove(name) else { return };
+        self.schedule.remove(key);
+        let Some(watched) = self.watched.remove(&key) else { return };
+        let stats = self.stats.get_mut(&watched.receiver).expect("a watched target has a receiver");
+        if let Some((_, running)) = watched.flying {
+            running.abort();
+            stats.cancelled.add(1);
+            stats.flying = stats.flying.saturating_sub(1);
+            stats.in_flight.set(stats.flying as f64);
+        }
+        let target = Arc::clone(&watched.published.target);
+        out.events.push(Event { target, due: now, what: What::Disappeared });
+        watched.published.end(now, &mut out.samples);
+    }
+
+    /// Lets attempts in flight end, for a while, then cuts them off.
+    async fn stop(&mut self) {
+        let deadline = tokio::time::Instant::now() + STOP_GRACE;
+        let mut out = Output::default();
+        while let Ok(Some(done)) = tokio::time::timeout_at(deadline, self.attempts.join_next_with_id()).await {
+            self.done(done, &mut out);
+        }
+        self.attempts.abort_all();
+        while let Some(done) = self.attempts.join_next_with_id().await {
+            self.done(done, &mut out);
+        }
+        out.offer(&self.outlet);
+    }
+}
+
+fn hash(receiver: &str, key: &TargetKey) -> u64 {
+    stable_64(format!("{receiver}\0{}\0{}", key.address, key.module).as_bytes())
+}
+
+/// What one turn of the loop has to say.
+#[derive(Default)]
+struct Output {
+    samples: Vec<Sample>,
+    events: Vec<Event>,
+}
+
+impl Output {
+    fn offer(self, outlet: &Outlet) {
+        if !self.events.is_empty() {
+            outlet.offer(Payload::Events(self.events));
+        }
+        if !self.samples.is_empty() {
+            outlet.offer(Payload::Metrics(Batch { samples: self.samples }));
+        }
+    }
+}

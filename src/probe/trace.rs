@@ -1,0 +1,113 @@
+//! What is known of an attempt while it runs, so that an attempt that is cut off by its timeout still
+//! tells what it saw.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use crate::base::clock::{self, Moment};
+use crate::signal::outcome::{Http, Icmp, Outcome, Phase, Phases, Reason, Skip, Tls, Verdict};
+
+/// The longest detail that is kept: text of a target may be in it.
+const MAX_DETAIL: usize = 300;
+
+/// Why an attempt stopped.
+pub(super) enum Stop {
+    /// The target is down; the phase is the one that was begun last.
+    Down(Reason, Cow<'static, str>),
+    /// We could not try.
+    Skip(Skip, String),
+}
+
+impl Stop {
+    pub(super) fn down(reason: Reason, detail: impl Into<Cow<'static, str>>) -> Self {
+        Stop::Down(reason, detail.into())
+    }
+}
+
+/// The notes of one attempt.
+pub(super) struct Trace {
+    began: Moment,
+    phase: Phase,
+    since: Instant,
+    phases: Phases,
+    pub(super) lookup: Option<Duration>,
+    pub(super) address: Option<IpAddr>,
+    pub(super) failed_due_to_regex: Option<bool>,
+    pub(super) http: Option<Http>,
+    pub(super) tls: Option<Box<Tls>>,
+    pub(super) icmp: Option<Icmp>,
+}
+
+impl Trace {
+    pub(super) fn new() -> Self {
+        let began = clock::now();
+        Self {
+            began,
+            phase: Phase::Resolve,
+            since: began.monotonic,
+            phases: Phases::default(),
+            lookup: None,
+            address: None,
+            failed_due_to_regex: None,
+            http: None,
+            tls: None,
+            icmp: None,
+        }
+    }
+
+    /// A phase begins.
+    pub(super) fn begin(&mut self, phase: Phase) {
+        self.phase = phase;
+        self.since = clock::instant();
+    }
+
+    /// The phase that began last is over; returns how long it took.
+    pub(super) fn end(&mut self) -> Duration {
+        let took = clock::instant().duration_since(self.since);
+        self.phases.add(self.phase, took);
+        took
+    }
+
+    /// A phase that somebody else has timed.
+    pub(super) fn timed(&mut self, phase: Phase, took: Duration) {
+        self.phase = phase;
+        self.phases.add(phase, took);
+    }
+
+    /// The phase that began last.
+    pub(super) fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// The attempt is over.
+    pub(super) fn finish(self, result: Result<(), (Reason, Cow<'static, str>)>) -> Outcome {
+        let duration = clock::instant().duration_since(self.began.monotonic);
+        let (verdict, detail) = match result {
+            Ok(()) => (Verdict::Up, Cow::Borrowed("")),
+            Err((reason, detail)) => (Verdict::Down { reason, phase: self.phase }, bounded(detail)),
+        };
+        Outcome {
+            verdict,
+            detail,
+            started: self.began.wall,
+            duration,
+            phases: self.phases,
+            lookup: self.lookup,
+            address: self.address,
+            failed_due_to_regex: self.failed_due_to_regex,
+            http: self.http,
+            tls: self.tls,
+            icmp: self.icmp,
+        }
+    }
+}
+
+/// Text of a peer, cut and without control characters.
+pub(super) fn bounded(text: Cow<'static, str>) -> Cow<'static, str> {
+    let fine = text.len() <= MAX_DETAIL && !text.chars().any(char::is_control);
+    if fine {
+        return text;
+    }
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_DETAIL).collect::<String>().into()
+}

@@ -1,0 +1,249 @@
+//! A bounded queue of samples in memory, with its books: accepted = sent + rejected + dropped + queued.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use crate::base::clock::Timestamp;
+use crate::pipeline::selfmetrics::{Counter, Meter};
+use crate::signal::batch::{Batch, Sample};
+use crate::signal::names::EXPORT_SAMPLES;
+
+/// Samples that a queue holds when nobody says otherwise (about 12 MiB).
+pub const DEFAULT_SAMPLES: usize = 256 << 10;
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<Sample>,
+    /// Taken by the exporter and not yet answered for.
+    in_flight: usize,
+    closed: bool,
+}
+
+/// What becomes of samples, counted.
+#[derive(Clone)]
+pub struct Books {
+    /// Put into the queue.
+    pub accepted: Counter,
+    /// Taken over by the backend.
+    pub sent: Counter,
+    /// Refused by the backend for good.
+    pub rejected: Counter,
+    /// Given up by us: the queue was full, or the daemon stopped.
+    pub dropped: Counter,
+}
+
+impl Books {
+    /// The books of an exporter.
+    #[must_use]
+    pub fn new(meter: &Meter, exporter: &str) -> Self {
+        let result = |result| meter.counter(&EXPORT_SAMPLES, &[("exporter", exporter), ("result", result)]);
+        Self {
+            accepted: result("accepted"),
+            sent: result("sent"),
+            rejected: result("rejected"),
+            dropped: result("dropped"),
+        }
+    }
+}
+
+/// The queue of one exporter.
+pub struct MemoryQueue {
+    state: Mutex<State>,
+    filled: Notify,
+    capacity: usize,
+    /// The books.
+    pub books: Books,
+}
+
+/// When a batch is worth a request.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Batching {
+    /// Wait this long for more, counted from when something is there.
+    pub flush_timeout: Duration,
+    /// Do not wait when there are so many.
+    pub min_size: usize,
+    /// Never more than this at once.
+    pub max_size: usize,
+}
+
+impl Default for Batching {
+    fn default() -> Self {
+        Self { flush_timeout: Duration::from_secs(1), min_size: 8192, max_size: 8192 }
+    }
+}
+
+impl MemoryQueue {
+    /// A queue for so many samples.
+    #[must_use]
+    pub fn new(capacity: usize, books: Books) -> Self {
+        Self { state: Mutex::default(), filled: Notify::new(), capacity, books }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts samples in; the oldest leave when there is no room.
+    pub fn append(&self, batches: &[Batch]) {
+        let mut state = self.lock();
+        for batch in batches {
+            self.books.accepted.add(batch.len() as u64);
+            state.waiting.extend(batch.samples.iter().cloned());
+        }
+        let over = (state.waiting.len() + state.in_flight).saturating_sub(self.capacity).min(state.waiting.len());
+        state.waiting.drain(..over);
+        self.books.dropped.add(over as u64);
+        drop(state);
+        self.filled.notify_one();
+    }
+
+    /// Waits for a batch; `None` once the queue is closed and empty. The samples count as queued until
+    /// [`MemoryQueue::settle`] says what became of them.
+    pub async fn take(&self, batching: &Batching) -> Option<Vec<Sample>> {
+        loop {
+            let (ready, waiting) = {
+                let state = self.lock();
+                (state.closed || state.waiting.len() >= batching.min_size, state.waiting.len())
+            };
+            if ready && waiting == 0 {
+                return None;
+            }
+            if ready {
+                return Some(self.cut(batching.max_size));
+            }
+            if waiting == 0 {
+                self.filled.notified().await;
+                continue;
+            }
+            let full = async {
+                loop {
+                    self.filled.notified().await;
+                    let state = self.lock();
+                    if state.closed || state.waiting.len() >= batching.min_size {
+                        return;
+                    }
+                }
+            };
+            // Whether time is up or enough is there: what is there goes.
+            let _ = tokio::time::timeout(batching.flush_timeout, full).await;
+            let cut = self.cut(batching.max_size);
+            if !cut.is_empty() {
+                return Some(cut);
+            }
+        }
+    }
+
+    fn cut(&self, max: usize) -> Vec<Sample> {
+        let mut state = self.lock();
+        let count = state.waiting.len().min(max);
+        state.in_flight += count;
+        state.waiting.drain(..count).collect()
+    }
+
+    /// What became of samples that were taken.
+    pub fn settle(&self, sent: usize, rejected: usize, dropped: usize) {
+        let mut state = self.lock();
+        state.in_flight = state.in_flight.saturating_sub(sent + rejected + dropped);
+        self.books.sent.add(sent as u64);
+        self.books.rejected.add(rejected as u64);
+        self.books.dropped.add(dropped as u64);
+    }
+
+    /// No more comes; [`MemoryQueue::take`] ends when all is taken.
+    pub fn close(&self) {
+        self.lock().closed = true;
+        self.filled.notify_one();
+    }
+
+    /// Gives up what waits and what is in flight; returns how much that was.
+    pub fn abandon(&self) -> usize {
+        let mut state = self.lock();
+        let lost = state.waiting.len() + state.in_flight;
+        state.waiting.clear();
+        state.in_flight = 0;
+        self.books.dropped.add(lost as u64);
+        lost
+    }
+
+    /// Samples that wait or are in flight.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        let state = self.lock();
+        state.waiting.len() + state.in_flight
+    }
+
+    /// Whether nothing waits and nothing is in flight.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The time of the oldest sample that waits.
+    #[must_use]
+    pub fn oldest(&self) -> Option<Timestamp> {
+        self.lock().waiting.front().map(|sample| sample.time)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::signal::names::PROBE_SUCCESS;
+    use crate::signal::series::{Attributes, Resource, Series};
+
+    fn queue(capacity: usize) -> MemoryQueue {
+        let meter = Meter::new(Resource::new("watchpost", "h", []), Timestamp(0));
+        MemoryQueue::new(capacity, Books::new(&meter, "x"))
+    }
+
+    fn batch(times: std::ops::Range<u64>) -> Batch {
+        let resource = Arc::new(Resource::new("j", "i", []));
+        let series = Series::new(&PROBE_SUCCESS, Attributes::default(), Attributes::default(), resource);
+        Batch { samples: times.map(|t| Sample::number(&series, Timestamp(t), 1.0)).collect() }
+    }
+
+    fn balanced(queue: &MemoryQueue) -> bool {
+        let b = &queue.books;
+        b.accepted.get() == b.sent.get() + b.rejected.get() + b.dropped.get() + queue.len() as u64
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_books_balance_at_every_step() {
+        let queue = queue(10);
+        let batching = Batching { flush_timeout: Duration::from_secs(1), min_size: 4, max_size: 4 };
+        queue.append(&[batch(0..6)]);
+        let taken = queue.take(&batching).await.expect("filled");
+        assert_eq!((taken.len(), queue.len()), (4, 6));
+        assert!(balanced(&queue));
+        queue.append(&[batch(6..14)]);
+        assert_eq!(queue.books.dropped.get(), 4, "the oldest that wait have to go, not what is in flight");
+        assert_eq!(queue.oldest(), Some(Timestamp(8)));
+        assert!(balanced(&queue));
+        queue.settle(3, 1, 0);
+        assert!(balanced(&queue));
+        queue.close();
+        assert_eq!(queue.take(&batching).await.map(|s| s.len()), Some(4));
+        assert_eq!(queue.take(&batching).await.map(|s| s.len()), Some(2));
+        assert!(queue.take(&batching).await.is_none());
+        assert_eq!(queue.abandon(), 6);
+        assert!(balanced(&queue) && queue.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_small_batch_waits_its_time_and_a_full_one_does_not() {
+        let queue = Arc::new(queue(100));
+        let batching = Batching { flush_timeout: Duration::from_secs(5), min_size: 10, max_size: 20 };
+        let begin = tokio::time::Instant::now();
+        queue.append(&[batch(0..3)]);
+        assert_eq!(queue.take(&batching).await.expect("some").len(), 3);
+        assert_eq!(begin.elapsed(), Duration::from_secs(5));
+        queue.append(&[batch(0..10)]);
+        assert_eq!(queue.take(&batching).await.expect("some").len(), 10);
+        assert_eq!(begin.elapsed(), Duration::from_secs(5));
+    }
+}
