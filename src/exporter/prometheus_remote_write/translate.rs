@@ -1,0 +1,200 @@
+//! Samples as remote write wants them: names and labels are made once for each series and kept as
+//! bytes; `target_info` is added once for each resource.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use crate::base::clock::Timestamp;
+use crate::exporter::prometheus_remote_write::settings::Settings;
+use crate::signal::batch::{Sample, Value};
+use crate::signal::series::{
+    Resource, SERVICE_INSTANCE_ID, SERVICE_NAME, SERVICE_NAMESPACE, Series, SeriesId,
+};
+use crate::wire::naming::{self, Naming};
+use crate::wire::remote_write::{EncodedLabels, Encoder, STALE_NAN};
+
+/// Requests after which a series that was not seen leaves the table.
+const UNSEEN: u64 = 4096;
+
+/// What is kept of a series: one set of labels, or those of all parts of a histogram.
+struct Known {
+    parts: Vec<EncodedLabels>,
+    resource: usize,
+    seen: u64,
+}
+
+/// What is kept of a resource.
+struct About {
+    /// Keeps the address, which is the key, from being used again.
+    _resource: Arc<Resource>,
+    info: Option<EncodedLabels>,
+    series: usize,
+}
+
+/// The tables of one exporter.
+pub(super) struct Translator {
+    naming: Naming,
+    external: BTreeMap<String, String>,
+    resource_to_telemetry: bool,
+    target_info: bool,
+    known: HashMap<SeriesId, Known>,
+    about: HashMap<usize, About>,
+    requests: u64,
+}
+
+impl Translator {
+    pub(super) fn new(settings: &Settings) -> Self {
+        Self {
+            naming: settings.naming.clone(),
+            external: settings.external_labels.clone(),
+            resource_to_telemetry: settings.resource_to_telemetry,
+            target_info: settings.target_info,
+            known: HashMap::new(),
+            about: HashMap::new(),
+            requests: 0,
+        }
+    }
+
+    /// A compressed request with these samples.
+    pub(super) fn encode(&mut self, samples: &[Sample]) -> Vec<u8> {
+        self.requests += 1;
+        let mut encoder = Encoder::default();
+        let mut touched: BTreeMap<usize, Timestamp> = BTreeMap::new();
+        let mut rest = samples;
+        while let Some(first) = rest.first() {
+            let run = rest.iter().take_while(|sample| sample.series.id == first.series.id).count();
+            let (same, others) = rest.split_at(run);
+            rest = others;
+            self.learn(first);
+            let known = &self.known[&first.series.id];
+            points(known, same, &mut encoder);
+            let latest = same.last().map_or(first.time, |sample| sample.time);
+            let time = touched.entry(known.resource).or_insert(latest);
+            *time = latest.max(*time);
+            if same.last().is_some_and(|sample| sample.value == Value::Stale) {
+                self.forget(first.series.id);
+            }
+        }
+        for (key, time) in touched {
+            let Some(about) = self.about.get(&key) else { continue };
+            let gone = about.series == 0;
+            if let Some(info) = &about.info {
+                let value = if gone { f64::from_bits(STALE_NAN) } else { 1.0 };
+                encoder.series(info, &[(value, time.millis())]);
+            }
+            if gone {
+                self.about.remove(&key);
+            }
+        }
+        encoder.finish()
+    }
+
+    /// Drops what has not been seen for a long time.
+    pub(super) fn forget_unseen(&mut self) {
+        if self.requests % UNSEEN != 0 {
+            return;
+        }
+        let old: Vec<SeriesId> =
+            self.known.iter().filter(|(_, known)| known.seen + UNSEEN < self.requests).map(|(id, _)| *id).collect();
+        for id in old {
+            self.forget(id);
+        }
+        self.about.retain(|_, about| about.series > 0);
+    }
+
+    fn forget(&mut self, id: SeriesId) {
+        if let Some(known) = self.known.remove(&id)
+            && let Some(about) = self.about.get_mut(&known.resource)
+        {
+            about.series = about.series.saturating_sub(1);
+        }
+    }
+
+    fn learn(&mut self, sample: &Sample) {
+        let series = &sample.series;
+        if let Some(known) = self.known.get_mut(&series.id) {
+            known.seen = self.requests;
+            return;
+        }
+        let name = self.naming.metric(series.metric);
+        let base = self.labels(series);
+        let part = |suffix: &str, le: Option<String>| {
+            let mut labels = base.clone();
+            labels.insert("__name__".to_owned(), format!("{name}{suffix}"));
+            labels.extend(le.map(|le| ("le".to_owned(), le)));
+            EncodedLabels::new(labels.into_iter().collect())
+        };
+        let parts = match &sample.value {
+            Value::Histogram(histogram) => {
+                let bounds = histogram.bounds.iter().map(f64::to_string).chain(["+Inf".to_owned()]);
+                let buckets = bounds.map(|le| part("_bucket", Some(le)));
+                [part("_sum", None), part("_count", None)].into_iter().chain(buckets).collect()
+            }
+            _ => vec![part("", None)],
+        };
+        let resource = Arc::as_ptr(&series.resource) as usize;
+        let info = self.info(&series.resource);
+        let about = self.about.entry(resource).or_insert_with(|| About {
+            _resource: Arc::clone(&series.resource),
+            info,
+            series: 0,
+        });
+        about.series += 1;
+        self.known.insert(series.id, Known { parts, resource, seen: self.requests });
+    }
+
+    fn labels(&self, series: &Series) -> BTreeMap<String, String> {
+        let mut labels = self.external.clone();
+        if self.resource_to_telemetry {
+            labels.extend(naming::labels(series.resource.attributes.iter()));
+        }
+        labels.extend(naming::labels(series.attributes()));
+        labels.extend(naming::job(&series.resource).map(|job| ("job".to_owned(), job)));
+        labels.extend(naming::instance(&series.resource).map(|id| ("instance".to_owned(), id.to_owned())));
+        labels
+    }
+
+    /// `target_info`, when the resource has more to say than `job` and `instance`.
+    fn info(&self, resource: &Resource) -> Option<EncodedLabels> {
+        let own = [SERVICE_NAME, SERVICE_INSTANCE_ID, SERVICE_NAMESPACE];
+        let others: Vec<_> = resource.attributes.iter().filter(|(name, _)| !own.contains(name)).collect();
+        if !self.target_info || others.is_empty() {
+            return None;
+        }
+        let mut labels = self.external.clone();
+        labels.extend(naming::labels(others));
+        labels.extend(naming::job(resource).map(|job| ("job".to_owned(), job)));
+        labels.extend(naming::instance(resource).map(|id| ("instance".to_owned(), id.to_owned())));
+        let name = match self.naming.namespace.as_str() {
+            "" => "target_info".to_owned(),
+            namespace => format!("{namespace}_target_info"),
+        };
+        labels.insert("__name__".to_owned(), name);
+        Some(EncodedLabels::new(labels.into_iter().collect()))
+    }
+}
+
+/// Writes the samples of one series, in order; a histogram as the classic series of its buckets.
+fn points(known: &Known, samples: &[Sample], encoder: &mut Encoder) {
+    for (part, labels) in known.parts.iter().enumerate() {
+        let numbers: Vec<(f64, i64)> = samples
+            .iter()
+            .filter_map(|sample| {
+                let value = match &sample.value {
+                    Value::Number(value) => *value,
+                    Value::Stale => f64::from_bits(STALE_NAN),
+                    Value::Histogram(histogram) => match part {
+                        0 => histogram.sum,
+                        1 => histogram.count() as f64,
+                        bucket => histogram.counts.get(..=bucket - 2)?.iter().sum::<u64>() as f64,
+                    },
+                };
+                Some((value, sample.time.millis()))
+            })
+            .collect();
+        encoder.series(labels, &numbers);
+    }
+}
+
+#[cfg(test)]
+mod tests;

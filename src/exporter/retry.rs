@@ -1,0 +1,63 @@
+//! What an answer of a backend means for the batch that was sent. Pure.
+
+use std::time::Duration;
+
+/// What to do with a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// It was taken over.
+    Done,
+    /// Send it again, not before this time when the backend named one.
+    Retry(Option<Duration>),
+    /// Credentials or address are wrong: keep everything, tell at once, look again now and then.
+    Hold,
+    /// It is too large: send it in two halves.
+    Split,
+    /// Something in it is refused: find it by halves, and put it aside.
+    Bisect,
+}
+
+/// How long [`Action::Hold`] waits before it looks again.
+pub const HOLD: Duration = Duration::from_secs(60);
+/// The longest that a backend may make us wait.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
+
+/// Reads the status of an answer, and `Retry-After` in seconds when there is one.
+#[must_use]
+pub fn classify(status: u16, retry_after: Option<&str>) -> Action {
+    let after = retry_after.and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
+    match status {
+        200..=299 => Action::Done,
+        413 => Action::Split,
+        401 | 403 | 404 | 405 | 415 => Action::Hold,
+        408 | 429 | 500..=599 | 300..=399 => Action::Retry(after.map(|after| after.min(MAX_RETRY_AFTER))),
+        _ => Action::Bisect,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_answer_has_one_meaning() {
+        for (status, after, action) in [
+            (200, None, Action::Done),
+            (204, None, Action::Done),
+            (400, None, Action::Bisect),
+            (401, None, Action::Hold),
+            (403, None, Action::Hold),
+            (404, None, Action::Hold),
+            (408, None, Action::Retry(None)),
+            (409, None, Action::Bisect),
+            (413, None, Action::Split),
+            (422, None, Action::Bisect),
+            (429, Some("7"), Action::Retry(Some(Duration::from_secs(7)))),
+            (429, Some("soon"), Action::Retry(None)),
+            (500, None, Action::Retry(None)),
+            (503, Some("86400"), Action::Retry(Some(Duration::from_secs(300)))),
+        ] {
+            assert_eq!(classify(status, after), action, "{status}");
+        }
+    }
+}
