@@ -3,6 +3,7 @@
 //! The modules in reading order; ARCHITECTURE.md has the map and says who may import whom.
 
 pub mod base;
+pub mod config;
 pub mod exporter;
 pub mod net;
 pub mod pipeline;

@@ -206,11 +206,11 @@ impl Settler<'_> {
         match word {
             "http" => {
                 let default = RawHttp::default();
-                self.http(get(&raw.http).unwrap_or(&default)).map(|m| Prober::Http(Box::new(m)))
+                Some(Prober::Http(Box::new(self.http(get(&raw.http).unwrap_or(&default)))))
             }
             "tcp" => {
                 let default = RawTcp::default();
-                self.tcp(get(&raw.tcp).unwrap_or(&default)).map(|m| Prober::Tcp(Box::new(m)))
+                Some(Prober::Tcp(Box::new(self.tcp(get(&raw.tcp).unwrap_or(&default)))))
             }
             "icmp" => {
                 let default = RawIcmp::default();
@@ -227,7 +227,7 @@ impl Settler<'_> {
         }
     }
 
-    fn http(&mut self, raw: &RawHttp) -> Option<Http> {
+    fn http(&mut self, raw: &RawHttp) -> Http {
         let mut headers = Vec::new();
         for (name, at) in &raw.headers {
             let Some(value) = at.as_ref() else { continue };
@@ -238,11 +238,11 @@ impl Settler<'_> {
             }
         }
         let alpn: &[&[u8]] = &[b"h2", b"http/1.1"];
-        Some(Http {
+        Http {
             valid_status_codes: raw.valid_status_codes.iter().filter_map(|at| self.status(at)).collect(),
             valid_http_versions: raw.valid_http_versions.iter().filter_map(|at| self.version(at)).collect(),
             family: self.family(&raw.preferred_ip_protocol, &raw.ip_protocol_fallback),
-            method: raw.method.as_ref().map_or(Some(Method::GET), |at| self.method(at))?,
+            method: raw.method.as_ref().and_then(|at| self.method(at)).unwrap_or_default(),
             headers,
             body: get(&raw.body).map_or("", String::as_str).into(),
             credentials: self.credentials(raw),
@@ -255,10 +255,10 @@ impl Settler<'_> {
             fail_if_header_not_matches: self.header_rules(&raw.fail_if_header_not_matches),
             body_size_limit: raw.body_size_limit.as_ref().and_then(|at| self.size(at)).unwrap_or(DEFAULT_BODY_LIMIT),
             tls: LazyTls::new(self.tls(&raw.tls_config), alpn),
-        })
+        }
     }
 
-    fn tcp(&mut self, raw: &RawTcp) -> Option<Tcp> {
+    fn tcp(&mut self, raw: &RawTcp) -> Tcp {
         let mut steps = Vec::new();
         for at in &raw.query_response {
             let Some(step) = at.as_ref() else { continue };
@@ -275,12 +275,12 @@ impl Settler<'_> {
         if let (Some(at), None) = (&raw.tls_config, &tls) {
             self.problems.warning(&at.place, "not used without `tls: true`");
         }
-        Some(Tcp {
+        Tcp {
             family: self.family(&raw.preferred_ip_protocol, &raw.ip_protocol_fallback),
             source: self.source(&raw.source_ip_address),
             query_response: steps,
             tls,
-        })
+        }
     }
 
     fn icmp(&mut self, raw: &RawIcmp) -> Icmp {

@@ -1,0 +1,169 @@
+//! From targets to what is probed: files are read, hints resolved, addresses read by their module.
+//! Run at start and whenever a target file changes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use watchpost_targets::label::{INTERVAL_HINT, MODULE_HINT, TIMEOUT_HINT};
+use watchpost_targets::{FileContent, ReadError, Target, expand_pattern, read};
+
+use crate::base::duration;
+use crate::config::check::MIN_INTERVAL;
+use crate::config::plan::{Inline, Modules, Plan, Receiver};
+use crate::probe::address;
+use crate::probe::module::{Module, Prober};
+use crate::probe::plan::{PlannedTarget, ReceiverPlan, TargetKey};
+
+/// The timeout of a module that has none, unless the interval is shorter.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Reads target files, and remembers the last good content of each.
+#[derive(Debug, Default)]
+pub struct TargetReader {
+    good: BTreeMap<PathBuf, FileContent>,
+}
+
+/// What reading all targets gave.
+#[derive(Debug, Default)]
+pub struct Targets {
+    /// What is to be probed.
+    pub receivers: Vec<ReceiverPlan>,
+    /// What was wrong, a line each, with its place. The rest is probed.
+    pub problems: Vec<String>,
+    /// The files that were looked at.
+    pub files: Vec<PathBuf>,
+}
+
+impl TargetReader {
+    /// Reads the targets of all receivers of a plan. A file that cannot be read keeps its last good
+    /// content.
+    pub fn read(&mut self, plan: &Plan) -> Targets {
+        let mut targets = Targets::default();
+        let mut wanted = BTreeSet::new();
+        for receiver in &plan.receivers {
+            let planned = self.receiver(receiver, plan, &mut targets, &mut wanted);
+            targets.receivers.push(planned);
+        }
+        self.good.retain(|path, _| wanted.contains(path));
+        targets.files = wanted.into_iter().collect();
+        targets
+    }
+
+    fn receiver(
+        &mut self,
+        receiver: &Receiver,
+        plan: &Plan,
+        targets: &mut Targets,
+        wanted: &mut BTreeSet<PathBuf>,
+    ) -> ReceiverPlan {
+        let mut found: Vec<Inline> = receiver.inline.clone();
+        for pattern in &receiver.files {
+            match expand_pattern(pattern) {
+                Ok(paths) if paths.is_empty() => targets.problems.push(format!("{}: no such file", pattern.display())),
+                Ok(paths) => {
+                    for path in paths {
+                        found.extend(self.file(path.clone(), targets).map(|target| Inline { target, module: None }));
+                        wanted.insert(path);
+                    }
+                }
+                Err(why) => targets.problems.push(why),
+            }
+        }
+        let mut planned: BTreeMap<TargetKey, PlannedTarget> = BTreeMap::new();
+        for Inline { target, module } in found {
+            match plan_target(receiver, &plan.modules, &target, module.as_ref()) {
+                Err(why) => targets.problems.push(format!("{}: {why}", target.origin)),
+                Ok(one) => match planned.get(&one.key) {
+                    Some(have) => targets.problems.push(format!(
+                        "{}: {} is a target of {} already, at {}; this one is left out",
+                        target.origin, target.address, receiver.name, have.origin
+                    )),
+                    None => {
+                        planned.insert(one.key.clone(), one);
+                    }
+                },
+            }
+        }
+        ReceiverPlan {
+            name: receiver.name.clone(),
+            job: receiver.job.clone(),
+            vantage: plan.vantage.clone(),
+            disabled: receiver.disabled.clone(),
+            targets: planned,
+        }
+    }
+
+    fn file(&mut self, path: PathBuf, targets: &mut Targets) -> impl Iterator<Item = Target> + use<> {
+        let content = match read(&path) {
+            Ok(content) => {
+                targets.problems.extend(content.problems.iter().map(ToString::to_string));
+                self.good.insert(path.clone(), content);
+                self.good.get(&path)
+            }
+            Err(error) => {
+                let kept = self.good.get(&path);
+                let then = match (&error, kept) {
+                    (_, Some(good)) => format!("; its last {} targets stay", good.targets.len()),
+                    (ReadError::Missing(_), None) => "; its targets are watched when it appears".to_owned(),
+                    (_, None) => "; none of its targets is watched".to_owned(),
+                };
+                targets.problems.push(format!("{error}{then}"));
+                kept
+            }
+        };
+        content.map(|content| content.targets.clone()).unwrap_or_default().into_iter()
+    }
+}
+
+/// Resolves the hints of a target and reads its address.
+///
+/// # Errors
+/// A sentence that says what is wrong with the target.
+pub fn plan_target(
+    receiver: &Receiver,
+    modules: &Modules,
+    target: &Target,
+    own: Option<&Arc<Module>>,
+) -> Result<PlannedTarget, String> {
+    let hint = |name: &str| target.hints.get(name).map(String::as_str);
+    let span = |name: &str| {
+        hint(name).map(|text| duration::parse(text).map_err(|why| format!("{name}: {why}"))).transpose()
+    };
+    let module = match own {
+        Some(module) => Arc::clone(module),
+        None => {
+            let name = hint(MODULE_HINT)
+                .or(receiver.module.as_deref())
+                .unwrap_or_else(|| address::default_module(&target.address));
+            Arc::clone(modules.get(name).ok_or_else(|| format!("there is no module {name:?}"))?)
+        }
+    };
+    let interval = span(INTERVAL_HINT)?.unwrap_or(receiver.interval);
+    if interval < MIN_INTERVAL {
+        return Err(format!("the interval {} is shorter than 1s", duration::format(interval)));
+    }
+    let timeout = span(TIMEOUT_HINT)?.or(receiver.timeout).or(module.timeout);
+    if let Some(timeout) = timeout.filter(|timeout| *timeout > interval || timeout.is_zero()) {
+        let (timeout, interval) = (duration::format(timeout), duration::format(interval));
+        return Err(format!("the timeout {timeout} is not within the interval {interval}"));
+    }
+    let read = match module.prober {
+        Prober::Http(_) => address::url(&target.address),
+        Prober::Tcp(_) => address::host_port(&target.address),
+        Prober::Icmp(_) => address::host(&target.address),
+    }?;
+    let mut labels = receiver.labels.clone();
+    labels.retain(|name, _| !watchpost_targets::is_hint(name));
+    labels.extend(target.labels.clone());
+    Ok(PlannedTarget {
+        key: TargetKey { address: target.address.clone(), module: module.name.clone() },
+        address: read,
+        timeout: timeout.unwrap_or(interval.min(DEFAULT_TIMEOUT)),
+        module,
+        interval,
+        labels,
+        origin: target.origin.clone(),
+    })
+}
