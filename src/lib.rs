@@ -2,7 +2,10 @@
 //!
 //! The modules in reading order; ARCHITECTURE.md has the map and says who may import whom.
 
+pub mod app;
 pub mod base;
+pub mod cli;
+pub mod command;
 pub mod config;
 pub mod exporter;
 pub mod net;

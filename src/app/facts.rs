@@ -1,0 +1,61 @@
+//! What this process knows of itself and of its machine. The one place that reads the environment.
+
+use procfs::process::Process;
+use rustix::process::{Resource as Limit, Rlimit, getrlimit, setrlimit};
+
+use crate::base::clock::Timestamp;
+use crate::config::Environment;
+use crate::pipeline::selfmetrics::Meter;
+use crate::signal::names;
+use crate::signal::series::Resource;
+
+/// The share of file descriptors that attempts may take.
+const SHARE: f64 = 0.8;
+/// More attempts in flight than this help nobody.
+const MAX_IN_FLIGHT: usize = 16_384;
+
+/// The variables that the process was started with.
+#[must_use]
+pub fn environment() -> Environment {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
+/// The name of this machine.
+#[must_use]
+pub fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// What our own metrics are about.
+pub(super) fn own_resource() -> Resource {
+    let version = ("service.version", env!("CARGO_PKG_VERSION"));
+    Resource::new("watchpost", &host_name(), [version])
+}
+
+/// Raises the limit of file descriptors as far as it goes; returns how many attempts may be in
+/// flight under it.
+pub(super) fn raise_descriptor_limit() -> usize {
+    let Rlimit { current, maximum } = getrlimit(Limit::Nofile);
+    let raised = Rlimit { current: maximum, maximum };
+    let limit = match setrlimit(Limit::Nofile, raised) {
+        Ok(()) => maximum,
+        Err(_) => current,
+    };
+    limit.map_or(MAX_IN_FLIGHT, |limit| ((limit as f64 * SHARE) as usize).clamp(16, MAX_IN_FLIGHT))
+}
+
+/// Metrics about the process itself.
+pub(super) fn own_metrics(meter: &Meter, started: Timestamp) {
+    meter.gauge(&names::BUILD_INFO, &[("version", env!("CARGO_PKG_VERSION"))]).set(1.0);
+    meter.gauge(&names::PROCESS_START_TIME, &[]).set(started.seconds());
+    let stat = || Process::myself().and_then(|me| me.stat()).ok();
+    let ticks = procfs::ticks_per_second() as f64;
+    meter.read(&names::PROCESS_CPU_TIME, &[], move |_| stat().map(|s| (s.utime + s.stime) as f64 / ticks));
+    let page = procfs::page_size() as f64;
+    meter.read(&names::PROCESS_MEMORY_USAGE, &[], move |_| stat().map(|s| s.rss as f64 * page));
+    meter.read(&names::PROCESS_OPEN_FDS, &[], |_| {
+        Process::myself().and_then(|me| me.fd_count()).ok().map(|count| count as f64)
+    });
+}

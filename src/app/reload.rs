@@ -1,0 +1,165 @@
+//! Targets change while we run: files are watched and read again, this machine is looked at again.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
+use tokio::sync::mpsc;
+
+use crate::app::embedded;
+use crate::base::clock;
+use crate::config::plan::Plan;
+use crate::config::targets::TargetReader;
+use crate::pipeline::selfmetrics::{Gauge, Meter};
+use crate::probe::ReceiverPlan;
+use crate::signal::names;
+
+/// Events that come this close together are one change: editors write a file in several steps.
+const DEBOUNCE: Duration = Duration::from_millis(200);
+/// Where the system cannot tell (network file systems, folders that come later) we look ourselves.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
+
+/// Where targets come from.
+pub(super) struct TargetSource {
+    plan: Plan,
+    embedded: Option<SocketAddr>,
+    reader: TargetReader,
+    told: BTreeSet<String>,
+    files: Vec<PathBuf>,
+    problems: Gauge,
+    successful: Gauge,
+    timestamp: Gauge,
+}
+
+impl TargetSource {
+    /// Targets of a plan; with an address, what this machine serves, but for that address itself.
+    pub(super) fn new(plan: Plan, embedded: Option<SocketAddr>, meter: &Meter) -> Self {
+        Self {
+            plan,
+            embedded,
+            reader: TargetReader::default(),
+            told: BTreeSet::new(),
+            files: Vec::new(),
+            problems: meter.gauge(&names::TARGET_FILE_PROBLEMS, &[]),
+            successful: meter.gauge(&names::CONFIG_LAST_RELOAD_SUCCESSFUL, &[]),
+            timestamp: meter.gauge(&names::CONFIG_LAST_RELOAD_SUCCESS_TIMESTAMP, &[]),
+        }
+    }
+
+    pub(super) fn is_embedded(&self) -> bool {
+        self.embedded.is_some()
+    }
+
+    /// Reads everything again. A problem is told when it is new, not each time.
+    pub(super) fn read(&mut self) -> Vec<ReceiverPlan> {
+        if let Some(own) = self.embedded {
+            self.plan.receivers = embedded::receivers(own);
+        }
+        let targets = self.reader.read(&self.plan);
+        let problems: BTreeSet<String> = targets.problems.into_iter().collect();
+        for problem in problems.difference(&self.told) {
+            tracing::warn!("{problem}");
+        }
+        for _ in self.told.difference(&problems).take(1) {
+            tracing::info!(left = problems.len(), "problems of target files are mended");
+        }
+        self.problems.set(problems.len() as f64);
+        self.successful.set(if problems.is_empty() { 1.0 } else { 0.0 });
+        if problems.is_empty() {
+            self.timestamp.set(clock::wall().seconds());
+        }
+        self.told = problems;
+        // Patterns are watched by their folders, so that new files are seen.
+        self.files = self.plan.receivers.iter().flat_map(|receiver| receiver.files.clone()).collect();
+        targets.receivers
+    }
+
+    /// The files and patterns that are read.
+    pub(super) fn files(&self) -> &[PathBuf] {
+        &self.files
+    }
+}
+
+/// Tells when files may have changed.
+pub(super) struct FileWatch {
+    watcher: Option<RecommendedWatcher>,
+    folders: BTreeSet<PathBuf>,
+    events: mpsc::Receiver<()>,
+    patterns: Vec<PathBuf>,
+    seen: Vec<Stamp>,
+}
+
+/// What tells two versions of a file apart without reading it.
+type Stamp = (PathBuf, Option<(std::time::SystemTime, u64, u64)>);
+
+impl FileWatch {
+    pub(super) fn new(files: &[PathBuf]) -> Self {
+        let (sender, events) = mpsc::channel(1);
+        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            // Reading a file is an event, too: only what changes something counts.
+            if event.is_ok_and(|event| !matches!(event.kind, notify::EventKind::Access(_))) {
+                let _ = sender.try_send(());
+            }
+        });
+        let watcher = watcher.map_err(|error| tracing::debug!(%error, "files are looked at every 30 s only")).ok();
+        let mut this = Self { watcher, folders: BTreeSet::new(), events, patterns: Vec::new(), seen: Vec::new() };
+        this.watch(files);
+        this
+    }
+
+    /// Watches these from now on, as they are now.
+    pub(super) fn watch(&mut self, files: &[PathBuf]) {
+        self.patterns = files.to_vec();
+        self.seen = stamps(&self.patterns);
+        for file in files {
+            // A link is watched where it stands and where it leads.
+            let real = std::fs::canonicalize(file).ok();
+            for path in [Some(file.clone()), real].into_iter().flatten() {
+                let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+                if self.folders.contains(folder) {
+                    continue;
+                }
+                let watched = self.watcher.as_mut().map(|w| w.watch(folder, RecursiveMode::NonRecursive));
+                if watched.is_some_and(|result| result.is_ok()) {
+                    self.folders.insert(folder.to_owned());
+                }
+            }
+        }
+    }
+
+    /// Waits until a file has changed.
+    pub(super) async fn changed(&mut self) {
+        if self.patterns.is_empty() {
+            return std::future::pending().await;
+        }
+        loop {
+            if tokio::time::timeout(LOOK_EVERY, self.events.recv()).await.is_ok() {
+                // Wait until it is quiet; a file that is written all the time is read all the same.
+                let limit = tokio::time::Instant::now() + 5 * DEBOUNCE;
+                while tokio::time::Instant::now() < limit
+                    && tokio::time::timeout(DEBOUNCE, self.events.recv()).await.is_ok()
+                {}
+            }
+            let now = stamps(&self.patterns);
+            if now != self.seen {
+                self.seen = now;
+                return;
+            }
+        }
+    }
+}
+
+fn stamps(patterns: &[PathBuf]) -> Vec<Stamp> {
+    use std::os::unix::fs::MetadataExt as _;
+    patterns
+        .iter()
+        .flat_map(|pattern| watchpost_targets::expand_pattern(pattern).unwrap_or_default())
+        .map(|path| {
+            let meta = std::fs::metadata(&path).ok();
+            let stamp = meta.and_then(|meta| Some((meta.modified().ok()?, meta.len(), meta.ino())));
+            (path, stamp)
+        })
+        .collect()
+}

@@ -1,0 +1,116 @@
+//! Signals, the end, and what systemd is told.
+
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
+
+use crate::app::page::STUCK;
+use crate::base::clock::{self, BootTime};
+
+/// Stopping takes no longer than this.
+pub const STOP_WITHIN: Duration = Duration::from_secs(5);
+
+/// How the daemon ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Report {
+    /// In order; by exporter, the samples that were never taken over.
+    Drained {
+        /// Name and number of samples.
+        lost: Vec<(String, u64)>,
+    },
+    /// A second signal cut the drain short.
+    Killed,
+}
+
+/// What a signal asks for.
+pub(super) enum Signal {
+    /// Stop; the signal's name.
+    Stop(&'static str),
+    /// Read the target files again.
+    Reload,
+}
+
+/// The signals that we listen to.
+pub(super) struct Signals {
+    terminate: Option<Stream>,
+    interrupt: Option<Stream>,
+    hangup: Option<Stream>,
+}
+
+impl Signals {
+    pub(super) fn new() -> Self {
+        let listen = |kind| signal(kind).map_err(|error| tracing::warn!(%error, "a signal cannot be listened to")).ok();
+        Self {
+            terminate: listen(SignalKind::terminate()),
+            interrupt: listen(SignalKind::interrupt()),
+            hangup: listen(SignalKind::hangup()),
+        }
+    }
+
+    pub(super) async fn next(&mut self) -> Signal {
+        tokio::select! {
+            () = arrives(&mut self.terminate) => Signal::Stop("SIGTERM"),
+            () = arrives(&mut self.interrupt) => Signal::Stop("SIGINT"),
+            () = arrives(&mut self.hangup) => Signal::Reload,
+        }
+    }
+
+    /// Waits for another signal to stop.
+    pub(super) async fn stop(&mut self) {
+        while !matches!(self.next().await, Signal::Stop(_)) {}
+    }
+}
+
+async fn arrives(stream: &mut Option<Stream>) {
+    let arrived = match stream {
+        Some(stream) => stream.recv().await,
+        None => None,
+    };
+    if arrived.is_none() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Feeds systemd's watchdog while the schedule is looked at.
+pub(super) struct Watchdog {
+    every: Option<tokio::time::Interval>,
+}
+
+impl Watchdog {
+    pub(super) fn new() -> Self {
+        let every = sd_notify::watchdog_enabled().map(|limit| tokio::time::interval(limit / 2));
+        Self { every }
+    }
+
+    /// Tells that everything has been started.
+    pub(super) fn ready(&self) {
+        tell(&[NotifyState::Ready]);
+    }
+
+    pub(super) async fn due(&mut self) {
+        match &mut self.every {
+            Some(every) => drop(every.tick().await),
+            None => std::future::pending().await,
+        }
+    }
+
+    pub(super) fn feed(&self, heartbeat: BootTime) {
+        if clock::now().boot.since(heartbeat) < STUCK {
+            tell(&[NotifyState::Watchdog]);
+        } else {
+            tracing::error!("the schedule is stuck: the watchdog is not fed");
+        }
+    }
+}
+
+/// Tells that the end has begun.
+pub(super) fn stopping() {
+    tell(&[NotifyState::Stopping]);
+}
+
+fn tell(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!(%error, "systemd could not be told");
+    }
+}

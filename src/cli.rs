@@ -1,0 +1,90 @@
+//! The command line as data.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Watches what is up: probes targets over HTTP, TCP and ICMP and hands the results on.
+///
+/// Without a command it runs; without a configuration it watches what this machine serves, and sends
+/// nothing anywhere.
+#[derive(Debug, Parser)]
+#[command(name = "watchpost", version, about, long_about, propagate_version = true)]
+#[command(args_conflicts_with_subcommands = false)]
+pub struct Cli {
+    /// What to do
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Options of every command
+    #[command(flatten)]
+    pub global: Global,
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+pub struct Global {
+    /// The configuration file
+    #[arg(long, short, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// How much is logged: error, warn, info, debug, trace, or a filter such as `watchpost::probe=debug`
+    #[arg(long, global = true, value_name = "LEVEL", default_value = "info")]
+    pub log_level: String,
+    /// How it is logged
+    #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+    /// Whether colours are used
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub color: Color,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+/// Whether colours are used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Probe until stopped (the default)
+    Run,
+    /// Check a configuration: tells every problem, needs no network, no secrets and no rights
+    Check(Check),
+    /// Make one attempt at an address, and tell what happened
+    Probe(Probe),
+}
+
+/// Options of `check`.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Show every target with its module, interval and labels, and where it came from
+    #[arg(long)]
+    pub print: bool,
+}
+
+/// Options of `probe`.
+#[derive(Debug, Args)]
+pub struct Probe {
+    /// A URL, host:port, a host or an IP address
+    pub address: String,
+    /// How to probe it; default: by the shape of the address
+    #[arg(long, short, value_name = "NAME")]
+    pub module: Option<String>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}

@@ -1,0 +1,71 @@
+//! The subcommands: one file each. The only room that prints.
+
+mod check;
+mod logging;
+mod probe;
+mod run;
+mod style;
+mod table;
+
+use std::io::IsTerminal as _;
+use std::path::Path;
+
+use crate::app::facts;
+use crate::base::place::{Problem, Severity};
+use crate::cli::{Cli, Color, Command};
+use crate::config::{self, Environment, Strictness};
+use crate::config::plan::Plan;
+use style::Style;
+
+/// The exit code of a wrong configuration or a wrong use (`EX_USAGE` of sysexits.h).
+pub const USAGE: u8 = 64;
+
+/// Runs what the command line asks for; returns the exit code.
+///
+/// # Errors
+/// Our own faults, as one line.
+pub fn dispatch(cli: Cli) -> anyhow::Result<u8> {
+    let environment = facts::environment();
+    let global = &cli.global;
+    match cli.command.unwrap_or(Command::Run) {
+        Command::Run => run::run(global, &environment),
+        Command::Check(options) => check::run(&options, global, &environment),
+        Command::Probe(options) => probe::run(&options, global, &environment),
+    }
+}
+
+/// Whether a stream gets colours.
+fn style(color: Color, terminal: bool, environment: &Environment) -> Style {
+    let wanted = match color {
+        Color::Always => true,
+        Color::Never => false,
+        Color::Auto => {
+            let plain = environment.get("NO_COLOR").is_some_and(|value| !value.is_empty())
+                || environment.get("TERM").is_some_and(|term| term == "dumb");
+            terminal && !plain
+        }
+    };
+    Style::new(wanted)
+}
+
+/// Loads a configuration, and tells its problems on stderr. `None`: there were errors.
+fn load(path: &Path, environment: &Environment, strictness: Strictness) -> Option<Plan> {
+    let loaded = config::load(path, environment, strictness);
+    #[allow(clippy::print_stderr, reason = "problems are told before anything is logged")]
+    for problem in &loaded.problems {
+        eprintln!("{problem}");
+    }
+    loaded.plan
+}
+
+/// `2 errors, 1 warning`.
+fn count(problems: &[Problem]) -> String {
+    let number = |severity| problems.iter().filter(|problem| problem.severity == severity).count();
+    let word = |n: usize, word: &str| format!("{n} {word}{}", if n == 1 { "" } else { "s" });
+    format!("{}, {}", word(number(Severity::Error), "error"), word(number(Severity::Warning), "warning"))
+}
+
+/// Whether stderr is a terminal.
+fn terminal() -> bool {
+    std::io::stderr().is_terminal()
+}

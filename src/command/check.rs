@@ -1,0 +1,77 @@
+//! `watchpost check`: every problem of a configuration, and what would be probed.
+#![allow(clippy::print_stdout, reason = "what a command has found goes to stdout")]
+
+use std::path::Path;
+
+use crate::base::duration;
+use crate::cli::{Check, Global};
+use crate::command::style::tame;
+use crate::command::{USAGE, count};
+use crate::config::plan::Plan;
+use crate::config::targets::TargetReader;
+use crate::config::{self, Environment, Strictness};
+
+/// Checks, prints, and returns the exit code.
+pub(super) fn run(options: &Check, global: &Global, environment: &Environment) -> anyhow::Result<u8> {
+    let Some(path) = &global.config else {
+        anyhow::bail!("check needs --config FILE");
+    };
+    let loaded = config::load(path, environment, Strictness::Check);
+    for problem in &loaded.problems {
+        println!("{problem}");
+    }
+    let Some(plan) = loaded.plan else {
+        println!("{}", count(&loaded.problems));
+        return Ok(USAGE);
+    };
+    let targets = TargetReader::default().read(&plan);
+    let mut warnings = 0;
+    for problem in &targets.problems {
+        // A missing file was told above, with the line that names it.
+        if !problem.contains("no such file") {
+            println!("{}", as_warning(problem));
+            warnings += 1;
+        }
+    }
+    if options.print {
+        print(&plan, path, &targets.receivers);
+    }
+    let total: usize = targets.receivers.iter().map(|receiver| receiver.targets.len()).sum();
+    let plural = if warnings == 1 { "" } else { "s" };
+    let more = if warnings > 0 { format!(", {warnings} warning{plural} in target files") } else { String::new() };
+    println!("{}: {}{more}; {total} targets", path.display(), count(&loaded.problems));
+    Ok(0)
+}
+
+/// `FILE:LINE: message` with the severity where the others have it.
+fn as_warning(problem: &str) -> String {
+    match problem.split_once(": ") {
+        Some((place, message)) => format!("{place}: warning: {message}"),
+        None => format!("warning: {problem}"),
+    }
+}
+
+fn print(plan: &Plan, path: &Path, receivers: &[crate::probe::ReceiverPlan]) {
+    println!("# {}", path.display());
+    for receiver in receivers {
+        println!("\n{} (job {}): {} targets", receiver.name, receiver.job, receiver.targets.len());
+        for target in receiver.targets.values() {
+            let labels: Vec<String> =
+                target.labels.iter().map(|(name, value)| format!("{name}={:?}", tame(value))).collect();
+            println!(
+                "  {}  module {}  every {}  timeout {}  {{{}}}  from {}",
+                tame(&crate::probe::address::without_userinfo(&target.key.address)),
+                target.module.name,
+                duration::format(target.interval),
+                duration::format(target.timeout),
+                labels.join(", "),
+                target.origin,
+            );
+        }
+    }
+    for exporter in &plan.exporters {
+        let crate::config::plan::ExporterSettings::RemoteWrite(settings) = &exporter.settings;
+        println!("\n{} to {}", exporter.name, settings.endpoint);
+    }
+    println!();
+}

@@ -1,0 +1,60 @@
+//! `watchpost run`: the daemon, with a live table when a person watches the embedded default.
+
+use std::io::Write as _;
+
+use crate::app::{App, Report, Settings};
+use crate::cli::Global;
+use crate::command::logging::{self, Tail};
+use crate::command::table::Table;
+use crate::command::{USAGE, load, style, terminal};
+use crate::config::{self, Environment, Strictness};
+
+/// Runs until it is stopped; returns the exit code.
+pub(super) fn run(global: &Global, environment: &Environment) -> anyhow::Result<u8> {
+    let plan = match &global.config {
+        None => config::embedded(),
+        Some(path) => match load(path, environment, Strictness::Run) {
+            Some(plan) => plan,
+            None => return Ok(USAGE),
+        },
+    };
+    let embedded = global.config.is_none();
+    let terminal = terminal();
+    let style = style(global.color, terminal, environment);
+    let tail = (embedded && terminal).then(Tail::default);
+    logging::start(global, style.is_on(), tail.clone())?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let report = runtime.block_on(async {
+        let app = App::start(Settings { plan, embedded }).await?;
+        let address = app.address();
+        tracing::info!(%address, "watching");
+        let Some(tail) = tail else { return Ok::<_, anyhow::Error>(app.run().await) };
+        let mut table = Table::new(app.board(), tail, style, address);
+        let report = tokio::select! {
+            report = app.run() => report,
+            never = table.live() => match never {},
+        };
+        table.leave();
+        Ok(report)
+    })?;
+    // Threads that wait for a silent peer must not hold the end up.
+    runtime.shutdown_background();
+    Ok(tell(&report))
+}
+
+fn tell(report: &Report) -> u8 {
+    match report {
+        Report::Killed => {
+            tracing::warn!("stopped at once, by a second signal");
+            1
+        }
+        Report::Drained { lost } => {
+            for (exporter, samples) in lost {
+                tracing::warn!(exporter, samples, "lost: the backend did not take them before the end");
+            }
+            tracing::info!("stopped");
+            let _ = std::io::stderr().flush();
+            0
+        }
+    }
+}
