@@ -9,7 +9,7 @@ pub mod icmp;
 pub mod module;
 pub mod plan;
 mod publish;
-mod readings;
+pub mod readings;
 mod rules;
 mod run;
 pub mod schedule;

@@ -9,22 +9,28 @@ use crate::signal::outcome::{Outcome, Phase, Tls};
 use crate::signal::series::Metric;
 
 /// One value and the attributes that it has besides its target's.
-pub(super) struct Reading {
-    pub(super) metric: &'static Metric,
-    pub(super) own: Own,
-    pub(super) value: f64,
+pub struct Reading {
+    /// The metric.
+    pub metric: &'static Metric,
+    /// What it has besides.
+    pub own: Own,
+    /// The value.
+    pub value: f64,
 }
 
 /// The attributes of a reading.
-pub(super) enum Own {
+pub enum Own {
+    /// None.
     None,
+    /// A phase.
     Phase(Phase),
+    /// Names and values.
     Pairs(Vec<(&'static str, String)>),
 }
 
 /// All readings of an outcome. A value that there was no answer for is absent or zero, as the table
 /// of metrics says.
-pub(super) fn readings(prober: &Prober, outcome: &Outcome, timeout: Duration) -> Vec<Reading> {
+pub fn readings(prober: &Prober, outcome: &Outcome, timeout: Duration) -> Vec<Reading> {
     let mut list = Vec::with_capacity(26);
     let mut add = |metric: &'static Metric, value: f64| list.push(Reading { metric, own: Own::None, value });
     add(&PROBE_SUCCESS, flag(outcome.verdict.is_up()));
