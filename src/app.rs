@@ -73,7 +73,9 @@ pub struct App {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The page's port is taken.
-    #[error("http.listen {0}: {1}: end the program that has it, or set http.listen to another port")]
+    #[error(
+        "http.listen {0}: {1}: end the program that has it, or set http.listen to another port"
+    )]
     Listen(SocketAddr, std::io::Error),
     /// A certificate or key cannot be read.
     #[error("exporters.{0}: {1}")]
@@ -95,7 +97,8 @@ impl App {
         let meter = Arc::new(Meter::new(facts::own_resource(), started.wall));
         facts::own_metrics(&meter, started.wall);
         let listener = open_page(plan.http).await?;
-        let address = listener.local_addr().map_err(|error| StartError::Listen(plan.http.listen, error))?;
+        let address =
+            listener.local_addr().map_err(|error| StartError::Listen(plan.http.listen, error))?;
 
         let hurry = CancellationToken::new();
         let board = Arc::new(Board::default());
@@ -107,8 +110,12 @@ impl App {
             queues.push((exporter.name.clone(), queue));
         }
         let ring = Arc::new(Ring::new(DEFAULT_SAMPLES, meter.counter(&names::RING_DROPPED, &[])));
-        let writer = writer::start("metrics", Arc::clone(&ring), queues.iter().map(|(_, q)| Arc::clone(q)).collect())
-            .map_err(StartError::Thread)?;
+        let writer = writer::start(
+            "metrics",
+            Arc::clone(&ring),
+            queues.iter().map(|(_, q)| Arc::clone(q)).collect(),
+        )
+        .map_err(StartError::Thread)?;
         // Without an exporter nothing is kept that nobody will ever read.
         let rings = if queues.is_empty() { Vec::new() } else { vec![Arc::clone(&ring)] };
         let outlet = Outlet::new(Arc::clone(&board), rings);
@@ -196,7 +203,8 @@ impl App {
     /// Sources stop, then each stage ends when its inlet is closed and empty.
     async fn drain(self) -> Report {
         let deadline = tokio::time::Instant::now() + STOP_WITHIN;
-        let dropped: Vec<u64> = self.queues.iter().map(|(_, queue)| queue.books.dropped.get()).collect();
+        let dropped: Vec<u64> =
+            self.queues.iter().map(|(_, queue)| queue.books.dropped.get()).collect();
         shutdown::stopping();
         self.ready.store(false, Ordering::Relaxed);
         let (answer, stopped) = tokio::sync::oneshot::channel();
@@ -219,7 +227,8 @@ impl App {
             let _ = self.prober_thread.join();
         }
         let lost = self.queues.iter().zip(dropped);
-        let lost = lost.map(|((name, queue), before)| (name.clone(), queue.books.dropped.get() - before));
+        let lost =
+            lost.map(|((name, queue), before)| (name.clone(), queue.books.dropped.get() - before));
         Report::Drained { lost: lost.filter(|(_, lost)| *lost > 0).collect() }
     }
 }
@@ -250,7 +259,10 @@ fn start_prober(
 ) -> Result<(ProberHandle, JoinHandle<()>), StartError> {
     let tools = Tools { resolver: Resolver::new(plan.resolver.clone()), icmp: Engine::default() };
     let (prober, handle) = Prober::new(tools, outlet.clone(), Arc::clone(meter), limit);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(StartError::Thread)?;
     let thread = std::thread::Builder::new()
         .name("probe".to_owned())
         .spawn(move || runtime.block_on(prober.run()))

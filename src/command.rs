@@ -13,8 +13,8 @@ use std::path::Path;
 use crate::app::facts;
 use crate::base::place::{Problem, Severity};
 use crate::cli::{Cli, Color, Command};
-use crate::config::{self, Environment, Strictness};
 use crate::config::plan::Plan;
+use crate::config::{self, Environment, Strictness};
 use style::Style;
 
 /// The exit code of a wrong configuration or a wrong use (`EX_USAGE` of sysexits.h).
@@ -62,7 +62,11 @@ fn load(path: &Path, environment: &Environment, strictness: Strictness) -> Optio
 fn count(problems: &[Problem]) -> String {
     let number = |severity| problems.iter().filter(|problem| problem.severity == severity).count();
     let word = |n: usize, word: &str| format!("{n} {word}{}", if n == 1 { "" } else { "s" });
-    format!("{}, {}", word(number(Severity::Error), "error"), word(number(Severity::Warning), "warning"))
+    format!(
+        "{}, {}",
+        word(number(Severity::Error), "error"),
+        word(number(Severity::Warning), "warning")
+    )
 }
 
 /// Whether stderr is a terminal.

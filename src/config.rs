@@ -43,8 +43,12 @@ pub fn load(path: &Path, environment: &Environment, strictness: Strictness) -> L
         Err(message) => {
             let mut problems = Problems::default();
             // The message names the file already.
-            let message = message.split_once(": ").map_or(message.clone(), |(_, why)| why.to_owned());
-            problems.error(&Place { file: path.display().to_string().into(), ..Place::default() }, message);
+            let message =
+                message.split_once(": ").map_or(message.clone(), |(_, why)| why.to_owned());
+            problems.error(
+                &Place { file: path.display().to_string().into(), ..Place::default() },
+                message,
+            );
             Loaded { plan: None, problems: problems.sorted() }
         }
     }
@@ -68,7 +72,8 @@ pub fn parse(text: &str, path: &Path, environment: &Environment, strictness: Str
             None
         }
         Ok(document) => {
-            let mut expander = expand::Expander::new(&file, folder, environment, strictness, &mut problems);
+            let mut expander =
+                expand::Expander::new(&file, folder, environment, strictness, &mut problems);
             let document = expander.expand(&document);
             let told = RefCell::new(problems);
             let plan = check::plan(&document, &file, folder, &told);

@@ -29,9 +29,15 @@ pub(super) fn exporter(
     match &exporter.settings {
         ExporterSettings::RemoteWrite(settings) => {
             let (queue, meter) = (Arc::clone(&queue), Arc::clone(meter));
-            let built =
-                RemoteWrite::new(name, (**settings).clone(), resolver.clone(), queue, meter, hurry.clone())
-                    .map_err(|why| StartError::Exporter(name.clone(), why))?;
+            let built = RemoteWrite::new(
+                name,
+                (**settings).clone(),
+                resolver.clone(),
+                queue,
+                meter,
+                hurry.clone(),
+            )
+            .map_err(|why| StartError::Exporter(name.clone(), why))?;
             tasks.spawn(built.run());
         }
     }

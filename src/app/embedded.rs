@@ -28,8 +28,11 @@ struct Listening {
 #[must_use]
 pub fn receivers(own: SocketAddr) -> Vec<Receiver> {
     let tables = [procfs::net::tcp(), procfs::net::tcp6()];
-    let listening = tables.into_iter().flatten().flatten().filter(|entry| entry.state == TcpState::Listen);
-    let listening: Vec<Listening> = listening.map(|entry: TcpNetEntry| Listening { address: entry.local_address, inode: entry.inode }).collect();
+    let listening =
+        tables.into_iter().flatten().flatten().filter(|entry| entry.state == TcpState::Listen);
+    let listening: Vec<Listening> = listening
+        .map(|entry: TcpNetEntry| Listening { address: entry.local_address, inode: entry.inode })
+        .collect();
     let owners = owners(&listening.iter().map(|l| l.inode).collect());
     let ports = choose(&listening, &owners, own);
     let receiver = |name: &str, module: &str, targets: Vec<(String, String)>| Receiver {
@@ -40,7 +43,10 @@ pub fn receivers(own: SocketAddr) -> Vec<Receiver> {
         module: Some(module.to_owned()),
         labels: Labels::new(),
         disabled: BTreeSet::new(),
-        inline: targets.into_iter().map(|(address, name)| Inline { target: target(address, name), module: None }).collect(),
+        inline: targets
+            .into_iter()
+            .map(|(address, name)| Inline { target: target(address, name), module: None })
+            .collect(),
         files: Vec::new(),
     };
     let mut loopback = vec![("127.0.0.1".to_owned(), "loopback".to_owned())];
@@ -63,7 +69,11 @@ fn target(address: String, name: String) -> Target {
 
 /// Ports that listen on loopback or everywhere, with the names of who holds them; ours and those of
 /// process 1 are left out, because a probe would start the service behind a socket of systemd.
-fn choose(listening: &[Listening], owners: &HashMap<u64, (i32, String)>, own: SocketAddr) -> Vec<(String, String)> {
+fn choose(
+    listening: &[Listening],
+    owners: &HashMap<u64, (i32, String)>,
+    own: SocketAddr,
+) -> Vec<(String, String)> {
     let mut found: BTreeMap<(u16, IpAddr), String> = BTreeMap::new();
     for Listening { address, inode } in listening {
         let (ip, port) = match address.ip() {
@@ -81,9 +91,14 @@ fn choose(listening: &[Listening], owners: &HashMap<u64, (i32, String)>, own: So
         found.insert((port, ip), name);
     }
     // A service that listens on both families is one service.
-    let both: Vec<u16> = found.keys().filter(|(_, ip)| ip.is_ipv4()).map(|(port, _)| *port).collect();
+    let both: Vec<u16> =
+        found.keys().filter(|(_, ip)| ip.is_ipv4()).map(|(port, _)| *port).collect();
     found.retain(|(port, ip), _| ip.is_ipv4() || !both.contains(port));
-    found.into_iter().take(MAX_PORTS).map(|((port, ip), name)| (SocketAddr::new(ip, port).to_string(), name)).collect()
+    found
+        .into_iter()
+        .take(MAX_PORTS)
+        .map(|((port, ip), name)| (SocketAddr::new(ip, port).to_string(), name))
+        .collect()
 }
 
 /// Which process holds a socket, by inode, where that may be read.
@@ -128,7 +143,15 @@ mod tests {
         .collect();
         let owners = HashMap::from([(1, (70, "nginx".to_owned())), (6, (1, "systemd".to_owned()))]);
         let found = choose(&listening, &owners, "127.0.0.1:9115".parse().expect("an address"));
-        let found: Vec<(&str, &str)> = found.iter().map(|(a, n)| (a.as_str(), n.as_str())).collect();
-        assert_eq!(found, [("127.0.0.1:80", "nginx"), ("127.0.0.1:5432", "port 5432"), ("[::1]:8080", "port 8080")]);
+        let found: Vec<(&str, &str)> =
+            found.iter().map(|(a, n)| (a.as_str(), n.as_str())).collect();
+        assert_eq!(
+            found,
+            [
+                ("127.0.0.1:80", "nginx"),
+                ("127.0.0.1:5432", "port 5432"),
+                ("[::1]:8080", "port 8080")
+            ]
+        );
     }
 }

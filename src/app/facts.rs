@@ -52,7 +52,9 @@ pub(super) fn own_metrics(meter: &Meter, started: Timestamp) {
     meter.gauge(&names::PROCESS_START_TIME, &[]).set(started.seconds());
     let stat = || Process::myself().and_then(|me| me.stat()).ok();
     let ticks = procfs::ticks_per_second() as f64;
-    meter.read(&names::PROCESS_CPU_TIME, &[], move |_| stat().map(|s| (s.utime + s.stime) as f64 / ticks));
+    meter.read(&names::PROCESS_CPU_TIME, &[], move |_| {
+        stat().map(|s| (s.utime + s.stime) as f64 / ticks)
+    });
     let page = procfs::page_size() as f64;
     meter.read(&names::PROCESS_MEMORY_USAGE, &[], move |_| stat().map(|s| s.rss as f64 * page));
     meter.read(&names::PROCESS_OPEN_FDS, &[], |_| {

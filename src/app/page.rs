@@ -35,7 +35,8 @@ pub(super) fn router(meter: Arc<Meter>, prober: ProberHandle, ready: Arc<AtomicB
         let ready = ready.load(Ordering::Relaxed) && well();
         answer(ready, "Watchpost is ready.\n", "Watchpost is not ready.\n")
     };
-    let index = concat!("Watchpost ", env!("CARGO_PKG_VERSION"), "\n\n/metrics\n/-/healthy\n/-/ready\n");
+    let index =
+        concat!("Watchpost ", env!("CARGO_PKG_VERSION"), "\n\n/metrics\n/-/healthy\n/-/ready\n");
     Router::new()
         .route("/", get(move || async move { index }))
         .route("/metrics", get(metrics))

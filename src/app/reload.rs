@@ -72,7 +72,8 @@ impl TargetSource {
         }
         self.told = problems;
         // Patterns are watched by their folders, so that new files are seen.
-        self.files = self.plan.receivers.iter().flat_map(|receiver| receiver.files.clone()).collect();
+        self.files =
+            self.plan.receivers.iter().flat_map(|receiver| receiver.files.clone()).collect();
         targets.receivers
     }
 
@@ -103,8 +104,16 @@ impl FileWatch {
                 let _ = sender.try_send(());
             }
         });
-        let watcher = watcher.map_err(|error| tracing::debug!(%error, "files are looked at every 30 s only")).ok();
-        let mut this = Self { watcher, folders: BTreeSet::new(), events, patterns: Vec::new(), seen: Vec::new() };
+        let watcher = watcher
+            .map_err(|error| tracing::debug!(%error, "files are looked at every 30 s only"))
+            .ok();
+        let mut this = Self {
+            watcher,
+            folders: BTreeSet::new(),
+            events,
+            patterns: Vec::new(),
+            seen: Vec::new(),
+        };
         this.watch(files);
         this
     }
@@ -117,11 +126,13 @@ impl FileWatch {
             // A link is watched where it stands and where it leads.
             let real = std::fs::canonicalize(file).ok();
             for path in [Some(file.clone()), real].into_iter().flatten() {
-                let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+                let folder =
+                    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
                 if self.folders.contains(folder) {
                     continue;
                 }
-                let watched = self.watcher.as_mut().map(|w| w.watch(folder, RecursiveMode::NonRecursive));
+                let watched =
+                    self.watcher.as_mut().map(|w| w.watch(folder, RecursiveMode::NonRecursive));
                 if watched.is_some_and(|result| result.is_ok()) {
                     self.folders.insert(folder.to_owned());
                 }
@@ -140,7 +151,8 @@ impl FileWatch {
                 let limit = tokio::time::Instant::now() + 5 * DEBOUNCE;
                 while tokio::time::Instant::now() < limit
                     && tokio::time::timeout(DEBOUNCE, self.events.recv()).await.is_ok()
-                {}
+                {
+                }
             }
             let now = stamps(&self.patterns);
             if now != self.seen {

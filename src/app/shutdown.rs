@@ -40,7 +40,11 @@ pub(super) struct Signals {
 
 impl Signals {
     pub(super) fn new() -> Self {
-        let listen = |kind| signal(kind).map_err(|error| tracing::warn!(%error, "a signal cannot be listened to")).ok();
+        let listen = |kind| {
+            signal(kind)
+                .map_err(|error| tracing::warn!(%error, "a signal cannot be listened to"))
+                .ok()
+        };
         Self {
             terminate: listen(SignalKind::terminate()),
             interrupt: listen(SignalKind::interrupt()),

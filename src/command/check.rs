@@ -12,7 +12,11 @@ use crate::config::targets::TargetReader;
 use crate::config::{self, Environment, Strictness};
 
 /// Checks, prints, and returns the exit code.
-pub(super) fn run(options: &Check, global: &Global, environment: &Environment) -> anyhow::Result<u8> {
+pub(super) fn run(
+    options: &Check,
+    global: &Global,
+    environment: &Environment,
+) -> anyhow::Result<u8> {
     let Some(path) = &global.config else {
         anyhow::bail!("check needs --config FILE");
     };
@@ -38,7 +42,11 @@ pub(super) fn run(options: &Check, global: &Global, environment: &Environment) -
     }
     let total: usize = targets.receivers.iter().map(|receiver| receiver.targets.len()).sum();
     let plural = if warnings == 1 { "" } else { "s" };
-    let more = if warnings > 0 { format!(", {warnings} warning{plural} in target files") } else { String::new() };
+    let more = if warnings > 0 {
+        format!(", {warnings} warning{plural} in target files")
+    } else {
+        String::new()
+    };
     println!("{}: {}{more}; {total} targets", path.display(), count(&loaded.problems));
     Ok(0)
 }
@@ -56,8 +64,11 @@ fn print(plan: &Plan, path: &Path, receivers: &[crate::probe::ReceiverPlan]) {
     for receiver in receivers {
         println!("\n{} (job {}): {} targets", receiver.name, receiver.job, receiver.targets.len());
         for target in receiver.targets.values() {
-            let labels: Vec<String> =
-                target.labels.iter().map(|(name, value)| format!("{name}={:?}", tame(value))).collect();
+            let labels: Vec<String> = target
+                .labels
+                .iter()
+                .map(|(name, value)| format!("{name}={:?}", tame(value)))
+                .collect();
             println!(
                 "  {}  module {}  every {}  timeout {}  {{{}}}  from {}",
                 tame(&crate::probe::address::without_userinfo(&target.key.address)),

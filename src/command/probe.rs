@@ -29,7 +29,11 @@ const INTERVAL: Duration = Duration::from_secs(60);
 const BAR: usize = 32;
 
 /// Makes the attempt, prints, and returns the exit code.
-pub(super) fn run(options: &Probe, global: &Global, environment: &Environment) -> anyhow::Result<u8> {
+pub(super) fn run(
+    options: &Probe,
+    global: &Global,
+    environment: &Environment,
+) -> anyhow::Result<u8> {
     let plan = match &global.config {
         None => config::embedded(),
         Some(path) => match load(path, environment, Strictness::Check) {
@@ -49,7 +53,8 @@ pub(super) fn run(options: &Probe, global: &Global, environment: &Environment) -
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = runtime.block_on(async {
-        let tools = Tools { resolver: Resolver::new(plan.resolver.clone()), icmp: Engine::default() };
+        let tools =
+            Tools { resolver: Resolver::new(plan.resolver.clone()), icmp: Engine::default() };
         attempt(&planned.module, &planned.address, planned.timeout, &tools).await
     });
     match result {
@@ -79,7 +84,8 @@ fn plan_one(options: &Probe, modules: &config::plan::Modules) -> Result<PlannedT
         inline: Vec::new(),
         files: Vec::new(),
     };
-    let hints = options.module.iter().map(|module| (MODULE_HINT.to_owned(), module.clone())).collect();
+    let hints =
+        options.module.iter().map(|module| (MODULE_HINT.to_owned(), module.clone())).collect();
     let target = Target {
         address: options.address.clone(),
         labels: Labels::new(),
@@ -100,9 +106,21 @@ fn as_text(planned: &PlannedTarget, outcome: &Outcome, style: Style) -> String {
         Verdict::Up => style.good("up"),
         Verdict::Down { .. } => style.bad("down"),
     };
-    let _ = writeln!(out, "{} is {word} ({}, module {})", style.strong(&address), latency(outcome.duration), planned.module.name);
+    let _ = writeln!(
+        out,
+        "{} is {word} ({}, module {})",
+        style.strong(&address),
+        latency(outcome.duration),
+        planned.module.name
+    );
     if let Verdict::Down { reason, phase } = outcome.verdict {
-        let _ = writeln!(out, "  {}: {}, while {}", style.bad(reason.word()), reason.plain(), phase.plain());
+        let _ = writeln!(
+            out,
+            "  {}: {}, while {}",
+            style.bad(reason.word()),
+            reason.plain(),
+            phase.plain()
+        );
         if !outcome.detail.is_empty() {
             let _ = writeln!(out, "  {}", style.faint(&tame(&outcome.detail)));
         }
@@ -118,7 +136,11 @@ fn as_text(planned: &PlannedTarget, outcome: &Outcome, style: Style) -> String {
             1 => ", 1 redirect".to_owned(),
             n => format!(", {n} redirects"),
         };
-        let _ = writeln!(out, "  {:<12} {} over HTTP/{}, {} bytes{redirects}", "answer", http.status, http.version, http.body_length);
+        let _ = writeln!(
+            out,
+            "  {:<12} {} over HTTP/{}, {} bytes{redirects}",
+            "answer", http.status, http.version, http.body_length
+        );
     }
     if let Some(hops) = outcome.icmp.and_then(|icmp| icmp.reply_hop_limit) {
         let _ = writeln!(out, "  {:<12} {hops}", "reply TTL");
@@ -131,7 +153,8 @@ fn as_text(planned: &PlannedTarget, outcome: &Outcome, style: Style) -> String {
 
 /// The phases one below the other, each where it happened.
 fn timeline(outcome: &Outcome, style: Style, out: &mut String) {
-    let mut phases: Vec<(_, Duration, bool)> = outcome.phases.iter().map(|(phase, took)| (phase, took, true)).collect();
+    let mut phases: Vec<(_, Duration, bool)> =
+        outcome.phases.iter().map(|(phase, took)| (phase, took, true)).collect();
     if let Verdict::Down { phase, .. } = outcome.verdict
         && outcome.phases.get(phase).is_none()
     {
@@ -143,14 +166,22 @@ fn timeline(outcome: &Outcome, style: Style, out: &mut String) {
     for (phase, took, completed) in phases {
         let share = took.as_secs_f64() / total;
         let begin = (before * BAR as f64).round() as usize;
-        let end = (((before + share) * BAR as f64).round() as usize).clamp(begin.min(BAR - 1) + 1, BAR);
+        let end =
+            (((before + share) * BAR as f64).round() as usize).clamp(begin.min(BAR - 1) + 1, BAR);
         let begin = begin.min(end - 1);
         before += share;
         let bar = "━".repeat(end - begin);
         let bar = if completed { style.good(&bar) } else { style.bad(&bar) };
         let mark = if completed { "" } else { " ✗" };
         let pad = (" ".repeat(begin), " ".repeat(BAR - end));
-        let _ = writeln!(out, "  {:<12} {}{bar}{} {:>9}{mark}", phase.word(), pad.0, pad.1, latency(took));
+        let _ = writeln!(
+            out,
+            "  {:<12} {}{bar}{} {:>9}{mark}",
+            phase.word(),
+            pad.0,
+            pad.1,
+            latency(took)
+        );
     }
 }
 
@@ -160,7 +191,8 @@ fn certificate(tls: &Tls, now: Timestamp, style: Style, out: &mut String) {
         return;
     }
     let days = (tls.not_after as f64 - now.seconds()) / 86_400.0;
-    let until = jiff::Timestamp::from_second(tls.not_after).map_or_else(|_| tls.not_after.to_string(), |t| t.strftime("%Y-%m-%d").to_string());
+    let until = jiff::Timestamp::from_second(tls.not_after)
+        .map_or_else(|_| tls.not_after.to_string(), |t| t.strftime("%Y-%m-%d").to_string());
     let left = match days {
         d if d < 0.0 => style.bad(&format!("expired {:.0} days ago", -d)),
         d if d < 14.0 => style.doubtful(&format!("{d:.0} days left")),
@@ -179,9 +211,14 @@ fn as_json(planned: &PlannedTarget, outcome: &Outcome) -> Json {
         Verdict::Up => (Json::Null, Json::Null),
         Verdict::Down { reason, phase } => (reason.word().into(), phase.word().into()),
     };
-    let phases: serde_json::Map<String, Json> =
-        outcome.phases.iter().map(|(phase, took)| (phase.word().to_owned(), took.as_secs_f64().into())).collect();
-    let started = jiff::Timestamp::from_nanosecond(i128::from(outcome.started.0)).map(|t| t.to_string()).unwrap_or_default();
+    let phases: serde_json::Map<String, Json> = outcome
+        .phases
+        .iter()
+        .map(|(phase, took)| (phase.word().to_owned(), took.as_secs_f64().into()))
+        .collect();
+    let started = jiff::Timestamp::from_nanosecond(i128::from(outcome.started.0))
+        .map(|t| t.to_string())
+        .unwrap_or_default();
     let mut object = json!({
         "target": without_userinfo(&planned.key.address),
         "module": planned.module.name,

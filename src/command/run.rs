@@ -50,7 +50,11 @@ fn tell(report: &Report) -> u8 {
         }
         Report::Drained { lost } => {
             for (exporter, samples) in lost {
-                tracing::warn!(exporter, samples, "lost: the backend did not take them before the end");
+                tracing::warn!(
+                    exporter,
+                    samples,
+                    "lost: the backend did not take them before the end"
+                );
             }
             tracing::info!("stopped");
             let _ = std::io::stderr().flush();

@@ -42,7 +42,9 @@ impl Style {
 
 /// Text of a target or a file, so that it cannot steer the terminal.
 pub(super) fn tame(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() || is_direction_mark(c) { '\u{fffd}' } else { c }).collect()
+    text.chars()
+        .map(|c| if c.is_control() || is_direction_mark(c) { '\u{fffd}' } else { c })
+        .collect()
 }
 
 /// Marks that make text run the other way.
@@ -86,7 +88,10 @@ mod tests {
 
     #[test]
     fn latencies_read_well() {
-        let texts: Vec<String> = [47, 3_240, 99_960, 250_000, 2_000_000].iter().map(|us| latency(Duration::from_micros(*us))).collect();
+        let texts: Vec<String> = [47, 3_240, 99_960, 250_000, 2_000_000]
+            .iter()
+            .map(|us| latency(Duration::from_micros(*us)))
+            .collect();
         assert_eq!(texts, ["47 µs", "3.2 ms", "100.0 ms", "250 ms", "2.00 s"]);
     }
 }

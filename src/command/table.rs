@@ -39,7 +39,14 @@ impl Table {
         loop {
             let (rows, columns) = size();
             let now = clock::wall();
-            let lines = render(&self.board.rows(), &self.tail.last(LOG_LINES), self.style, self.address, (rows, columns), now);
+            let lines = render(
+                &self.board.rows(),
+                &self.tail.last(LOG_LINES),
+                self.style,
+                self.address,
+                (rows, columns),
+                now,
+            );
             self.draw(&lines);
             tokio::time::sleep(EVERY).await;
         }
@@ -77,7 +84,14 @@ fn size() -> (usize, usize) {
 }
 
 /// The lines of the table, none wider than the terminal, no more than it has.
-fn render(rows: &[Row], log: &[String], style: Style, address: SocketAddr, (height, width): (usize, usize), now: Timestamp) -> Vec<String> {
+fn render(
+    rows: &[Row],
+    log: &[String],
+    style: Style,
+    address: SocketAddr,
+    (height, width): (usize, usize),
+    now: Timestamp,
+) -> Vec<String> {
     let up = rows.iter().filter(|row| state(row) == State::Up).count();
     let down = rows.iter().filter(|row| state(row) == State::Down).count();
     let waiting = rows.len() - up - down;
@@ -93,7 +107,13 @@ fn render(rows: &[Row], log: &[String], style: Style, address: SocketAddr, (heig
     let spark = RECENT.min(width.saturating_sub(60));
     let rest = width.saturating_sub(24 + spark).max(20);
     let (name, target) = (rest * 2 / 5, rest - rest * 2 / 5);
-    let title = format!("{} {} {:<8} {:>9}  recent", column("NAME", name), column("TARGET", target), "STATE", "LATENCY");
+    let title = format!(
+        "{} {} {:<8} {:>9}  recent",
+        column("NAME", name),
+        column("TARGET", target),
+        "STATE",
+        "LATENCY"
+    );
     lines.push(style.faint(column(&title, width.saturating_sub(1)).trim_end()));
     for row in rows.iter().take(room) {
         lines.push(render_row(row, style, name, target, spark, now));
@@ -124,7 +144,14 @@ fn state(row: &Row) -> State {
     }
 }
 
-fn render_row(row: &Row, style: Style, name: usize, target: usize, spark: usize, now: Timestamp) -> String {
+fn render_row(
+    row: &Row,
+    style: Style,
+    name: usize,
+    target: usize,
+    spark: usize,
+    now: Timestamp,
+) -> String {
     let label = row.target.name.as_deref().unwrap_or(&row.target.instance);
     let (word, last) = match row.last.as_ref().map(|(_, result)| &**result) {
         Some(SlotResult::Outcome(outcome)) => match outcome.verdict {
@@ -147,16 +174,22 @@ fn render_row(row: &Row, style: Style, name: usize, target: usize, spark: usize,
 
 /// Recent slots as bars between the lowest and the highest latency; a failure stands out.
 fn sparkline(row: &Row, width: usize, style: Style) -> String {
-    let recent: Vec<Recent> = row.recent.iter().copied().skip(row.recent.len().saturating_sub(width)).collect();
-    let times: Vec<f64> =
-        recent.iter().filter_map(|slot| if let Recent::Up(took) = slot { Some(took.as_secs_f64()) } else { None }).collect();
+    let recent: Vec<Recent> =
+        row.recent.iter().copied().skip(row.recent.len().saturating_sub(width)).collect();
+    let times: Vec<f64> = recent
+        .iter()
+        .filter_map(
+            |slot| if let Recent::Up(took) = slot { Some(took.as_secs_f64()) } else { None },
+        )
+        .collect();
     let low = times.iter().copied().fold(f64::INFINITY, f64::min);
     let high = times.iter().copied().fold(0.0, f64::max);
     let mut out = String::new();
     for slot in recent {
         match slot {
             Recent::Up(took) => {
-                let share = if high > low { (took.as_secs_f64() - low) / (high - low) } else { 0.0 };
+                let share =
+                    if high > low { (took.as_secs_f64() - low) / (high - low) } else { 0.0 };
                 let bar = BARS[((share * 7.0).round() as usize).min(7)];
                 out.push_str(&style.good(&bar.to_string()));
             }

@@ -17,31 +17,60 @@ use crate::base::place::{At, Place, Problems, nearest};
 use crate::config::builtin;
 use crate::config::decode::{Context, decode, unknown_key};
 use crate::config::plan::{Exporter, ExporterSettings, Http, Inline, Modules, Plan, Receiver};
-use crate::config::raw::{RawHttp, RawReceiver, RawResolver, RawStorage, RawTarget, SECTIONS, SECTIONS_LATER};
+use crate::config::raw::{
+    RawHttp, RawReceiver, RawResolver, RawStorage, RawTarget, SECTIONS, SECTIONS_LATER,
+};
 use crate::config::targets::plan_target;
 use crate::exporter::prometheus_remote_write::settings::{self as remote_write, RawRemoteWrite};
 use crate::net::resolve::ResolverSettings;
-use crate::probe::module::raw::{LATER as MODULE_LATER, RawModule, settle};
 use crate::probe::module::Module;
+use crate::probe::module::raw::{LATER as MODULE_LATER, RawModule, settle};
 
 /// Targets are probed this often when nobody says otherwise.
 pub(super) const DEFAULT_INTERVAL: Duration = Duration::from_secs(15);
 /// They are never probed more often.
 pub(super) const MIN_INTERVAL: Duration = Duration::from_secs(1);
 /// Where our own page listens when nobody says otherwise.
-pub(super) const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9115);
+pub(super) const DEFAULT_LISTEN: SocketAddr =
+    SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9115);
 
 const RECEIVERS: [&str; 1] = ["probe"];
 const RECEIVERS_LATER: [&str; 14] = [
-    "hostmetrics", "host_metrics", "otlp", "prometheus", "prometheusremotewrite", "filelog", "journald", "jaeger",
-    "fluentforward", "kubeletstats", "k8s_cluster", "zipkin", "docker_stats", "httpcheck",
+    "hostmetrics",
+    "host_metrics",
+    "otlp",
+    "prometheus",
+    "prometheusremotewrite",
+    "filelog",
+    "journald",
+    "jaeger",
+    "fluentforward",
+    "kubeletstats",
+    "k8s_cluster",
+    "zipkin",
+    "docker_stats",
+    "httpcheck",
 ];
 const EXPORTERS: [&str; 2] = ["prometheus_remote_write", "prometheusremotewrite"];
-const EXPORTERS_LATER: [&str; 9] =
-    ["otlp", "otlp_grpc", "otlphttp", "otlp_http", "prometheus", "debug", "logging", "file", "loki"];
+const EXPORTERS_LATER: [&str; 9] = [
+    "otlp",
+    "otlp_grpc",
+    "otlphttp",
+    "otlp_http",
+    "prometheus",
+    "debug",
+    "logging",
+    "file",
+    "loki",
+];
 
 /// Reads a whole document. What could not be read is among the problems.
-pub(super) fn plan(document: &Rc<Node>, file: &str, folder: &Path, problems: &RefCell<Problems>) -> Option<Plan> {
+pub(super) fn plan(
+    document: &Rc<Node>,
+    file: &str,
+    folder: &Path,
+    problems: &RefCell<Problems>,
+) -> Option<Plan> {
     let mut modules = builtin_modules();
     let checker = Checker { folder, context: context(file, MODULE_LATER, problems) };
     if !matches!(document.value, Value::Mapping(_) | Value::Null) {
@@ -53,8 +82,10 @@ pub(super) fn plan(document: &Rc<Node>, file: &str, folder: &Path, problems: &Re
     if let Some(section) = document.get("modules") {
         checker.modules(section, &mut modules);
     }
-    let receivers = document.get("receivers").map(|node| checker.receivers(node, &modules)).unwrap_or_default();
-    let exporters = document.get("exporters").map(|node| checker.exporters(node)).unwrap_or_default();
+    let receivers =
+        document.get("receivers").map(|node| checker.receivers(node, &modules)).unwrap_or_default();
+    let exporters =
+        document.get("exporters").map(|node| checker.exporters(node)).unwrap_or_default();
     let vantage = document.get("vantage").map(|node| {
         let at: Option<At<String>> = decode(node, "vantage", &checker.context);
         at.and_then(|at| at.value).unwrap_or_default()
@@ -66,7 +97,10 @@ pub(super) fn plan(document: &Rc<Node>, file: &str, folder: &Path, problems: &Re
         storage: checker.storage(document),
         vantage: vantage.unwrap_or_default(),
         resolver: checker.resolver(document),
-        modules: modules.into_iter().filter_map(|(name, known)| Some((name, known.built?))).collect(),
+        modules: modules
+            .into_iter()
+            .filter_map(|(name, known)| Some((name, known.built?)))
+            .collect(),
     })
 }
 
@@ -91,18 +125,28 @@ fn builtin_modules() -> BTreeMap<String, Known> {
     let document = yaml::parse(builtin::MODULES).expect("the built-in modules are valid");
     let mut modules = BTreeMap::new();
     let folder = Path::new("");
-    Checker { folder, context: context("built-in", MODULE_LATER, &problems) }.modules(&document, &mut modules);
+    Checker { folder, context: context("built-in", MODULE_LATER, &problems) }
+        .modules(&document, &mut modules);
     debug_assert!(!problems.borrow().has_errors(), "the built-in modules are valid");
     modules
 }
 
-fn context<'a>(file: &'a str, later: &'a [(&'a str, &'a [&'a str])], problems: &'a RefCell<Problems>) -> Context<'a> {
+fn context<'a>(
+    file: &'a str,
+    later: &'a [(&'a str, &'a [&'a str])],
+    problems: &'a RefCell<Problems>,
+) -> Context<'a> {
     Context { file, later, problems }
 }
 
 /// A map without some of its keys.
 fn without(node: &Rc<Node>, keys: &[&str]) -> Rc<Node> {
-    let entries = node.entries().iter().filter(|entry| !keys.contains(&entry.key.as_str())).cloned().collect();
+    let entries = node
+        .entries()
+        .iter()
+        .filter(|entry| !keys.contains(&entry.key.as_str()))
+        .cloned()
+        .collect();
     match &node.value {
         Value::Mapping(_) => Rc::new(Node { mark: node.mark, value: Value::Mapping(entries) }),
         _ => Rc::clone(node),
@@ -111,7 +155,9 @@ fn without(node: &Rc<Node>, keys: &[&str]) -> Rc<Node> {
 
 /// A map laid over another: maps are merged, everything else is replaced.
 fn overlay(base: &Rc<Node>, over: &Rc<Node>) -> Rc<Node> {
-    let (Value::Mapping(below), Value::Mapping(above)) = (&base.value, &over.value) else { return Rc::clone(over) };
+    let (Value::Mapping(below), Value::Mapping(above)) = (&base.value, &over.value) else {
+        return Rc::clone(over);
+    };
     let mut entries: Vec<Entry> = above
         .iter()
         .map(|entry| match base.get(&entry.key) {
@@ -138,7 +184,9 @@ impl Checker<'_> {
     }
 
     fn sections(&self, document: &Node) {
-        for entry in document.entries().iter().filter(|entry| !SECTIONS.contains(&entry.key.as_str())) {
+        for entry in
+            document.entries().iter().filter(|entry| !SECTIONS.contains(&entry.key.as_str()))
+        {
             let place = self.context.place(entry.key_mark, &entry.key);
             let later = [("document", &SECTIONS_LATER[..])];
             self.error(&place, unknown_key(&entry.key, "document", &SECTIONS, &later));
@@ -146,13 +194,22 @@ impl Checker<'_> {
         for (key, node) in document.entries().iter().map(|entry| (&entry.key, &entry.value)) {
             let map = matches!(key.as_str(), "receivers" | "modules" | "exporters");
             if map && !matches!(node.value, Value::Mapping(_) | Value::Null) {
-                self.error(&self.place(node, key), format!("a map is expected, found {}", node.kind()));
+                self.error(
+                    &self.place(node, key),
+                    format!("a map is expected, found {}", node.kind()),
+                );
             }
         }
     }
 
     /// The type and the whole name of a component, when the type is known here.
-    fn component<'n>(&self, entry: &'n Entry, what: &str, known: &[&str], later: &[&str]) -> Option<(&'n str, Place)> {
+    fn component<'n>(
+        &self,
+        entry: &'n Entry,
+        what: &str,
+        known: &[&str],
+        later: &[&str],
+    ) -> Option<(&'n str, Place)> {
         let kind = entry.key.split('/').next().unwrap_or_default().trim();
         let place = self.context.place(entry.key_mark, &format!("{what}s.{}", entry.key));
         if known.contains(&kind) {
@@ -174,11 +231,14 @@ impl Checker<'_> {
     }
 
     fn modules(&self, section: &Rc<Node>, modules: &mut BTreeMap<String, Known>) {
-        let own: BTreeMap<&str, &Entry> = section.entries().iter().map(|entry| (entry.key.as_str(), entry)).collect();
+        let own: BTreeMap<&str, &Entry> =
+            section.entries().iter().map(|entry| (entry.key.as_str(), entry)).collect();
         for entry in section.entries() {
             let path = format!("modules.{}", entry.key);
             let mut seen = vec![entry.key.clone()];
-            let Some(node) = self.extended(&entry.value, &path, &own, modules, &mut seen) else { continue };
+            let Some(node) = self.extended(&entry.value, &path, &own, modules, &mut seen) else {
+                continue;
+            };
             let built = self.module(&entry.key, &node, &path);
             modules.insert(entry.key.clone(), Known { node, built });
         }
@@ -203,14 +263,22 @@ impl Checker<'_> {
         let below = if let Some(entry) = own_module {
             seen.push(name.to_owned());
             self.extended(&entry.value, &format!("modules.{name}"), own, known, seen)?
-        } else if let Some(known) = known.get(name).filter(|_| !own.contains_key(name) || seen.first().is_some_and(|s| s == name)) {
+        } else if let Some(known) = known
+            .get(name)
+            .filter(|_| !own.contains_key(name) || seen.first().is_some_and(|s| s == name))
+        {
             Rc::clone(&known.node)
         } else if seen.iter().any(|s| s == name) {
-            self.error(&place, format!("the modules extend each other in a circle: {}", seen.join(", ")));
+            self.error(
+                &place,
+                format!("the modules extend each other in a circle: {}", seen.join(", ")),
+            );
             return None;
         } else {
             let names = own.keys().copied().chain(known.keys().map(String::as_str));
-            let hint = nearest(name, names).map(|near| format!(" (did you mean {near}?)")).unwrap_or_default();
+            let hint = nearest(name, names)
+                .map(|near| format!(" (did you mean {near}?)"))
+                .unwrap_or_default();
             self.error(&place, format!("there is no module {name:?}{hint}"));
             return None;
         };
@@ -227,17 +295,26 @@ impl Checker<'_> {
     fn receivers(&self, section: &Rc<Node>, modules: &BTreeMap<String, Known>) -> Vec<Receiver> {
         let mut list = Vec::new();
         for entry in section.entries() {
-            if let Some((_, place)) = self.component(entry, "receiver", &RECEIVERS, &RECEIVERS_LATER) {
+            if let Some((_, place)) =
+                self.component(entry, "receiver", &RECEIVERS, &RECEIVERS_LATER)
+            {
                 list.extend(self.receiver(&entry.key, &entry.value, &place, modules));
             }
         }
         list
     }
 
-    fn receiver(&self, name: &str, node: &Rc<Node>, place: &Place, modules: &BTreeMap<String, Known>) -> Option<Receiver> {
+    fn receiver(
+        &self,
+        name: &str,
+        node: &Rc<Node>,
+        place: &Place,
+        modules: &BTreeMap<String, Known>,
+    ) -> Option<Receiver> {
         let path = place.path.as_str();
         let special = ["module", "targets"];
-        let raw: RawReceiver = decode::<At<RawReceiver>>(&without(node, &special), path, &self.context)?.value?;
+        let raw: RawReceiver =
+            decode::<At<RawReceiver>>(&without(node, &special), path, &self.context)?.value?;
         let interval = self.interval(&raw.interval).unwrap_or(DEFAULT_INTERVAL);
         let timeout = self.timeout(&raw.timeout, interval);
         let mut receiver = Receiver {
@@ -254,10 +331,16 @@ impl Checker<'_> {
         if let Some(module) = node.get("module") {
             receiver.module = self.module_name(module, &format!("{path}.module"), modules);
             let known = receiver.module.as_ref().and_then(|name| modules.get(name)?.built.as_ref());
-            if let Some(long) = known.and_then(|module| module.timeout).filter(|long| *long > interval && timeout.is_none()) {
+            if let Some(long) = known
+                .and_then(|module| module.timeout)
+                .filter(|long| *long > interval && timeout.is_none())
+            {
                 let at = raw.interval.as_ref().map_or_else(|| place.clone(), |at| at.place.clone());
                 let (long, interval) = (duration::format(long), duration::format(interval));
-                self.error(&at, format!("the interval {interval} is shorter than the module's timeout {long}"));
+                self.error(
+                    &at,
+                    format!("the interval {interval} is shorter than the module's timeout {long}"),
+                );
             }
         }
         for at in &raw.target_files {
@@ -267,7 +350,10 @@ impl Checker<'_> {
                 Ok(found) if found.iter().all(|f| f.exists()) && !found.is_empty() => {}
                 Ok(_) => self.context.problems.borrow_mut().warning(
                     &at.place,
-                    format!("{}: no such file; its targets are watched when it appears", file.display()),
+                    format!(
+                        "{}: no such file; its targets are watched when it appears",
+                        file.display()
+                    ),
                 ),
                 Err(why) => self.error(&at.place, why),
             }
@@ -276,8 +362,12 @@ impl Checker<'_> {
         if let Some(targets) = node.get("targets") {
             self.targets(targets, &format!("{path}.targets"), &mut receiver, modules);
         }
-        if receiver.inline.is_empty() && receiver.files.is_empty() && node.get("targets").is_none() {
-            self.context.problems.borrow_mut().warning(place, "no `targets:` and no `target_files:`: nothing is watched");
+        if receiver.inline.is_empty() && receiver.files.is_empty() && node.get("targets").is_none()
+        {
+            self.context
+                .problems
+                .borrow_mut()
+                .warning(place, "no `targets:` and no `target_files:`: nothing is watched");
         }
         Some(receiver)
     }
@@ -297,7 +387,10 @@ impl Checker<'_> {
         let timeout = at.as_ref()?.0;
         if timeout.is_zero() || timeout > interval {
             let interval = duration::format(interval);
-            self.error(&at.place, format!("must be more than 0s and at most the interval, {interval}"));
+            self.error(
+                &at.place,
+                format!("must be more than 0s and at most the interval, {interval}"),
+            );
             return None;
         }
         Some(timeout)
@@ -315,15 +408,25 @@ impl Checker<'_> {
         labels
     }
 
-    fn disabled(&self, raw: &BTreeMap<String, At<crate::config::raw::RawSwitch>>) -> BTreeSet<String> {
-        let known: Vec<&str> =
-            crate::signal::names::ALL.iter().map(|m| m.name).filter(|name| name.starts_with("probe.")).collect();
+    fn disabled(
+        &self,
+        raw: &BTreeMap<String, At<crate::config::raw::RawSwitch>>,
+    ) -> BTreeSet<String> {
+        let known: Vec<&str> = crate::signal::names::ALL
+            .iter()
+            .map(|m| m.name)
+            .filter(|name| name.starts_with("probe."))
+            .collect();
         let mut disabled = BTreeSet::new();
         for (name, at) in raw {
             if !known.contains(&name.as_str()) {
-                self.error(&at.place, format!("the metric {}", unknown_key(name, "metrics", &known, &[])));
+                self.error(
+                    &at.place,
+                    format!("the metric {}", unknown_key(name, "metrics", &known, &[])),
+                );
             }
-            let enabled = at.as_ref().and_then(|switch| switch.enabled.as_ref()?.value).unwrap_or(true);
+            let enabled =
+                at.as_ref().and_then(|switch| switch.enabled.as_ref()?.value).unwrap_or(true);
             if !enabled {
                 disabled.insert(name.clone());
             }
@@ -331,29 +434,46 @@ impl Checker<'_> {
         disabled
     }
 
-    fn module_name(&self, node: &Rc<Node>, path: &str, modules: &BTreeMap<String, Known>) -> Option<String> {
+    fn module_name(
+        &self,
+        node: &Rc<Node>,
+        path: &str,
+        modules: &BTreeMap<String, Known>,
+    ) -> Option<String> {
         let place = self.place(node, path);
         let Some(name) = node.text() else {
             self.error(&place, format!("the name of a module is expected, found {}", node.kind()));
             return None;
         };
         if !modules.contains_key(name) {
-            let hint = nearest(name, modules.keys().map(String::as_str)).map(|near| format!(" (did you mean {near}?)"));
+            let hint = nearest(name, modules.keys().map(String::as_str))
+                .map(|near| format!(" (did you mean {near}?)"));
             self.error(&place, format!("there is no module {name:?}{}", hint.unwrap_or_default()));
             return None;
         }
         Some(name.to_owned())
     }
 
-    fn targets(&self, node: &Rc<Node>, path: &str, receiver: &mut Receiver, modules: &BTreeMap<String, Known>) {
+    fn targets(
+        &self,
+        node: &Rc<Node>,
+        path: &str,
+        receiver: &mut Receiver,
+        modules: &BTreeMap<String, Known>,
+    ) {
         let Value::Sequence(items) = &node.value else {
             if !node.is_null() {
-                self.error(&self.place(node, path), format!("a list is expected, found {}", node.kind()));
+                self.error(
+                    &self.place(node, path),
+                    format!("a list is expected, found {}", node.kind()),
+                );
             }
             return;
         };
-        let built: Modules =
-            modules.iter().filter_map(|(name, known)| Some((name.clone(), Arc::clone(known.built.as_ref()?)))).collect();
+        let built: Modules = modules
+            .iter()
+            .filter_map(|(name, known)| Some((name.clone(), Arc::clone(known.built.as_ref()?))))
+            .collect();
         let mut seen: BTreeMap<(String, Option<String>), u32> = BTreeMap::new();
         for (index, item) in items.iter().enumerate() {
             let path = format!("{path}[{index}]");
@@ -362,14 +482,16 @@ impl Checker<'_> {
             let named = inline.module.as_ref().map(|module| module.name.clone());
             let id = inline.target.id();
             if let Some(line) = seen.insert((id.address, named.or(id.module)), item.mark.line) {
-                let message = format!("{} is a target already, in line {line}", inline.target.address);
+                let message =
+                    format!("{} is a target already, in line {line}", inline.target.address);
                 self.context.problems.borrow_mut().warning(&place, message);
             }
             // A wrong module of the receiver has been told; its targets are not blamed for it.
             let wrong = |name: &str| modules.get(name).is_some_and(|known| known.built.is_none());
             let hint = inline.target.id().module;
             if !hint.as_deref().or(receiver.module.as_deref()).is_some_and(wrong)
-                && let Err(why) = plan_target(receiver, &built, &inline.target, inline.module.as_ref())
+                && let Err(why) =
+                    plan_target(receiver, &built, &inline.target, inline.module.as_ref())
             {
                 self.error(&place, why);
             }
@@ -377,20 +499,32 @@ impl Checker<'_> {
         }
     }
 
-    fn target(&self, item: &Rc<Node>, path: &str, modules: &BTreeMap<String, Known>) -> Option<Inline> {
+    fn target(
+        &self,
+        item: &Rc<Node>,
+        path: &str,
+        modules: &BTreeMap<String, Known>,
+    ) -> Option<Inline> {
         let place = self.place(item, path);
         let origin = Origin { file: self.context.file.into(), line: item.mark.line };
         if let Some(text) = item.text() {
-            let target = parse_line(text, &Labels::new(), origin).map_err(|problem| self.error(&place, problem.message));
+            let target = parse_line(text, &Labels::new(), origin)
+                .map_err(|problem| self.error(&place, problem.message));
             return Some(Inline { target: target.ok()?, module: None });
         }
-        let raw: RawTarget = decode::<At<RawTarget>>(&without(item, &["module"]), path, &self.context)?.value?;
+        let raw: RawTarget =
+            decode::<At<RawTarget>>(&without(item, &["module"]), path, &self.context)?.value?;
         let Some(address) = &raw.address else {
             self.error(&place, "`address:` is missing");
             return None;
         };
         let mut labels = self.labels(&raw.labels);
-        labels.extend(raw.name.as_ref().and_then(At::as_ref).map(|name| ("humanname".to_owned(), name.clone())));
+        labels.extend(
+            raw.name
+                .as_ref()
+                .and_then(At::as_ref)
+                .map(|name| ("humanname".to_owned(), name.clone())),
+        );
         let mut target = match parse_line(address.as_ref()?, &labels, origin) {
             Ok(target) => target,
             Err(problem) => {
@@ -424,11 +558,16 @@ impl Checker<'_> {
     fn exporters(&self, section: &Rc<Node>) -> Vec<Exporter> {
         let mut list = Vec::new();
         for entry in section.entries() {
-            let Some((_, place)) = self.component(entry, "exporter", &EXPORTERS, &EXPORTERS_LATER) else { continue };
+            let Some((_, place)) = self.component(entry, "exporter", &EXPORTERS, &EXPORTERS_LATER)
+            else {
+                continue;
+            };
             let raw = {
                 // The keys that come later are those of this kind of exporter.
-                let context = context(self.context.file, remote_write::LATER, self.context.problems);
-                decode::<At<RawRemoteWrite>>(&entry.value, &place.path, &context).and_then(|at| at.value)
+                let context =
+                    context(self.context.file, remote_write::LATER, self.context.problems);
+                decode::<At<RawRemoteWrite>>(&entry.value, &place.path, &context)
+                    .and_then(|at| at.value)
             };
             let mut problems = self.context.problems.borrow_mut();
             let settings = raw.and_then(|raw| raw.settle(&place, self.folder, &mut problems));
@@ -440,7 +579,11 @@ impl Checker<'_> {
         list
     }
 
-    fn section<T: for<'de> serde::Deserialize<'de>>(&self, document: &Node, key: &str) -> Option<T> {
+    fn section<T: for<'de> serde::Deserialize<'de>>(
+        &self,
+        document: &Node,
+        key: &str,
+    ) -> Option<T> {
         decode::<At<T>>(document.get(key)?, key, &self.context)?.value
     }
 
@@ -448,7 +591,9 @@ impl Checker<'_> {
         let raw: Option<RawHttp> = self.section(document, "http");
         let Some(at) = raw.and_then(|raw| raw.listen) else { return default_http(false) };
         let listen = at.as_ref().and_then(|text| {
-            let text = text.strip_prefix("localhost:").map_or(text.clone(), |port| format!("127.0.0.1:{port}"));
+            let text = text
+                .strip_prefix("localhost:")
+                .map_or(text.clone(), |port| format!("127.0.0.1:{port}"));
             // `:9115` means every address, as Go has it.
             let text = text.strip_prefix(':').map_or(text.clone(), |port| format!("[::]:{port}"));
             text.parse().ok()
@@ -465,14 +610,19 @@ impl Checker<'_> {
     }
 
     fn resolver(&self, document: &Node) -> ResolverSettings {
-        let Some(raw) = self.section::<RawResolver>(document, "resolver") else { return ResolverSettings::default() };
+        let Some(raw) = self.section::<RawResolver>(document, "resolver") else {
+            return ResolverSettings::default();
+        };
         let mut nameservers = Vec::new();
         for at in &raw.nameservers {
             let Some(text) = at.as_ref() else { continue };
             let bare = text.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, 53));
             match bare.or_else(|| text.parse().ok()) {
                 Some(address) => nameservers.push(address),
-                None => self.error(&at.place, format!("{text:?} is not an IP address, with or without a port")),
+                None => self.error(
+                    &at.place,
+                    format!("{text:?} is not an IP address, with or without a port"),
+                ),
             }
         }
         let timeout = raw.timeout.as_ref().and_then(|at| {

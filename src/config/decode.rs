@@ -7,7 +7,9 @@ use std::fmt;
 use std::rc::Rc;
 
 use serde::de::value::StrDeserializer;
-use serde::de::{self, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    self, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, SeqAccess, Visitor,
+};
 use serde::{Deserialize, forward_to_deserialize_any};
 use watchpost_targets::yaml::{Entry, Mark, Node, Value};
 
@@ -25,7 +27,12 @@ pub(super) struct Context<'a> {
 
 impl Context<'_> {
     pub(super) fn place(&self, mark: Mark, path: &str) -> Place {
-        Place { file: self.file.into(), line: mark.line, column: mark.column, path: path.to_owned() }
+        Place {
+            file: self.file.into(),
+            line: mark.line,
+            column: mark.column,
+            path: path.to_owned(),
+        }
     }
 
     fn error(&self, mark: Mark, path: &str, message: String) -> Failed {
@@ -35,7 +42,11 @@ impl Context<'_> {
 }
 
 /// Decodes a node; `None` when the whole of it could not be read, which has been told.
-pub(super) fn decode<'de, T: Deserialize<'de>>(node: &Rc<Node>, path: &str, context: &Context<'_>) -> Option<T> {
+pub(super) fn decode<'de, T: Deserialize<'de>>(
+    node: &Rc<Node>,
+    path: &str,
+    context: &Context<'_>,
+) -> Option<T> {
     T::deserialize(Decoder { node, path: path.to_owned(), context }).ok()
 }
 
@@ -160,7 +171,11 @@ impl<'de> Deserializer<'de> for Decoder<'_> {
         if self.node.is_null() { visitor.visit_none() } else { visitor.visit_some(self) }
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Failed> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Failed> {
         visitor.visit_newtype_struct(self)
     }
 
@@ -216,7 +231,12 @@ impl<'de> Deserializer<'de> for Decoder<'_> {
 }
 
 /// What to say about a key that is not known.
-pub(super) fn unknown_key(key: &str, name: &str, known: &[&str], later: &[(&str, &[&str])]) -> String {
+pub(super) fn unknown_key(
+    key: &str,
+    name: &str,
+    known: &[&str],
+    later: &[(&str, &[&str])],
+) -> String {
     let later = later.iter().filter(|(block, _)| *block == name).flat_map(|(_, keys)| keys.iter());
     if later.clone().any(|have| *have == key) {
         return "this key is not supported yet".to_owned();
@@ -237,7 +257,10 @@ struct Items<'a> {
 impl<'de> SeqAccess<'de> for Items<'_> {
     type Error = Failed;
 
-    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Failed> {
+    fn next_element_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, Failed> {
         let Some(node) = self.items.get(self.at) else { return Ok(None) };
         let path = format!("{}[{}]", self.path, self.at);
         self.at += 1;
@@ -254,7 +277,10 @@ struct Entries<'a> {
 impl<'de> MapAccess<'de> for Entries<'_> {
     type Error = Failed;
 
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Failed> {
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, Failed> {
         let Some(entry) = self.entries.get(self.at) else { return Ok(None) };
         let key: StrDeserializer<'_, Failed> = entry.key.as_str().into_deserializer();
         seed.deserialize(key).map(Some)
@@ -277,7 +303,10 @@ struct AtAccess<'a> {
 impl<'de> MapAccess<'de> for AtAccess<'_> {
     type Error = Failed;
 
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Failed> {
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, Failed> {
         let Some(name) = AT_FIELDS.get(self.field) else { return Ok(None) };
         let key: StrDeserializer<'_, Failed> = (*name).into_deserializer();
         seed.deserialize(key).map(Some)

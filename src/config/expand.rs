@@ -50,7 +50,9 @@ impl<'a> Expander<'a> {
             Value::Null => return Rc::clone(node),
             Value::Scalar { text, .. } if !text.contains('$') => return Rc::clone(node),
             Value::Scalar { text, plain } => self.scalar(node, text, *plain),
-            Value::Sequence(items) => Value::Sequence(items.iter().map(|item| self.expand(item)).collect()),
+            Value::Sequence(items) => {
+                Value::Sequence(items.iter().map(|item| self.expand(item)).collect())
+            }
             Value::Mapping(entries) => Value::Mapping(
                 entries
                     .iter()
@@ -112,7 +114,8 @@ impl<'a> Expander<'a> {
             });
         }
         let name = inner.strip_prefix("env:").unwrap_or(&inner);
-        let (name, default) = name.split_once(":-").map_or((name, None), |(name, default)| (name, Some(default)));
+        let (name, default) =
+            name.split_once(":-").map_or((name, None), |(name, default)| (name, Some(default)));
         let mut chars = name.chars();
         let sound = chars.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
             && chars.all(|c| c.is_ascii_alphanumeric() || c == '_');

@@ -61,10 +61,15 @@ impl TargetReader {
         let mut found: Vec<Inline> = receiver.inline.clone();
         for pattern in &receiver.files {
             match expand_pattern(pattern) {
-                Ok(paths) if paths.is_empty() => targets.problems.push(format!("{}: no such file", pattern.display())),
+                Ok(paths) if paths.is_empty() => {
+                    targets.problems.push(format!("{}: no such file", pattern.display()))
+                }
                 Ok(paths) => {
                     for path in paths {
-                        found.extend(self.file(path.clone(), targets).map(|target| Inline { target, module: None }));
+                        found.extend(
+                            self.file(path.clone(), targets)
+                                .map(|target| Inline { target, module: None }),
+                        );
                         wanted.insert(path);
                     }
                 }
@@ -95,7 +100,11 @@ impl TargetReader {
         }
     }
 
-    fn file(&mut self, path: PathBuf, targets: &mut Targets) -> impl Iterator<Item = Target> + use<> {
+    fn file(
+        &mut self,
+        path: PathBuf,
+        targets: &mut Targets,
+    ) -> impl Iterator<Item = Target> + use<> {
         let content = match read(&path) {
             Ok(content) => {
                 targets.problems.extend(content.problems.iter().map(ToString::to_string));
@@ -106,7 +115,9 @@ impl TargetReader {
                 let kept = self.good.get(&path);
                 let then = match (&error, kept) {
                     (_, Some(good)) => format!("; its last {} targets stay", good.targets.len()),
-                    (ReadError::Missing(_), None) => "; its targets are watched when it appears".to_owned(),
+                    (ReadError::Missing(_), None) => {
+                        "; its targets are watched when it appears".to_owned()
+                    }
                     (_, None) => "; none of its targets is watched".to_owned(),
                 };
                 targets.problems.push(format!("{error}{then}"));
@@ -129,7 +140,9 @@ pub fn plan_target(
 ) -> Result<PlannedTarget, String> {
     let hint = |name: &str| target.hints.get(name).map(String::as_str);
     let span = |name: &str| {
-        hint(name).map(|text| duration::parse(text).map_err(|why| format!("{name}: {why}"))).transpose()
+        hint(name)
+            .map(|text| duration::parse(text).map_err(|why| format!("{name}: {why}")))
+            .transpose()
     };
     let module = match own {
         Some(module) => Arc::clone(module),

@@ -51,24 +51,43 @@ fn a_good_file_becomes_a_plan() {
         .map(|r| {
             r.targets
                 .values()
-                .map(|t| (t.key.address.as_str(), t.module.name.as_str(), t.interval.as_secs(), t.timeout.as_secs()))
+                .map(|t| {
+                    (
+                        t.key.address.as_str(),
+                        t.module.name.as_str(),
+                        t.interval.as_secs(),
+                        t.timeout.as_secs(),
+                    )
+                })
                 .collect()
         })
         .collect();
     assert_eq!(
         by_receiver[1],
-        [("127.0.0.1", "icmp", 15, 10), ("127.0.0.1:22", "tcp_connect", 15, 10), ("a.invalid", "http_2xx", 15, 10)]
+        [
+            ("127.0.0.1", "icmp", 15, 10),
+            ("127.0.0.1:22", "tcp_connect", 15, 10),
+            ("a.invalid", "http_2xx", 15, 10)
+        ]
     );
     assert_eq!(
         by_receiver[0],
-        [("http://127.0.0.1:1/", "http_service", 15, 5), ("https://user:secret@blog.invalid", "http_service/inline", 30, 5)]
+        [
+            ("http://127.0.0.1:1/", "http_service", 15, 5),
+            ("https://user:secret@blog.invalid", "http_service/inline", 30, 5)
+        ]
     );
-    let crate::probe::module::Prober::Http(inline) = &targets.receivers[0].targets.values().last().expect("two").module.prober
+    let crate::probe::module::Prober::Http(inline) =
+        &targets.receivers[0].targets.values().last().expect("two").module.prober
     else {
         panic!("an http module")
     };
     assert_eq!(inline.fail_if_body_not_matches.len(), 1);
-    assert_eq!(inline.valid_status_codes, [(200, 200), (401, 401), (400, 499), (500, 502)], "extended, not replaced");
+    assert_eq!(
+        inline.valid_status_codes,
+        [(200, 200), (401, 401), (400, 499), (500, 502)],
+        "extended, not replaced"
+    );
 }
 
 /// Every problem of a file, in one go, each with its place.
@@ -119,7 +138,11 @@ recievers: {}
         ("w.yaml:20:1: error: service", "not supported yet"),
         ("w.yaml:21:1: error: recievers", "did you mean receivers?"),
     ] {
-        assert!(found.iter().any(|p| p.starts_with(place) && p.contains(part)), "{place} … {part}\n{}", found.join("\n"));
+        assert!(
+            found.iter().any(|p| p.starts_with(place) && p.contains(part)),
+            "{place} … {part}\n{}",
+            found.join("\n")
+        );
     }
 }
 
@@ -129,11 +152,31 @@ fn values_from_outside() {
         exporters: {prometheus_remote_write: {endpoint: 'http://127.0.0.1/${env:GONE}', headers: {Authorization: 'Basic ${env:GONE}'}}}\n";
     let found = problems(text);
     let errors: Vec<&String> = found.iter().filter(|p| p.contains(": error: ")).collect();
-    assert!(errors.iter().any(|p| p.contains("exporters.prometheus_remote_write.headers.Authorization: the variable GONE is not set")), "{found:?}");
-    assert!(errors.iter().any(|p| p.contains("exporters.prometheus_remote_write.endpoint: the variable GONE")));
-    assert!(found.iter().any(|p| p.contains("warning: receivers.probe.interval: the variable NONE is not set")));
+    assert!(
+        errors.iter().any(|p| p.contains(
+            "exporters.prometheus_remote_write.headers.Authorization: the variable GONE is not set"
+        )),
+        "{found:?}"
+    );
+    assert!(
+        errors
+            .iter()
+            .any(|p| p.contains("exporters.prometheus_remote_write.endpoint: the variable GONE"))
+    );
+    assert!(
+        found
+            .iter()
+            .any(|p| p.contains("warning: receivers.probe.interval: the variable NONE is not set"))
+    );
     let loaded = parse(text, Path::new("w.yaml"), &Environment::new(), Strictness::Check);
-    assert!(loaded.problems.iter().all(|p| p.to_string().contains("warning") || p.to_string().contains("interval")), "{:?}", loaded.problems);
+    assert!(
+        loaded
+            .problems
+            .iter()
+            .all(|p| p.to_string().contains("warning") || p.to_string().contains("interval")),
+        "{:?}",
+        loaded.problems
+    );
 
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("token"), "s3cret\n").expect("written");
@@ -147,20 +190,27 @@ fn values_from_outside() {
 
 #[test]
 fn dialogues_keep_their_groups() {
-    let plan = plan("modules: {x: {prober: tcp, tcp: {query_response: [{expect: '^(.*)$', send: 'got ${1}'}]}}}");
+    let plan = plan(
+        "modules: {x: {prober: tcp, tcp: {query_response: [{expect: '^(.*)$', send: 'got ${1}'}]}}}",
+    );
     let crate::probe::module::Prober::Tcp(tcp) = &plan.modules["x"].prober else { panic!("tcp") };
     assert_eq!(tcp.query_response[0].send.as_deref(), Some("got ${1}"));
 }
 
 #[test]
 fn timeouts_fit_their_intervals() {
-    let found = problems("modules: {slow: {prober: tcp, timeout: 20s}}\nreceivers:\n  probe: {module: slow, targets: ['a:1']}\n");
+    let found = problems(
+        "modules: {slow: {prober: tcp, timeout: 20s}}\nreceivers:\n  probe: {module: slow, targets: ['a:1']}\n",
+    );
     assert!(found[0].starts_with("w.yaml:3:3: error: receivers.probe: the interval 15s is shorter than the module's timeout 20s"), "{found:?}");
     let found = problems("receivers:\n  probe: {interval: 5s, timeout: 6s, targets: [a]}\n");
     assert!(found[0].contains("at most the interval, 5s"), "{found:?}");
     let plan = plan("receivers: {probe: {interval: 3s, targets: [a]}}");
     let targets = TargetReader::default().read(&plan);
-    assert_eq!(targets.receivers[0].targets.values().next().expect("one").timeout, Duration::from_secs(3));
+    assert_eq!(
+        targets.receivers[0].targets.values().next().expect("one").timeout,
+        Duration::from_secs(3)
+    );
 }
 
 #[test]
@@ -184,7 +234,11 @@ fn a_broken_file_keeps_its_last_good_targets() {
     assert_eq!(count(Some("- targets: [a, b]")), (2, 0));
     assert_eq!(count(Some("- targets: [a, b")), (2, 1), "broken: the last good set");
     assert_eq!(count(None), (2, 1), "vanished: the last good set");
-    assert_eq!(count(Some("- targets: [a, a, 'b;;;;nope', c]")), (2, 2), "wrong lines leave the others alone");
+    assert_eq!(
+        count(Some("- targets: [a, a, 'b;;;;nope', c]")),
+        (2, 2),
+        "wrong lines leave the others alone"
+    );
     assert_eq!(count(Some("[]")), (0, 0), "a valid empty list removes");
 }
 

@@ -92,7 +92,12 @@ impl RemoteWrite {
         while let Some(range) = work.pop() {
             let part = &samples[range.clone()];
             let (action, why) = self.send(part).await;
-            self.meter.counter(&EXPORT_REQUESTS, &[("exporter", &self.name), ("result", result_word(&action))]).add(1);
+            self.meter
+                .counter(
+                    &EXPORT_REQUESTS,
+                    &[("exporter", &self.name), ("result", result_word(&action))],
+                )
+                .add(1);
             let half = range.start + range.len() / 2;
             match action {
                 Action::Done => {
@@ -154,10 +159,16 @@ impl RemoteWrite {
         match self.client.send(request, self.settings.timeout).await {
             Err(error) => (Action::Retry(None), error.to_string()),
             Ok(response) => {
-                let after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+                let after =
+                    response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
                 let action = classify(response.status().as_u16(), after);
                 let text = String::from_utf8_lossy(response.body());
-                let text: String = text.trim().chars().take(200).map(|c| if c.is_control() { ' ' } else { c }).collect();
+                let text: String = text
+                    .trim()
+                    .chars()
+                    .take(200)
+                    .map(|c| if c.is_control() { ' ' } else { c })
+                    .collect();
                 (action, format!("{} {text}", response.status()))
             }
         }
@@ -194,6 +205,10 @@ fn result_word(action: &Action) -> &'static str {
 /// A number in 0..1 that differs between processes and moments: jitter needs no more.
 fn random() -> f64 {
     let now = clock::now();
-    let seed = crate::base::hash::stable_64(&[now.boot.0.as_nanos() as u64, u64::from(std::process::id())].map(u64::to_be_bytes).concat());
+    let seed = crate::base::hash::stable_64(
+        &[now.boot.0.as_nanos() as u64, u64::from(std::process::id())]
+            .map(u64::to_be_bytes)
+            .concat(),
+    );
     seed as f64 / u64::MAX as f64
 }

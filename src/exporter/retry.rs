@@ -30,7 +30,9 @@ pub fn classify(status: u16, retry_after: Option<&str>) -> Action {
         200..=299 => Action::Done,
         413 => Action::Split,
         401 | 403 | 404 | 405 | 415 => Action::Hold,
-        408 | 429 | 500..=599 | 300..=399 => Action::Retry(after.map(|after| after.min(MAX_RETRY_AFTER))),
+        408 | 429 | 500..=599 | 300..=399 => {
+            Action::Retry(after.map(|after| after.min(MAX_RETRY_AFTER)))
+        }
         _ => Action::Bisect,
     }
 }

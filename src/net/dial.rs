@@ -38,7 +38,9 @@ pub fn fault_of(error: &io::Error) -> Fault {
                 return Fault::NetworkUnreachable;
             }
             Errno::HOSTUNREACH | Errno::HOSTDOWN => return Fault::HostUnreachable,
-            Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM => return Fault::NoDescriptor,
+            Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM => {
+                return Fault::NoDescriptor;
+            }
             Errno::ADDRNOTAVAIL | Errno::ADDRINUSE | Errno::PERM | Errno::AFNOSUPPORT => {
                 return Fault::NoSocket;
             }
@@ -47,9 +49,9 @@ pub fn fault_of(error: &io::Error) -> Fault {
     }
     match error.kind() {
         io::ErrorKind::ConnectionRefused => Fault::Refused,
-        io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted | io::ErrorKind::BrokenPipe => {
-            Fault::Reset
-        }
+        io::ErrorKind::ConnectionReset
+        | io::ErrorKind::ConnectionAborted
+        | io::ErrorKind::BrokenPipe => Fault::Reset,
         io::ErrorKind::TimedOut => Fault::Timeout,
         io::ErrorKind::UnexpectedEof | io::ErrorKind::NotConnected => Fault::Eof,
         _ => Fault::Other,

@@ -15,11 +15,10 @@ use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::client::legacy::{Client, Error};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpStream;
-use tokio_rustls::client::TlsStream;
 
 use crate::net::dial;
 use crate::net::resolve::{Family, Resolver};
-use crate::net::tls::TlsClient;
+use crate::net::tls::{self, TlsClient};
 
 /// What an answer's body may be; the rest is not read.
 const MAX_ANSWER: usize = 64 << 10;
@@ -73,7 +72,11 @@ impl HttpClient {
     ///
     /// # Errors
     /// When no whole answer came within `timeout`.
-    pub async fn send(&self, request: Request<Full<Bytes>>, timeout: Duration) -> Result<Response<Bytes>, RequestError> {
+    pub async fn send(
+        &self,
+        request: Request<Full<Bytes>>,
+        timeout: Duration,
+    ) -> Result<Response<Bytes>, RequestError> {
         let work = async {
             let (head, body) = self.inner.request(request).await?.into_parts();
             let body = match Limited::new(body, MAX_ANSWER).collect().await {
@@ -138,7 +141,7 @@ impl Connector {
 /// A connection, plain or not.
 enum Stream {
     Plain(TokioIo<TcpStream>),
-    Tls(Box<TokioIo<TlsStream<TcpStream>>>),
+    Tls(Box<TokioIo<tls::Stream>>),
 }
 
 impl Connection for Stream {
@@ -148,7 +151,11 @@ impl Connection for Stream {
 }
 
 impl Read for Stream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Stream::Plain(io) => Pin::new(io).poll_read(cx, buffer),
             Stream::Tls(io) => Pin::new(&mut **io).poll_read(cx, buffer),
@@ -157,7 +164,11 @@ impl Read for Stream {
 }
 
 impl Write for Stream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Stream::Plain(io) => Pin::new(io).poll_write(cx, bytes),
             Stream::Tls(io) => Pin::new(&mut **io).poll_write(cx, bytes),

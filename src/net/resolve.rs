@@ -96,7 +96,8 @@ impl Resolver {
     pub async fn resolve(&self, host: &str, family: Family) -> Result<IpAddr, ResolveError> {
         if let Some(literal) = literal(host) {
             if literal.is_ipv6() != family.prefer_ip6 && !family.fallback {
-                let detail = format!("{host} is an IPv{} address", if literal.is_ipv6() { 6 } else { 4 });
+                let detail =
+                    format!("{host} is an IPv{} address", if literal.is_ipv6() { 6 } else { 4 });
                 return Err(ResolveError { fault: ResolveFault::NoAddress, detail });
             }
             return Ok(literal);
@@ -187,7 +188,11 @@ fn build(settings: &ResolverSettings) -> Result<TokioResolver, NetError> {
     builder.build()
 }
 
-async fn ask(resolver: &TokioResolver, host: &str, kind: RecordType) -> Result<IpAddr, ResolveError> {
+async fn ask(
+    resolver: &TokioResolver,
+    host: &str,
+    kind: RecordType,
+) -> Result<IpAddr, ResolveError> {
     let lookup = resolver.lookup(host, kind).await.map_err(|error| explain(&error))?;
     let address = lookup.answers().iter().find_map(|record| match &record.data {
         RData::A(a) => Some(IpAddr::V4(a.0)),
@@ -231,11 +236,23 @@ mod tests {
         let resolver = Resolver::new(nowhere);
         let ip4 = Family { prefer_ip6: false, fallback: false };
         let ip6 = Family { prefer_ip6: true, fallback: true };
-        assert_eq!(resolver.resolve("127.0.0.9", ip4).await.expect("literal"), "127.0.0.9".parse::<IpAddr>().expect("ip"));
-        assert_eq!(resolver.resolve("[::1]", ip6).await.expect("literal"), "::1".parse::<IpAddr>().expect("ip"));
-        assert_eq!(resolver.resolve("::1", ip4).await.expect_err("v6").fault, ResolveFault::NoAddress);
+        assert_eq!(
+            resolver.resolve("127.0.0.9", ip4).await.expect("literal"),
+            "127.0.0.9".parse::<IpAddr>().expect("ip")
+        );
+        assert_eq!(
+            resolver.resolve("[::1]", ip6).await.expect("literal"),
+            "::1".parse::<IpAddr>().expect("ip")
+        );
+        assert_eq!(
+            resolver.resolve("::1", ip4).await.expect_err("v6").fault,
+            ResolveFault::NoAddress
+        );
         assert!(resolver.resolve("localhost", ip4).await.expect("local").is_loopback());
-        assert_eq!(resolver.resolve("nothing.invalid", ip6).await.expect_err("no name").fault, ResolveFault::Nxdomain);
+        assert_eq!(
+            resolver.resolve("nothing.invalid", ip6).await.expect_err("no name").fault,
+            ResolveFault::Nxdomain
+        );
         let silent = resolver.resolve("a.example", ip4).await.expect_err("no server").fault;
         assert!(matches!(silent, ResolveFault::Refused | ResolveFault::Timeout), "{silent:?}");
     }

@@ -13,12 +13,17 @@ use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring as provider
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream, rustls};
 
 use crate::base::fs;
 use crate::net::x509::{self, Facts, Link};
+
+/// A connection that speaks TLS.
+pub type Stream = TlsStream<TcpStream>;
 
 /// The largest PEM file that is read.
 const MAX_PEM: u64 = 4 << 20;
@@ -147,14 +152,18 @@ impl TlsClient {
         let versions: Vec<&rustls::SupportedProtocolVersion> =
             [(Version::Tls12, &rustls::version::TLS12), (Version::Tls13, &rustls::version::TLS13)]
                 .into_iter()
-                .filter(|(version, _)| (settings.min_version..=settings.max_version).contains(version))
+                .filter(|(version, _)| {
+                    (settings.min_version..=settings.max_version).contains(version)
+                })
                 .map(|(_, known)| known)
                 .collect();
         let builder = ClientConfig::builder_with_provider(Arc::clone(&crypto))
             .with_protocol_versions(&versions)
             .map_err(|error| format!("TLS versions: {error}"))?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(JudgeLater(crypto.signature_verification_algorithms)));
+            .with_custom_certificate_verifier(Arc::new(JudgeLater(
+                crypto.signature_verification_algorithms,
+            )));
         let mut config = match &settings.identity {
             None => builder.with_no_client_auth(),
             Some((certificate, key)) => {
@@ -176,9 +185,10 @@ impl TlsClient {
                     Some(path) => Arc::new(Roots::from_file(path)?),
                     None => Roots::system(),
                 };
-                let built = WebPkiServerVerifier::builder_with_provider(Arc::clone(&roots.store), crypto)
-                    .build()
-                    .map_err(|error| format!("trusted certificates: {error}"))?;
+                let built =
+                    WebPkiServerVerifier::builder_with_provider(Arc::clone(&roots.store), crypto)
+                        .build()
+                        .map_err(|error| format!("trusted certificates: {error}"))?;
                 Some((built, roots))
             }
         };
@@ -192,7 +202,11 @@ impl TlsClient {
     /// # Errors
     /// When the handshake itself fails. A certificate that is refused is no error here: it is in
     /// [`Handshake::verdict`], and nothing may be sent when it is.
-    pub async fn handshake(&self, stream: TcpStream, host: &str) -> Result<(TlsStream<TcpStream>, Handshake), TlsError> {
+    pub async fn handshake(
+        &self,
+        stream: TcpStream,
+        host: &str,
+    ) -> Result<(Stream, Handshake), TlsError> {
         let name = match &self.server_name {
             Some(name) => name.clone(),
             None => {
@@ -203,7 +217,11 @@ impl TlsClient {
                 })?
             }
         };
-        let stream = self.connector.connect(name.clone(), stream).await.map_err(|error| handshake_error(&error))?;
+        let stream = self
+            .connector
+            .connect(name.clone(), stream)
+            .await
+            .map_err(|error| handshake_error(&error))?;
         let (_, connection) = stream.get_ref();
         let certificates = connection.peer_certificates().unwrap_or_default();
         let presented: Vec<Link> = certificates.iter().filter_map(|der| x509::link(der)).collect();
@@ -233,10 +251,17 @@ impl TlsClient {
         Ok((stream, shown))
     }
 
-    fn judge(&self, certificates: &[CertificateDer<'_>], name: &ServerName<'_>) -> Result<(), TlsError> {
+    fn judge(
+        &self,
+        certificates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+    ) -> Result<(), TlsError> {
         let Some((verifier, roots)) = &self.verifier else { return Ok(()) };
         let Some((leaf, others)) = certificates.split_first() else {
-            return Err(TlsError { fault: TlsFault::Untrusted, detail: "no certificate was presented".into() });
+            return Err(TlsError {
+                fault: TlsFault::Untrusted,
+                detail: "no certificate was presented".into(),
+            });
         };
         let now = UnixTime::now();
         let error = match verifier.verify_server_cert(leaf, others, name, &[], now) {
@@ -252,12 +277,18 @@ impl TlsClient {
     }
 }
 
-fn judge_given(leaf: &CertificateDer<'_>, name: &ServerName<'_>, now: UnixTime) -> Result<(), TlsError> {
+fn judge_given(
+    leaf: &CertificateDer<'_>,
+    name: &ServerName<'_>,
+    now: UnixTime,
+) -> Result<(), TlsError> {
     if let Some(error) = validity_error(leaf, now) {
         return Err(error);
     }
-    let parsed = ParsedCertificate::try_from(leaf).map_err(|error| certificate_error(&error, leaf, now))?;
-    rustls::client::verify_server_name(&parsed, name).map_err(|error| certificate_error(&error, leaf, now))
+    let parsed =
+        ParsedCertificate::try_from(leaf).map_err(|error| certificate_error(&error, leaf, now))?;
+    rustls::client::verify_server_name(&parsed, name)
+        .map_err(|error| certificate_error(&error, leaf, now))
 }
 
 fn crypto() -> Arc<CryptoProvider> {
@@ -311,7 +342,8 @@ pub fn handshake_error(error: &io::Error) -> TlsError {
         return TlsError { fault: TlsFault::Handshake, detail: error.to_string() };
     };
     let fault = match inner {
-        rustls::Error::PeerIncompatible(_) | rustls::Error::AlertReceived(rustls::AlertDescription::ProtocolVersion) => {
+        rustls::Error::PeerIncompatible(_)
+        | rustls::Error::AlertReceived(rustls::AlertDescription::ProtocolVersion) => {
             TlsFault::Version
         }
         _ => TlsFault::Handshake,
@@ -328,7 +360,10 @@ pub fn is_tls_error(error: &io::Error) -> bool {
 fn validity_error(leaf: &CertificateDer<'_>, now: UnixTime) -> Option<TlsError> {
     let facts = x509::facts(leaf)?;
     let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-    let date = |seconds| jiff::Timestamp::from_second(seconds).map_or_else(|_| seconds.to_string(), |t| t.to_string());
+    let date = |seconds| {
+        jiff::Timestamp::from_second(seconds)
+            .map_or_else(|_| seconds.to_string(), |t| t.to_string())
+    };
     if facts.not_after < now {
         let detail = format!("the certificate expired on {}", date(facts.not_after));
         return Some(TlsError { fault: TlsFault::Expired, detail });
@@ -352,8 +387,12 @@ fn certificate_error(error: &rustls::Error, leaf: &CertificateDer<'_>, now: Unix
     };
     let fault = match kind {
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => TlsFault::Expired,
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => TlsFault::NotYetValid,
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => TlsFault::NameMismatch,
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            TlsFault::NotYetValid
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            TlsFault::NameMismatch
+        }
         _ => TlsFault::Untrusted,
     };
     TlsError { fault, detail: detail.trim_start_matches("invalid peer certificate: ").to_owned() }

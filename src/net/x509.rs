@@ -37,10 +37,11 @@ pub struct Link {
 #[must_use]
 pub fn facts(der: &[u8]) -> Option<Facts> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
-    let names = certificate.extensions().iter().find_map(|extension| match extension.parsed_extension() {
-        ParsedExtension::SubjectAlternativeName(names) => Some(names),
-        _ => None,
-    });
+    let names =
+        certificate.extensions().iter().find_map(|extension| match extension.parsed_extension() {
+            ParsedExtension::SubjectAlternativeName(names) => Some(names),
+            _ => None,
+        });
     let dns_names: Vec<&str> = names
         .iter()
         .flat_map(|names| &names.general_names)
@@ -87,7 +88,14 @@ pub fn chain_expiry(presented: &[Link], roots: &[Link]) -> Option<i64> {
 /// No real chain is longer.
 const MAX_CHAIN: usize = 8;
 
-fn walk(at: &Link, presented: &[Link], roots: &[Link], until: i64, depth: usize, best: &mut Option<i64>) {
+fn walk(
+    at: &Link,
+    presented: &[Link],
+    roots: &[Link],
+    until: i64,
+    depth: usize,
+    best: &mut Option<i64>,
+) {
     let until = until.min(at.not_after);
     if depth >= MAX_CHAIN {
         return;
@@ -96,7 +104,8 @@ fn walk(at: &Link, presented: &[Link], roots: &[Link], until: i64, depth: usize,
         let end = until.min(root.not_after);
         *best = Some(best.map_or(end, |have| have.max(end)));
     }
-    for (index, next) in presented.iter().enumerate().filter(|(_, next)| next.subject == at.issuer) {
+    for (index, next) in presented.iter().enumerate().filter(|(_, next)| next.subject == at.issuer)
+    {
         let rest: Vec<Link> = [&presented[..index], &presented[index + 1..]].concat();
         walk(next, &rest, roots, until, depth + 1, best);
     }
@@ -117,7 +126,10 @@ fn name(name: &X509Name<'_>) -> String {
             .iter()
             .map(|pair| {
                 let oid = pair.attr_type().to_id_string();
-                let text = pair.as_str().map_or_else(|_| String::from_utf8_lossy(pair.as_slice()).into_owned(), str::to_owned);
+                let text = pair.as_str().map_or_else(
+                    |_| String::from_utf8_lossy(pair.as_slice()).into_owned(),
+                    str::to_owned,
+                );
                 format!("{}={}", attribute(&oid).unwrap_or(&oid), escape(&text))
             })
             .collect();
@@ -171,7 +183,10 @@ mod tests {
         let leaf = test_link("leaf", "root", 2);
         let short = test_link("root", "root", 1);
         let long = test_link("root", "root", 3);
-        assert_eq!(chain_expiry(&[leaf.clone(), short.clone()], &[long.clone(), short.clone()]), Some(2));
+        assert_eq!(
+            chain_expiry(&[leaf.clone(), short.clone()], &[long.clone(), short.clone()]),
+            Some(2)
+        );
         assert_eq!(chain_expiry(&[leaf.clone()], &[short.clone()]), Some(1));
         assert_eq!(chain_expiry(&[leaf], &[]), None);
         assert_eq!(chain_expiry(&[long.clone()], &[long]), Some(3));
@@ -185,7 +200,9 @@ mod tests {
 
     #[test]
     fn facts_of_a_certificate() {
-        let mut params = rcgen::CertificateParams::new(vec!["a.invalid".to_owned(), "b.invalid".to_owned()]).expect("names");
+        let mut params =
+            rcgen::CertificateParams::new(vec!["a.invalid".to_owned(), "b.invalid".to_owned()])
+                .expect("names");
         params.serial_number = Some(rcgen::SerialNumber::from_slice(&[0x0b, 0xff]));
         params.distinguished_name = rcgen::DistinguishedName::new();
         params.distinguished_name.push(rcgen::DnType::OrganizationName, "Some, Org");

@@ -54,10 +54,13 @@ impl Board {
                     rows.remove(&event.target);
                 }
                 What::Appeared => {
-                    rows.entry(Arc::clone(&event.target)).or_insert_with(|| Row::new(&event.target));
+                    rows.entry(Arc::clone(&event.target))
+                        .or_insert_with(|| Row::new(&event.target));
                 }
                 What::Slot { result, .. } => {
-                    let row = rows.entry(Arc::clone(&event.target)).or_insert_with(|| Row::new(&event.target));
+                    let row = rows
+                        .entry(Arc::clone(&event.target))
+                        .or_insert_with(|| Row::new(&event.target));
                     row.apply(event.due, result);
                 }
             }

@@ -87,7 +87,8 @@ mod tests {
 
     fn batch(samples: usize) -> Batch {
         let resource = Arc::new(Resource::new("j", "i", []));
-        let series = Series::new(&PROBE_SUCCESS, Attributes::default(), Attributes::default(), resource);
+        let series =
+            Series::new(&PROBE_SUCCESS, Attributes::default(), Attributes::default(), resource);
         Batch { samples: vec![Sample::number(&series, Timestamp(1), 1.0); samples] }
     }
 

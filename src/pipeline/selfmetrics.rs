@@ -110,7 +110,8 @@ impl Meter {
     ) -> T {
         let own = Attributes::new(attributes.iter().copied());
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        let same = |entry: &&Entry| std::ptr::eq(entry.series.metric, metric) && entry.series.own == own;
+        let same =
+            |entry: &&Entry| std::ptr::eq(entry.series.metric, metric) && entry.series.own == own;
         if let Some(have) = entries.iter().find(same).and_then(|entry| pick(&entry.cell)) {
             return have.clone();
         }
@@ -122,17 +123,32 @@ impl Meter {
 
     /// The counter of a metric with these attributes; the same each time.
     pub fn counter(&self, metric: &'static Metric, attributes: &[(&str, &str)]) -> Counter {
-        self.get(metric, attributes, |cell| if let Cell::Counter(c) = cell { Some(c) } else { None }, Cell::Counter)
+        self.get(
+            metric,
+            attributes,
+            |cell| if let Cell::Counter(c) = cell { Some(c) } else { None },
+            Cell::Counter,
+        )
     }
 
     /// The gauge of a metric with these attributes; the same each time.
     pub fn gauge(&self, metric: &'static Metric, attributes: &[(&str, &str)]) -> Gauge {
-        self.get(metric, attributes, |cell| if let Cell::Gauge(g) = cell { Some(g) } else { None }, Cell::Gauge)
+        self.get(
+            metric,
+            attributes,
+            |cell| if let Cell::Gauge(g) = cell { Some(g) } else { None },
+            Cell::Gauge,
+        )
     }
 
     /// The histogram of a metric with these attributes; the same each time.
     pub fn timing(&self, metric: &'static Metric, attributes: &[(&str, &str)]) -> Timing {
-        self.get(metric, attributes, |cell| if let Cell::Timing(t) = cell { Some(t) } else { None }, Cell::Timing)
+        self.get(
+            metric,
+            attributes,
+            |cell| if let Cell::Timing(t) = cell { Some(t) } else { None },
+            Cell::Timing,
+        )
     }
 
     /// A metric whose value is read when it is asked for; `None` is not shown.
@@ -166,7 +182,8 @@ impl Meter {
             })
             .collect();
         samples.sort_by(|a, b| {
-            (a.series.metric.name, a.series.attributes()).cmp(&(b.series.metric.name, b.series.attributes()))
+            (a.series.metric.name, a.series.attributes())
+                .cmp(&(b.series.metric.name, b.series.attributes()))
         });
         Batch { samples }
     }
@@ -192,7 +209,9 @@ mod tests {
         let values: Vec<(&str, Option<f64>)> = batch
             .samples
             .iter()
-            .map(|s| (s.series.metric.name, if let Value::Number(n) = s.value { Some(n) } else { None }))
+            .map(|s| {
+                (s.series.metric.name, if let Value::Number(n) = s.value { Some(n) } else { None })
+            })
             .collect();
         assert_eq!(
             values,

@@ -28,7 +28,8 @@ pub fn default_module(text: &str) -> &'static str {
 }
 
 fn has_http_scheme(text: &str) -> bool {
-    let lower = |prefix: &str| text.get(..prefix.len()).is_some_and(|t| t.eq_ignore_ascii_case(prefix));
+    let lower =
+        |prefix: &str| text.get(..prefix.len()).is_some_and(|t| t.eq_ignore_ascii_case(prefix));
     lower("http://") || lower("https://")
 }
 
@@ -40,7 +41,9 @@ pub fn url(text: &str) -> Result<Address, String> {
     if let Some((scheme, _)) = text.split_once("://")
         && !has_http_scheme(text)
     {
-        return Err(format!("{text:?}: an http module knows http:// and https://, not {scheme}://"));
+        return Err(format!(
+            "{text:?}: an http module knows http:// and https://, not {scheme}://"
+        ));
     }
     let whole = if has_http_scheme(text) { text.to_owned() } else { format!("http://{text}") };
     let url = Url::parse(&whole).map_err(|error| format!("{text:?} is not a URL: {error}"))?;
@@ -77,7 +80,9 @@ pub fn host_port(text: &str) -> Result<Address, String> {
 /// # Errors
 /// A sentence that says what is wrong.
 pub fn host(text: &str) -> Result<Address, String> {
-    let wrong = |why: &str| Err(format!("{text:?} {why}, and an icmp module needs a host or an address alone"));
+    let wrong = |why: &str| {
+        Err(format!("{text:?} {why}, and an icmp module needs a host or an address alone"))
+    };
     if text.contains("://") {
         return wrong("is a URL");
     }
@@ -127,7 +132,9 @@ pub fn sort_key(address: &Address) -> String {
             let [a, b, c, d] = ip.octets();
             format!("{a:03}.{b:03}.{c:03}.{d:03}")
         }
-        Some(std::net::IpAddr::V6(ip)) => ip.segments().map(|part| format!("{part:04x}")).as_slice().join(":"),
+        Some(std::net::IpAddr::V6(ip)) => {
+            ip.segments().map(|part| format!("{part:04x}")).as_slice().join(":")
+        }
         None => host.to_owned(),
     };
     port.map_or_else(|| key.clone(), |port| format!("{key}:{port:05}"))
@@ -178,6 +185,9 @@ mod tests {
     #[test]
     fn sort_keys_pad_numbers() {
         assert_eq!(sort_key(&host("192.168.2.7").expect("host")), "192.168.002.007");
-        assert_eq!(sort_key(&host_port("10.0.0.1:80").expect("host:port")), "010.000.000.001:00080");
+        assert_eq!(
+            sort_key(&host_port("10.0.0.1:80").expect("host:port")),
+            "010.000.000.001:00080"
+        );
     }
 }

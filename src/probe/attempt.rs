@@ -5,12 +5,13 @@ use std::time::Duration;
 use crate::base::duration;
 use crate::net::dial;
 use crate::net::resolve::{Family, Resolver};
+use crate::net::tls;
 use crate::probe::address::Address;
 use crate::probe::icmp::Engine;
 use crate::probe::module::{LazyTls, Module, Prober};
 use crate::probe::trace::{Stop, Trace};
 use crate::probe::{fault, http, icmp, tcp};
-use crate::signal::outcome::{Phase, SlotResult, Tls};
+use crate::signal::outcome::{Phase, Skip, SlotResult, Tls};
 
 /// What attempts share.
 #[derive(Clone)]
@@ -23,11 +24,18 @@ pub struct Tools {
 
 /// Makes one attempt. Never takes longer than `timeout`, and never fails: what went wrong is in the
 /// result.
-pub async fn attempt(module: &Module, address: &Address, timeout: Duration, tools: &Tools) -> SlotResult {
+pub async fn attempt(
+    module: &Module,
+    address: &Address,
+    timeout: Duration,
+    tools: &Tools,
+) -> SlotResult {
     let mut trace = Trace::new();
     let work = async {
         match (&module.prober, address) {
-            (Prober::Http(module), Address::Url(url)) => http::probe(module, url, tools, &mut trace).await,
+            (Prober::Http(module), Address::Url(url)) => {
+                http::probe(module, url, tools, &mut trace).await
+            }
             (Prober::Tcp(module), Address::HostPort(host, port)) => {
                 tcp::probe(module, host, *port, tools, &mut trace).await
             }
@@ -44,7 +52,8 @@ pub async fn attempt(module: &Module, address: &Address, timeout: Duration, tool
         Ok(Err(Stop::Skip(skip, detail))) => return SlotResult::Skipped(skip, detail),
         Err(_) => {
             let phase = trace.phase();
-            let detail = format!("no end within {} while {}", duration::format(timeout), phase.plain());
+            let detail =
+                format!("no end within {} while {}", duration::format(timeout), phase.plain());
             Err((fault::timed_out(phase), detail.into()))
         }
     };
@@ -82,13 +91,13 @@ pub(super) async fn connect(
 /// Shakes hands, as a phase, and keeps what was shown. The certificate has been judged when this
 /// returns; nothing has been sent.
 pub(super) async fn handshake(
-    tls: &LazyTls,
+    settings: &LazyTls,
     stream: tokio::net::TcpStream,
     host: &str,
     trace: &mut Trace,
-) -> Result<(tokio_rustls::client::TlsStream<tokio::net::TcpStream>, bool), Stop> {
-    use crate::signal::outcome::Skip;
-    let client = tls.client().map_err(|why| Stop::Skip(Skip::NoCredentials, why.to_owned()))?;
+) -> Result<(tls::Stream, bool), Stop> {
+    let client =
+        settings.client().map_err(|why| Stop::Skip(Skip::NoCredentials, why.to_owned()))?;
     trace.begin(Phase::Tls);
     let (stream, shown) = client.handshake(stream, host).await?;
     trace.end();

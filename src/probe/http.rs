@@ -9,7 +9,9 @@ use std::future::Future;
 use std::pin::pin;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, LAST_MODIFIED, LOCATION, USER_AGENT};
+use http::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, LAST_MODIFIED, LOCATION, USER_AGENT,
+};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
@@ -40,7 +42,12 @@ struct Ask {
     body: Bytes,
 }
 
-pub(super) async fn probe(module: &Http, url: &Url, tools: &Tools, trace: &mut Trace) -> Result<(), Stop> {
+pub(super) async fn probe(
+    module: &Http,
+    url: &Url,
+    tools: &Tools,
+    trace: &mut Trace,
+) -> Result<(), Stop> {
     trace.http = Some(Facts::default());
     trace.failed_due_to_regex = Some(false);
     let credentials = credentials(module, url)?;
@@ -78,7 +85,8 @@ async fn hop(
     if secure {
         // A Host header says better which certificate is meant than the address does.
         let named = headers.get(HOST).and_then(|value| value.to_str().ok()).map(host_of);
-        let (stream, h2) = attempt::handshake(&module.tls, stream, named.unwrap_or(&host), trace).await?;
+        let (stream, h2) =
+            attempt::handshake(&module.tls, stream, named.unwrap_or(&host), trace).await?;
         let io = TokioIo::new(Budget::new(stream, limit));
         exchange(module, ask, headers, io, h2, jar, trace).await
     } else {
@@ -163,7 +171,13 @@ fn request(ask: &Ask, headers: HeaderMap, h2: bool) -> Request<Full<Bytes>> {
     request
 }
 
-fn headers(module: &Http, ask: &Ask, same_host: bool, credentials: Option<&HeaderValue>, jar: &Jar) -> HeaderMap {
+fn headers(
+    module: &Http,
+    ask: &Ask,
+    same_host: bool,
+    credentials: Option<&HeaderValue>,
+    jar: &Jar,
+) -> HeaderMap {
     let mut headers = HeaderMap::new();
     let host = ask.url.host_str().unwrap_or_default();
     let authority = ask.url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
@@ -264,7 +278,10 @@ async fn answer(
         facts.redirects += 1;
         if module.follow_redirects {
             if facts.redirects > MAX_REDIRECTS {
-                return Err(Stop::down(Reason::TooManyRedirects, format!("more than {MAX_REDIRECTS} redirects")));
+                return Err(Stop::down(
+                    Reason::TooManyRedirects,
+                    format!("more than {MAX_REDIRECTS} redirects"),
+                ));
             }
             follow(ask, status, location)?;
             return Ok(true);
@@ -307,21 +324,30 @@ async fn answer(
 }
 
 fn content_length(headers: &HeaderMap, status: u16, method: &Method) -> i64 {
-    let said = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    let said =
+        headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.trim().parse().ok());
     let bodiless = matches!(status, 204 | 304) || *method == Method::HEAD;
-    said.unwrap_or(if bodiless && !headers.contains_key(http::header::TRANSFER_ENCODING) { 0 } else { -1 })
+    said.unwrap_or(if bodiless && !headers.contains_key(http::header::TRANSFER_ENCODING) {
+        0
+    } else {
+        -1
+    })
 }
 
 fn last_modified(headers: &HeaderMap) -> Option<i64> {
     let text = headers.get(LAST_MODIFIED)?.to_str().ok()?;
-    jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok().map(jiff::Timestamp::as_second)
+    jiff::fmt::rfc2822::DateTimeParser::new()
+        .parse_timestamp(text)
+        .ok()
+        .map(jiff::Timestamp::as_second)
 }
 
 /// Points the next request at where a redirect leads, by the rules of RFC 9110 15.4.
 fn follow(ask: &mut Ask, status: u16, location: &HeaderValue) -> Result<(), Stop> {
     let text = String::from_utf8_lossy(location.as_bytes());
     let wrong = |why: String| Stop::down(Reason::HttpProtocol, why);
-    let next = ask.url.join(&text).map_err(|error| wrong(format!("a redirect to {text:?}: {error}")))?;
+    let next =
+        ask.url.join(&text).map_err(|error| wrong(format!("a redirect to {text:?}: {error}")))?;
     if !matches!(next.scheme(), "http" | "https") || next.host_str().is_none_or(str::is_empty) {
         return Err(wrong(format!("a redirect to {text:?}, which is no HTTP")));
     }
@@ -334,7 +360,12 @@ fn follow(ask: &mut Ask, status: u16, location: &HeaderValue) -> Result<(), Stop
 }
 
 /// Reads a body to its end or to its budget, and keeps it only when a rule wants it.
-async fn read_body(module: &Http, mut body: Incoming, keep: bool, trace: &mut Trace) -> Result<Vec<u8>, Stop> {
+async fn read_body(
+    module: &Http,
+    mut body: Incoming,
+    keep: bool,
+    trace: &mut Trace,
+) -> Result<Vec<u8>, Stop> {
     let limit = module.body_size_limit;
     let mut kept = Vec::new();
     let mut length = 0_u64;

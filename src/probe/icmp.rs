@@ -145,7 +145,9 @@ fn v4_kind(kind: u8) -> Result<(), Stop> {
         0 => Ok(()),
         3 => Err(Stop::down(Reason::IcmpUnreachable, "destination unreachable")),
         11 => Err(Stop::down(Reason::IcmpTtlExceeded, "time to live exceeded")),
-        other => Err(Stop::down(Reason::UnexpectedResponse, format!("an ICMP message of type {other}"))),
+        other => {
+            Err(Stop::down(Reason::UnexpectedResponse, format!("an ICMP message of type {other}")))
+        }
     }
 }
 
@@ -155,7 +157,10 @@ fn v6_kind(kind: u8) -> Result<(), Stop> {
         129 => Ok(()),
         1 => Err(Stop::down(Reason::IcmpUnreachable, "destination unreachable")),
         3 => Err(Stop::down(Reason::IcmpTtlExceeded, "hop limit exceeded")),
-        other => Err(Stop::down(Reason::UnexpectedResponse, format!("an ICMPv6 message of type {other}"))),
+        other => Err(Stop::down(
+            Reason::UnexpectedResponse,
+            format!("an ICMPv6 message of type {other}"),
+        )),
     }
 }
 

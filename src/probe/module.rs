@@ -127,7 +127,10 @@ impl LazyTls {
     /// # Errors
     /// As [`TlsClient::new`]; the same each time until the configuration is loaded again.
     pub fn client(&self) -> Result<&TlsClient, &str> {
-        self.client.get_or_init(|| TlsClient::new(&self.settings, self.alpn)).as_ref().map_err(String::as_str)
+        self.client
+            .get_or_init(|| TlsClient::new(&self.settings, self.alpn))
+            .as_ref()
+            .map_err(String::as_str)
     }
 }
 

@@ -54,20 +54,31 @@ pub(super) struct Published {
 }
 
 impl Published {
-    pub(super) fn new(receiver: &ReceiverPlan, plan: &PlannedTarget, start: Timestamp, counts: &Counts) -> Self {
+    pub(super) fn new(
+        receiver: &ReceiverPlan,
+        plan: &PlannedTarget,
+        start: Timestamp,
+        counts: &Counts,
+    ) -> Self {
         let instance = without_userinfo(&plan.key.address);
         let (scheme, host, port) = server(plan);
         let mut others: Vec<(&str, &str)> = vec![("server.address", &host)];
         others.extend(port.as_deref().map(|port| ("server.port", port)));
         others.extend(scheme.map(|scheme| ("url.scheme", scheme)));
         let resource = Arc::new(Resource::new(&receiver.job, &instance, others));
-        let vantage = (!receiver.vantage.is_empty()).then(|| ("vantage".to_owned(), receiver.vantage.clone()));
+        let vantage = (!receiver.vantage.is_empty())
+            .then(|| ("vantage".to_owned(), receiver.vantage.clone()));
         let shared = Attributes::new(plan.labels.clone().into_iter().chain(vantage));
         let sort = sort_key(&plan.address);
         let mut info = vec![("sort", sort.as_str()), ("module", plan.key.module.as_str())];
         info.extend(plan.labels.get("group").map(|group| ("group", group.as_str())));
         info.extend(plan.labels.get("humanname").map(|name| ("name", name.as_str())));
-        let info = Series::new(&PROBE_TARGET_INFO, shared.clone(), Attributes::new(info), Arc::clone(&resource));
+        let info = Series::new(
+            &PROBE_TARGET_INFO,
+            shared.clone(),
+            Attributes::new(info),
+            Arc::clone(&resource),
+        );
         let target = Arc::new(TargetRef {
             job: receiver.job.clone(),
             instance,
@@ -135,7 +146,14 @@ impl Published {
     }
 
     /// Counts the result of a slot, and writes the samples that a scheduled slot writes.
-    pub(super) fn slot(&mut self, plan: &PlannedTarget, kind: Kind, due: Timestamp, result: &SlotResult, out: &mut Vec<Sample>) {
+    pub(super) fn slot(
+        &mut self,
+        plan: &PlannedTarget,
+        kind: Kind,
+        due: Timestamp,
+        result: &SlotResult,
+        out: &mut Vec<Sample>,
+    ) {
         match result {
             SlotResult::Outcome(outcome) => {
                 self.attempts(kind).count += 1;
@@ -158,7 +176,13 @@ impl Published {
         self.disabled.is_empty() || !self.disabled.contains(metric.name)
     }
 
-    fn write(&mut self, plan: &PlannedTarget, outcome: &Outcome, due: Timestamp, out: &mut Vec<Sample>) {
+    fn write(
+        &mut self,
+        plan: &PlannedTarget,
+        outcome: &Outcome,
+        due: Timestamp,
+        out: &mut Vec<Sample>,
+    ) {
         self.written = true;
         let mut before = std::mem::take(&mut self.carried);
         let mut carried = Vec::with_capacity(before.len().max(16));
@@ -208,7 +232,10 @@ impl Published {
         let attempts = self.attempts.into_iter().map(|a| a.series);
         let failures = self.failures.into_iter().filter(|f| f.born).map(|f| f.series);
         let all = self.carried.into_iter().chain(attempts).chain(failures).chain([self.info]);
-        out.extend(all.filter(|s| !self.disabled.contains(s.metric.name)).map(|series| Sample::stale(series, at)));
+        out.extend(
+            all.filter(|s| !self.disabled.contains(s.metric.name))
+                .map(|series| Sample::stale(series, at)),
+        );
     }
 }
 
@@ -217,7 +244,9 @@ fn fits(series: &Series, reading: &Reading) -> bool {
         && match &reading.own {
             Own::None => series.own.is_empty(),
             Own::Phase(phase) => series.own.get("phase") == Some(phase.word()),
-            Own::Pairs(pairs) => pairs.iter().all(|(name, value)| series.own.get(name) == Some(value)),
+            Own::Pairs(pairs) => {
+                pairs.iter().all(|(name, value)| series.own.get(name) == Some(value))
+            }
         }
 }
 
@@ -225,7 +254,9 @@ fn attributes(own: &Own) -> Attributes {
     match own {
         Own::None => Attributes::default(),
         Own::Phase(phase) => Attributes::new([("phase", phase.word())]),
-        Own::Pairs(pairs) => Attributes::new(pairs.iter().map(|(name, value)| (*name, value.as_str()))),
+        Own::Pairs(pairs) => {
+            Attributes::new(pairs.iter().map(|(name, value)| (*name, value.as_str())))
+        }
     }
 }
 

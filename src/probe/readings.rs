@@ -32,7 +32,8 @@ pub enum Own {
 /// of metrics says.
 pub fn readings(prober: &Prober, outcome: &Outcome, timeout: Duration) -> Vec<Reading> {
     let mut list = Vec::with_capacity(26);
-    let mut add = |metric: &'static Metric, value: f64| list.push(Reading { metric, own: Own::None, value });
+    let mut add =
+        |metric: &'static Metric, value: f64| list.push(Reading { metric, own: Own::None, value });
     add(&PROBE_SUCCESS, flag(outcome.verdict.is_up()));
     add(&PROBE_DURATION, outcome.duration.as_secs_f64());
     add(&PROBE_TIMEOUT, timeout.as_secs_f64());

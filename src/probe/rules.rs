@@ -21,13 +21,21 @@ pub(super) fn headers(module: &Http, headers: &HeaderMap) -> Result<(), Broken> 
         headers.get_all(&rule.header).iter().any(|value| rule.regexp.is_match(value.as_bytes()))
     };
     let broken = |rule: &HeaderRule, what: &str| {
-        Err((Reason::HeaderMismatch, format!("the header {} {what} {:?}", rule.header, rule.regexp.as_str())))
+        Err((
+            Reason::HeaderMismatch,
+            format!("the header {} {what} {:?}", rule.header, rule.regexp.as_str()),
+        ))
     };
-    for (rules, forbidden) in [(&module.fail_if_header_matches, true), (&module.fail_if_header_not_matches, false)] {
+    for (rules, forbidden) in
+        [(&module.fail_if_header_matches, true), (&module.fail_if_header_not_matches, false)]
+    {
         for rule in rules {
             if !headers.contains_key(&rule.header) {
                 if !rule.allow_missing {
-                    return Err((Reason::HeaderMismatch, format!("the header {} is missing", rule.header)));
+                    return Err((
+                        Reason::HeaderMismatch,
+                        format!("the header {} is missing", rule.header),
+                    ));
                 }
             } else if matches(rule) == forbidden {
                 return broken(rule, if forbidden { "matches" } else { "does not match" });
@@ -41,15 +49,21 @@ pub(super) fn body(module: &Http, body: &[u8]) -> Result<(), Broken> {
     if let Some(regex) = module.fail_if_body_matches.iter().find(|regex| regex.is_match(body)) {
         return Err((Reason::BodyMismatch, format!("the body matches {:?}", regex.as_str())));
     }
-    if let Some(regex) = module.fail_if_body_not_matches.iter().find(|regex| !regex.is_match(body)) {
-        return Err((Reason::BodyMismatch, format!("the body does not match {:?}", regex.as_str())));
+    if let Some(regex) = module.fail_if_body_not_matches.iter().find(|regex| !regex.is_match(body))
+    {
+        return Err((
+            Reason::BodyMismatch,
+            format!("the body does not match {:?}", regex.as_str()),
+        ));
     }
     Ok(())
 }
 
 pub(super) fn version(module: &Http, version: Version) -> Result<(), Broken> {
     let word = version_word(version);
-    if module.valid_http_versions.is_empty() || module.valid_http_versions.iter().any(|valid| valid == word) {
+    if module.valid_http_versions.is_empty()
+        || module.valid_http_versions.iter().any(|valid| valid == word)
+    {
         return Ok(());
     }
     Err((Reason::HttpVersion, format!("the answer came as {word}")))

@@ -105,7 +105,12 @@ pub struct Prober {
 impl Prober {
     /// A prober that watches nothing yet. `limit` bounds the attempts in flight.
     #[must_use]
-    pub fn new(tools: Tools, outlet: Outlet, meter: Arc<Meter>, limit: usize) -> (Self, ProberHandle) {
+    pub fn new(
+        tools: Tools,
+        outlet: Outlet,
+        meter: Arc<Meter>,
+        limit: usize,
+    ) -> (Self, ProberHandle) {
         let (sender, commands) = mpsc::channel(8);
         let heartbeat = Arc::new(AtomicU64::new(0));
         let handle = ProberHandle { commands: sender, heartbeat: Arc::clone(&heartbeat) };
@@ -143,7 +148,11 @@ impl Prober {
                 self.done(done, &mut out);
             }
             out.offer(&self.outlet);
-            let wait = self.schedule.next().map_or(MAX_WAIT, |due| due.since(clock::now().boot)).min(MAX_WAIT);
+            let wait = self
+                .schedule
+                .next()
+                .map_or(MAX_WAIT, |due| due.since(clock::now().boot))
+                .min(MAX_WAIT);
             tokio::select! {
                 biased;
                 Some(done) = self.attempts.join_next_with_id() => {
@@ -176,9 +185,10 @@ impl Prober {
         }
         let refused = match slot.decision {
             Err(skip) => Some((skip, "the slot came up too late")),
-            Ok(()) if self.attempts.len() >= self.limit => {
-                Some((Skip::NoDescriptor, "as many attempts are in flight as file descriptors allow"))
-            }
+            Ok(()) if self.attempts.len() >= self.limit => Some((
+                Skip::NoDescriptor,
+                "as many attempts are in flight as file descriptors allow",
+            )),
             Ok(()) => None,
         };
         if let Some((skip, why)) = refused {
@@ -205,7 +215,8 @@ impl Prober {
         };
         let Some((key, kind, due)) = self.flying.remove(&id) else { return };
         if let Some(watched) = self.watched.get_mut(&key) {
-            let stats = self.stats.get_mut(&watched.receiver).expect("a watched target has a receiver");
+            let stats =
+                self.stats.get_mut(&watched.receiver).expect("a watched target has a receiver");
             stats.flying = stats.flying.saturating_sub(1);
             stats.in_flight.set(stats.flying as f64);
             if watched.flying.as_ref().is_some_and(|(_, handle)| handle.id() == id) {
@@ -232,7 +243,14 @@ impl Prober {
     }
 
     /// Books the end of a slot, and publishes what there is to publish.
-    fn finish(&mut self, key: Key, kind: Kind, due: Timestamp, result: SlotResult, out: &mut Output) {
+    fn finish(
+        &mut self,
+        key: Key,
+        kind: Kind,
+        due: Timestamp,
+        result: SlotResult,
+        out: &mut Output,
+    ) {
         let Some(watched) = self.watched.get_mut(&key) else { return };
         let receiver = Arc::clone(&watched.receiver);
         let stats = self.stats.get_mut(&receiver).expect("a watched target has a receiver");
@@ -289,7 +307,9 @@ impl Prober {
         let gone: Vec<(Arc<str>, TargetKey)> = self
             .keys
             .keys()
-            .filter(|(receiver, key)| plans.get(receiver).is_none_or(|plan| !plan.targets.contains_key(key)))
+            .filter(|(receiver, key)| {
+                plans.get(receiver).is_none_or(|plan| !plan.targets.contains_key(key))
+            })
             .cloned()
             .collect();
         for name in gone {
@@ -324,7 +344,9 @@ impl Prober {
         let meter = &self.meter;
         self.stats.entry(Arc::clone(receiver)).or_insert_with(|| {
             let own = [("receiver", &**receiver)];
-            let outcome = |outcome| meter.counter(&names::SLOTS, &[own[0], ("outcome", outcome), ("reason", "")]);
+            let outcome = |outcome| {
+                meter.counter(&names::SLOTS, &[own[0], ("outcome", outcome), ("reason", "")])
+            };
             Stats {
                 due: meter.counter(&names::SLOTS_DUE, &own),
                 ok: outcome("ok"),
@@ -338,29 +360,57 @@ impl Prober {
         })
     }
 
-    fn watch(&mut self, name: &Arc<str>, receiver: &ReceiverPlan, plan: &PlannedTarget, first: BootTime, now: &Moment, out: &mut Output) {
+    fn watch(
+        &mut self,
+        name: &Arc<str>,
+        receiver: &ReceiverPlan,
+        plan: &PlannedTarget,
+        first: BootTime,
+        now: &Moment,
+        out: &mut Output,
+    ) {
         let key = Key(self.next_key);
         self.next_key += 1;
         let published = Published::new(receiver, plan, now.wall, &Counts::default());
-        let event = Event { target: Arc::clone(&published.target), due: now.wall, what: What::Appeared };
+        let event =
+            Event { target: Arc::clone(&published.target), due: now.wall, what: What::Appeared };
         out.events.push(event);
         self.schedule.insert(key, hash(name, &plan.key), plan.interval, now.boot, Some(first));
         self.keys.insert((Arc::clone(name), plan.key.clone()), key);
         let plan = Arc::new(plan.clone());
-        self.watched.insert(key, Watched { receiver: Arc::clone(name), plan, published, flying: None, up: None });
+        self.watched.insert(
+            key,
+            Watched { receiver: Arc::clone(name), plan, published, flying: None, up: None },
+        );
     }
 
     /// A target that stays: its counters live on, its phase too while the interval is the same.
-    fn change(&mut self, key: Key, receiver: &ReceiverPlan, plan: &PlannedTarget, now: &Moment, out: &mut Output) {
+    fn change(
+        &mut self,
+        key: Key,
+        receiver: &ReceiverPlan,
+        plan: &PlannedTarget,
+        now: &Moment,
+        out: &mut Output,
+    ) {
         let watched = self.watched.get_mut(&key).expect("a known key is watched");
         if watched.plan.same(plan) {
             return;
         }
         let interval = watched.plan.interval;
         if watched.plan.labels != plan.labels {
-            let next = Published::new(receiver, plan, watched.published.start(), &watched.published.counts());
+            let next = Published::new(
+                receiver,
+                plan,
+                watched.published.start(),
+                &watched.published.counts(),
+            );
             let before = std::mem::replace(&mut watched.published, next);
-            out.events.push(Event { target: Arc::clone(&before.target), due: now.wall, what: What::Disappeared });
+            out.events.push(Event {
+                target: Arc::clone(&before.target),
+                due: now.wall,
+                what: What::Disappeared,
+            });
             before.end(now.wall, &mut out.samples);
             let target = Arc::clone(&watched.published.target);
             out.events.push(Event { target, due: now.wall, what: What::Appeared });
@@ -392,7 +442,9 @@ impl Prober {
     async fn stop(&mut self) {
         let deadline = tokio::time::Instant::now() + STOP_GRACE;
         let mut out = Output::default();
-        while let Ok(Some(done)) = tokio::time::timeout_at(deadline, self.attempts.join_next_with_id()).await {
+        while let Ok(Some(done)) =
+            tokio::time::timeout_at(deadline, self.attempts.join_next_with_id()).await
+        {
             self.done(done, &mut out);
         }
         self.attempts.abort_all();

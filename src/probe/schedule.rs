@@ -79,7 +79,14 @@ impl Schedule {
     }
 
     /// Puts a target in. `first` is when it gets an extra slot, unless a scheduled one comes earlier.
-    pub fn insert(&mut self, key: Key, hash: u64, interval: Duration, now: BootTime, first: Option<BootTime>) {
+    pub fn insert(
+        &mut self,
+        key: Key,
+        hash: u64,
+        interval: Duration,
+        now: BootTime,
+        first: Option<BootTime>,
+    ) {
         self.generation = self.generation.wrapping_add(1);
         let generation = self.generation;
         self.entries.insert(key, Entry { interval, generation });
@@ -124,7 +131,8 @@ impl Schedule {
                 break;
             }
             self.heap.pop();
-            let Some(entry) = self.entries.get(&key).filter(|entry| entry.generation == generation) else {
+            let Some(entry) = self.entries.get(&key).filter(|entry| entry.generation == generation)
+            else {
                 continue;
             };
             if kind != Kind::Scheduled {

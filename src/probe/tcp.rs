@@ -1,7 +1,9 @@
 //! A TCP attempt: a connection, perhaps TLS, perhaps a dialogue of lines.
 
 use regex::bytes::Regex;
-use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader};
+use tokio::io::{
+    AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader,
+};
 
 use crate::probe::attempt::{self, Tools};
 use crate::probe::module::{Step, Tcp};
@@ -13,7 +15,13 @@ const MAX_LINE: usize = 64 << 10;
 /// Bytes that are read in a whole dialogue.
 const MAX_DIALOGUE: u64 = 1 << 20;
 
-pub(super) async fn probe(module: &Tcp, host: &str, port: u16, tools: &Tools, trace: &mut Trace) -> Result<(), Stop> {
+pub(super) async fn probe(
+    module: &Tcp,
+    host: &str,
+    port: u16,
+    tools: &Tools,
+    trace: &mut Trace,
+) -> Result<(), Stop> {
     let address = attempt::resolve(host, module.family, tools, trace).await?;
     let stream = attempt::connect((address, port).into(), module.source, trace).await?;
     match &module.tls {
@@ -29,7 +37,11 @@ pub(super) async fn probe(module: &Tcp, host: &str, port: u16, tools: &Tools, tr
     }
 }
 
-async fn dialogue(steps: &[Step], stream: impl AsyncRead + AsyncWrite + Unpin, trace: &mut Trace) -> Result<(), Stop> {
+async fn dialogue(
+    steps: &[Step],
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    trace: &mut Trace,
+) -> Result<(), Stop> {
     if steps.is_empty() {
         return Ok(());
     }
@@ -79,7 +91,10 @@ async fn expect_line<R: AsyncRead + Unpin>(
         }
         if ended {
             if lines.get_ref().limit() == 0 {
-                return Err(Stop::down(Reason::UnexpectedResponse, "more than 1 MiB without the expected line"));
+                return Err(Stop::down(
+                    Reason::UnexpectedResponse,
+                    "more than 1 MiB without the expected line",
+                ));
             }
             // blackbox_exporter blames the expression also when nothing came at all.
             trace.failed_due_to_regex = Some(true);
@@ -87,7 +102,11 @@ async fn expect_line<R: AsyncRead + Unpin>(
                 return Err(Stop::down(Reason::Eof, "closed without a word"));
             }
             let seen = if line.is_empty() { last } else { line };
-            let detail = format!("{:?} does not match {:?}", String::from_utf8_lossy(&seen), expect.as_str());
+            let detail = format!(
+                "{:?} does not match {:?}",
+                String::from_utf8_lossy(&seen),
+                expect.as_str()
+            );
             return Err(Stop::down(Reason::UnexpectedResponse, detail));
         }
         last = line;

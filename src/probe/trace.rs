@@ -109,5 +109,9 @@ pub(super) fn bounded(text: Cow<'static, str>) -> Cow<'static, str> {
     if fine {
         return text;
     }
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_DETAIL).collect::<String>().into()
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(MAX_DETAIL)
+        .collect::<String>()
+        .into()
 }

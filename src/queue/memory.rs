@@ -39,7 +39,8 @@ impl Books {
     /// The books of an exporter.
     #[must_use]
     pub fn new(meter: &Meter, exporter: &str) -> Self {
-        let result = |result| meter.counter(&EXPORT_SAMPLES, &[("exporter", exporter), ("result", result)]);
+        let result =
+            |result| meter.counter(&EXPORT_SAMPLES, &[("exporter", exporter), ("result", result)]);
         Self {
             accepted: result("accepted"),
             sent: result("sent"),
@@ -93,7 +94,9 @@ impl MemoryQueue {
             self.books.accepted.add(batch.len() as u64);
             state.waiting.extend(batch.samples.iter().cloned());
         }
-        let over = (state.waiting.len() + state.in_flight).saturating_sub(self.capacity).min(state.waiting.len());
+        let over = (state.waiting.len() + state.in_flight)
+            .saturating_sub(self.capacity)
+            .min(state.waiting.len());
         state.waiting.drain(..over);
         self.books.dropped.add(over as u64);
         drop(state);
@@ -203,7 +206,8 @@ mod tests {
 
     fn batch(times: std::ops::Range<u64>) -> Batch {
         let resource = Arc::new(Resource::new("j", "i", []));
-        let series = Series::new(&PROBE_SUCCESS, Attributes::default(), Attributes::default(), resource);
+        let series =
+            Series::new(&PROBE_SUCCESS, Attributes::default(), Attributes::default(), resource);
         Batch { samples: times.map(|t| Sample::number(&series, Timestamp(t), 1.0)).collect() }
     }
 
@@ -221,7 +225,11 @@ mod tests {
         assert_eq!((taken.len(), queue.len()), (4, 6));
         assert!(balanced(&queue));
         queue.append(&[batch(6..14)]);
-        assert_eq!(queue.books.dropped.get(), 4, "the oldest that wait have to go, not what is in flight");
+        assert_eq!(
+            queue.books.dropped.get(),
+            4,
+            "the oldest that wait have to go, not what is in flight"
+        );
         assert_eq!(queue.oldest(), Some(Timestamp(8)));
         assert!(balanced(&queue));
         queue.settle(3, 1, 0);
@@ -237,7 +245,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_small_batch_waits_its_time_and_a_full_one_does_not() {
         let queue = Arc::new(queue(100));
-        let batching = Batching { flush_timeout: Duration::from_secs(5), min_size: 10, max_size: 20 };
+        let batching =
+            Batching { flush_timeout: Duration::from_secs(5), min_size: 10, max_size: 20 };
         let begin = tokio::time::Instant::now();
         queue.append(&[batch(0..3)]);
         assert_eq!(queue.take(&batching).await.expect("some").len(), 3);

@@ -12,7 +12,11 @@ use crate::queue::memory::MemoryQueue;
 ///
 /// # Errors
 /// When the system has no thread left.
-pub fn start(pipeline: &str, ring: Arc<Ring>, queues: Vec<Arc<MemoryQueue>>) -> io::Result<JoinHandle<()>> {
+pub fn start(
+    pipeline: &str,
+    ring: Arc<Ring>,
+    queues: Vec<Arc<MemoryQueue>>,
+) -> io::Result<JoinHandle<()>> {
     Builder::new().name(format!("write {pipeline}")).spawn(move || {
         while let Some(batches) = ring.take_all() {
             for queue in &queues {

@@ -25,7 +25,11 @@ pub fn text(batch: &Batch, naming: &Naming) -> String {
                 Kind::Counter => "counter",
                 Kind::Histogram => "histogram",
             };
-            let _ = writeln!(out, "# HELP {name} {}\n# TYPE {name} {kind}", escape(metric.description, false));
+            let _ = writeln!(
+                out,
+                "# HELP {name} {}\n# TYPE {name} {kind}",
+                escape(metric.description, false)
+            );
         }
         let pairs = labels(sample.series.attributes());
         match &sample.value {
@@ -34,7 +38,10 @@ pub fn text(batch: &Batch, naming: &Naming) -> String {
                 let mut sum = 0;
                 for (index, count) in histogram.counts.iter().enumerate() {
                     sum += count;
-                    let bound = histogram.bounds.get(index).map_or_else(|| "+Inf".to_owned(), f64::to_string);
+                    let bound = histogram
+                        .bounds
+                        .get(index)
+                        .map_or_else(|| "+Inf".to_owned(), f64::to_string);
                     line(&mut out, &name, "_bucket", &pairs, Some(&bound), sum as f64);
                 }
                 line(&mut out, &name, "_sum", &pairs, None, histogram.sum);
@@ -46,11 +53,19 @@ pub fn text(batch: &Batch, naming: &Naming) -> String {
     out
 }
 
-fn line(out: &mut String, name: &str, suffix: &str, pairs: &[(String, String)], le: Option<&str>, value: f64) {
+fn line(
+    out: &mut String,
+    name: &str,
+    suffix: &str,
+    pairs: &[(String, String)],
+    le: Option<&str>,
+    value: f64,
+) {
     let _ = write!(out, "{name}{suffix}");
     let all = pairs.iter().map(|(n, v)| (n.as_str(), v.as_str())).chain(le.map(|le| ("le", le)));
     for (index, (label, text)) in all.enumerate() {
-        let _ = write!(out, "{}{label}=\"{}\"", if index == 0 { '{' } else { ',' }, escape(text, true));
+        let _ =
+            write!(out, "{}{label}=\"{}\"", if index == 0 { '{' } else { ',' }, escape(text, true));
     }
     if !pairs.is_empty() || le.is_some() {
         out.push('}');
@@ -84,7 +99,12 @@ mod tests {
     fn golden_text() {
         let resource = Arc::new(Resource::new("watchpost", "h", []));
         let series = |metric, pairs: &[(&str, &str)]| {
-            Series::new(metric, Attributes::default(), Attributes::new(pairs.iter().copied()), Arc::clone(&resource))
+            Series::new(
+                metric,
+                Attributes::default(),
+                Attributes::new(pairs.iter().copied()),
+                Arc::clone(&resource),
+            )
         };
         let number = |series, value| Sample::number(&series, Timestamp(1), value);
         let histogram = Histogram { bounds: &[0.5, 1.0], counts: vec![1, 0, 2], sum: 7.25 };

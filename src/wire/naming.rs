@@ -1,7 +1,9 @@
 //! OpenTelemetry's names as Prometheus writes them, by the translation of the Collector's exporters
 //! (the OpenTelemetry specification, "Prometheus and OpenMetrics Compatibility").
 
-use crate::signal::series::{Kind, Metric, Resource, SERVICE_INSTANCE_ID, SERVICE_NAME, SERVICE_NAMESPACE};
+use crate::signal::series::{
+    Kind, Metric, Resource, SERVICE_INSTANCE_ID, SERVICE_NAME, SERVICE_NAMESPACE,
+};
 
 /// How names are made.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,8 +24,11 @@ impl Naming {
     /// The name of a metric.
     #[must_use]
     pub fn metric(&self, metric: &Metric) -> String {
-        let mut tokens: Vec<&str> =
-            metric.name.split(|c: char| !c.is_ascii_alphanumeric() && c != ':').filter(|t| !t.is_empty()).collect();
+        let mut tokens: Vec<&str> = metric
+            .name
+            .split(|c: char| !c.is_ascii_alphanumeric() && c != ':')
+            .filter(|t| !t.is_empty())
+            .collect();
         if self.add_metric_suffixes {
             let (main, per) = unit_words(metric.unit);
             for word in [main, per] {
@@ -136,7 +141,9 @@ pub fn instance(resource: &Resource) -> Option<&str> {
 /// Labels from attributes, sorted by name; values whose names collide are joined with `;`, empty ones
 /// left out.
 #[must_use]
-pub fn labels<'a>(attributes: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec<(String, String)> {
+pub fn labels<'a>(
+    attributes: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> Vec<(String, String)> {
     let mut list: Vec<(String, String)> = Vec::new();
     for (name, value) in attributes {
         let name = label(name);
@@ -170,24 +177,58 @@ mod tests {
     fn metric_names() {
         use Kind::{Counter, Gauge, Histogram};
         check("system.cpu.time", "s", Counter, "system_cpu_time_seconds_total", "system_cpu_time");
-        check("system.cpu.utilization", "1", Gauge, "system_cpu_utilization_ratio", "system_cpu_utilization");
-        check("system.network.io", "By", Counter, "system_network_io_bytes_total", "system_network_io");
-        check("system.network.packets", "{packets}", Counter, "system_network_packets_total", "system_network_packets");
+        check(
+            "system.cpu.utilization",
+            "1",
+            Gauge,
+            "system_cpu_utilization_ratio",
+            "system_cpu_utilization",
+        );
+        check(
+            "system.network.io",
+            "By",
+            Counter,
+            "system_network_io_bytes_total",
+            "system_network_io",
+        );
+        check(
+            "system.network.packets",
+            "{packets}",
+            Counter,
+            "system_network_packets_total",
+            "system_network_packets",
+        );
         check("hw.temperature", "Cel", Gauge, "hw_temperature_celsius", "hw_temperature");
         check("hw.fan.speed", "rpm", Gauge, "hw_fan_speed_rpm", "hw_fan_speed");
-        check("http.client.request.duration", "s", Histogram, "http_client_request_duration_seconds", "http_client_request_duration");
+        check(
+            "http.client.request.duration",
+            "s",
+            Histogram,
+            "http_client_request_duration_seconds",
+            "http_client_request_duration",
+        );
         check("x.rate", "By/s", Gauge, "x_rate_bytes_per_second", "x_rate");
         check("a.total.b", "", Counter, "a_b_total", "a_total_b");
         check("probe.success", "", Gauge, "probe_success", "probe_success");
-        check("probe.x_timestamp_seconds", "s", Gauge, "probe_x_timestamp_seconds", "probe_x_timestamp_seconds");
+        check(
+            "probe.x_timestamp_seconds",
+            "s",
+            Gauge,
+            "probe_x_timestamp_seconds",
+            "probe_x_timestamp_seconds",
+        );
         check("9lives", "", Gauge, "_9lives", "_9lives");
         let spaced = Naming { namespace: "home".into(), ..Naming::default() };
-        assert_eq!(spaced.metric(&crate::signal::names::PROBE_DURATION), "home_probe_duration_seconds");
+        assert_eq!(
+            spaced.metric(&crate::signal::names::PROBE_DURATION),
+            "home_probe_duration_seconds"
+        );
     }
 
     #[test]
     fn what_blackbox_dashboards_query() {
-        let names: Vec<String> = crate::signal::names::ALL.iter().map(|m| Naming::default().metric(m)).collect();
+        let names: Vec<String> =
+            crate::signal::names::ALL.iter().map(|m| Naming::default().metric(m)).collect();
         for name in [
             "probe_success",
             "probe_duration_seconds",

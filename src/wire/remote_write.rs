@@ -138,11 +138,20 @@ mod tests {
     #[test]
     fn golden_bytes() {
         let mut encoder = Encoder::default();
-        encoder.series(&labels(&[("b", "2"), ("__name__", "up")]), &[(1.0, 1000), (f64::from_bits(STALE_NAN), 2000)]);
+        encoder.series(
+            &labels(&[("b", "2"), ("__name__", "up")]),
+            &[(1.0, 1000), (f64::from_bits(STALE_NAN), 2000)],
+        );
         let expected: Vec<u8> = [
-            &[0x0a, 0x32][..],                                          // timeseries, 50 bytes
-            &[0x0a, 0x0e, 0x0a, 0x08], b"__name__", &[0x12, 0x02], b"up", // label
-            &[0x0a, 0x06, 0x0a, 0x01], b"b", &[0x12, 0x01], b"2",         // label
+            &[0x0a, 0x32][..], // timeseries, 50 bytes
+            &[0x0a, 0x0e, 0x0a, 0x08],
+            b"__name__",
+            &[0x12, 0x02],
+            b"up", // label
+            &[0x0a, 0x06, 0x0a, 0x01],
+            b"b",
+            &[0x12, 0x01],
+            b"2",                                                                // label
             &[0x12, 0x0c, 0x09, 0, 0, 0, 0, 0, 0, 0xf0, 0x3f, 0x10, 0xe8, 0x07], // 1.0 @ 1000
             &[0x12, 0x0c, 0x09, 2, 0, 0, 0, 0, 0, 0xf0, 0x7f, 0x10, 0xd0, 0x0f], // stale @ 2000
         ]
@@ -156,7 +165,8 @@ mod tests {
     #[test]
     fn what_is_encoded_is_decoded() {
         let mut encoder = Encoder::default();
-        encoder.series(&labels(&[("__name__", "a"), ("A", "upper case sorts first")]), &[(0.5, -1)]);
+        encoder
+            .series(&labels(&[("__name__", "a"), ("A", "upper case sorts first")]), &[(0.5, -1)]);
         encoder.series(&labels(&[("__name__", "b")]), &[]);
         let request = decode(&encoder.finish()).expect("a request");
         assert_eq!(request.timeseries[0].labels[0].name, "A");

@@ -40,9 +40,12 @@ fn the_table_shows_state_latency_and_past() {
     slot(&board, "database", down, 65, 90);
     slot(&board, "evil\x1b[2J", Verdict::Up, 60, 90);
     let address = "127.0.0.1:9115".parse().expect("an address");
-    let lines = render(&board.rows(), &["a log line".into()], Style::new(false), address, (24, 100), NOW);
+    let lines =
+        render(&board.rows(), &["a log line".into()], Style::new(false), address, (24, 100), NOW);
     let text = lines.join("\n");
-    for expected in ["2 up  1 down", "web ", "450 µs", "▁█▅", "connection_refused  for 35 s", "a log line"] {
+    for expected in
+        ["2 up  1 down", "web ", "450 µs", "▁█▅", "connection_refused  for 35 s", "a log line"]
+    {
         assert!(text.contains(expected), "{expected:?} in\n{text}");
     }
     assert!(!text.contains('\x1b'), "no colour and nothing of a stranger: {text:?}");

@@ -21,10 +21,26 @@ pub const LATER: &[(&str, &[&str])] = &[
     (
         "RawRemoteWrite",
         &[
-            "auth", "wal", "remote_write_queue", "send_metadata", "proxy_url", "compression", "read_buffer_size",
-            "write_buffer_size", "max_batch_size_bytes", "max_batch_request_parallelism", "protobuf_message",
-            "export_created_metric", "http2_ping_timeout", "http2_read_idle_timeout", "idle_conn_timeout",
-            "max_idle_conns", "max_idle_conns_per_host", "max_conns_per_host", "cookies", "translation_strategy",
+            "auth",
+            "wal",
+            "remote_write_queue",
+            "send_metadata",
+            "proxy_url",
+            "compression",
+            "read_buffer_size",
+            "write_buffer_size",
+            "max_batch_size_bytes",
+            "max_batch_request_parallelism",
+            "protobuf_message",
+            "export_created_metric",
+            "http2_ping_timeout",
+            "http2_read_idle_timeout",
+            "idle_conn_timeout",
+            "max_idle_conns",
+            "max_idle_conns_per_host",
+            "max_conns_per_host",
+            "cookies",
+            "translation_strategy",
             "disable_scope_info",
         ],
     ),
@@ -138,12 +154,21 @@ impl RawRemoteWrite {
             initial_interval: get(&raw.initial_interval).map_or(defaults.initial_interval, |d| d.0),
             max_interval: get(&raw.max_interval).map_or(defaults.max_interval, |d| d.0),
             multiplier: get(&raw.multiplier).copied().unwrap_or(defaults.multiplier),
-            randomization_factor: get(&raw.randomization_factor).copied().unwrap_or(defaults.randomization_factor),
+            randomization_factor: get(&raw.randomization_factor)
+                .copied()
+                .unwrap_or(defaults.randomization_factor),
         });
-        if let Some(at) = retry.and_then(|raw| raw.enabled.as_ref()).filter(|at| at.value == Some(false)) {
-            problems.warning(&at.place, "nothing is thrown away here without a try: sending is always retried");
+        if let Some(at) =
+            retry.and_then(|raw| raw.enabled.as_ref()).filter(|at| at.value == Some(false))
+        {
+            problems.warning(
+                &at.place,
+                "nothing is thrown away here without a try: sending is always retried",
+            );
         }
-        if !(1.0..=100.0).contains(&backoff.multiplier) || !(0.0..=1.0).contains(&backoff.randomization_factor) {
+        if !(1.0..=100.0).contains(&backoff.multiplier)
+            || !(0.0..=1.0).contains(&backoff.randomization_factor)
+        {
             let place = self.retry_on_failure.as_ref().map_or(place, |at| &at.place);
             problems.error(place, "multiplier must be 1 to 100, randomization_factor 0 to 1");
         }
@@ -161,7 +186,8 @@ impl RawRemoteWrite {
                 problems.error(&at.place, format!("{name:?} is not a label name"));
             }
         }
-        let enabled = |at: &Option<At<RawEnabled>>| get(at).and_then(|raw| get(&raw.enabled).copied());
+        let enabled =
+            |at: &Option<At<RawEnabled>>| get(at).and_then(|raw| get(&raw.enabled).copied());
         let tls = self.tls(folder, problems);
         Some(Settings {
             endpoint: endpoint?,
@@ -183,17 +209,23 @@ impl RawRemoteWrite {
 
     fn endpoint(&self, place: &Place, problems: &mut Problems) -> Option<Uri> {
         let Some(at) = &self.endpoint else {
-            problems.error(place, "`endpoint:` is missing, such as http://127.0.0.1:9090/api/v1/write");
+            problems
+                .error(place, "`endpoint:` is missing, such as http://127.0.0.1:9090/api/v1/write");
             return None;
         };
         let text = at.as_ref()?;
         let uri = Uri::from_str(text).ok().filter(|uri| {
-            matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some_and(|host| !host.is_empty())
+            matches!(uri.scheme_str(), Some("http" | "https"))
+                && uri.host().is_some_and(|host| !host.is_empty())
         });
         if uri.is_none() {
             problems.error(&at.place, "must be a URL that begins with http:// or https://");
         }
-        if uri.as_ref().and_then(Uri::authority).is_some_and(|authority| authority.as_str().contains('@')) {
+        if uri
+            .as_ref()
+            .and_then(Uri::authority)
+            .is_some_and(|authority| authority.as_str().contains('@'))
+        {
             problems.error(&at.place, "credentials do not belong into the URL: use `headers:`");
             return None;
         }
@@ -219,10 +251,12 @@ impl RawRemoteWrite {
         let defaults = Batching::default();
         let Some(raw) = get(&self.sending_queue) else { return (DEFAULT_SAMPLES, defaults) };
         if let Some(at) = raw.enabled.as_ref().filter(|at| at.value == Some(false)) {
-            problems.warning(&at.place, "there is always a queue: probing never waits for a backend");
+            problems
+                .warning(&at.place, "there is always a queue: probing never waits for a backend");
         }
         let size = get(&raw.queue_size).map_or(DEFAULT_SAMPLES, |n| *n as usize);
-        if let Some(at) = raw.queue_size.as_ref().filter(|_| !(1_000..=10_000_000).contains(&size)) {
+        if let Some(at) = raw.queue_size.as_ref().filter(|_| !(1_000..=10_000_000).contains(&size))
+        {
             problems.error(&at.place, "counts samples here: 1000 to 10000000");
         }
         let Some(batch) = get(&raw.batch) else { return (size, defaults) };
@@ -252,15 +286,16 @@ impl RawRemoteWrite {
                 problems.warning(&at.place, "not used: an https endpoint is spoken to with TLS");
             }
         }
-        let mut version = |at: &Option<At<String>>, default| match at.as_ref().map(|at| (at, at.as_ref())) {
-            None | Some((_, None)) => default,
-            Some((_, Some(text))) if text == "1.2" => Version::Tls12,
-            Some((_, Some(text))) if text == "1.3" => Version::Tls13,
-            Some((at, Some(text))) => {
-                problems.error(&at.place, format!("{text:?} is neither 1.2 nor 1.3"));
-                default
-            }
-        };
+        let mut version =
+            |at: &Option<At<String>>, default| match at.as_ref().map(|at| (at, at.as_ref())) {
+                None | Some((_, None)) => default,
+                Some((_, Some(text))) if text == "1.2" => Version::Tls12,
+                Some((_, Some(text))) if text == "1.3" => Version::Tls13,
+                Some((at, Some(text))) => {
+                    problems.error(&at.place, format!("{text:?} is neither 1.2 nor 1.3"));
+                    default
+                }
+            };
         TlsSettings {
             min_version: version(&raw.min_version, Version::Tls12),
             max_version: version(&raw.max_version, Version::Tls13),

@@ -94,8 +94,12 @@ impl Translator {
         if self.requests % UNSEEN != 0 {
             return;
         }
-        let old: Vec<SeriesId> =
-            self.known.iter().filter(|(_, known)| known.seen + UNSEEN < self.requests).map(|(id, _)| *id).collect();
+        let old: Vec<SeriesId> = self
+            .known
+            .iter()
+            .filter(|(_, known)| known.seen + UNSEEN < self.requests)
+            .map(|(id, _)| *id)
+            .collect();
         for id in old {
             self.forget(id);
         }
@@ -150,14 +154,17 @@ impl Translator {
         }
         labels.extend(naming::labels(series.attributes()));
         labels.extend(naming::job(&series.resource).map(|job| ("job".to_owned(), job)));
-        labels.extend(naming::instance(&series.resource).map(|id| ("instance".to_owned(), id.to_owned())));
+        labels.extend(
+            naming::instance(&series.resource).map(|id| ("instance".to_owned(), id.to_owned())),
+        );
         labels
     }
 
     /// `target_info`, when the resource has more to say than `job` and `instance`.
     fn info(&self, resource: &Resource) -> Option<EncodedLabels> {
         let own = [SERVICE_NAME, SERVICE_INSTANCE_ID, SERVICE_NAMESPACE];
-        let others: Vec<_> = resource.attributes.iter().filter(|(name, _)| !own.contains(name)).collect();
+        let others: Vec<_> =
+            resource.attributes.iter().filter(|(name, _)| !own.contains(name)).collect();
         if !self.target_info || others.is_empty() {
             return None;
         }

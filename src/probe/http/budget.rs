@@ -28,7 +28,11 @@ impl<S> Budget<S> {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Budget<S> {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.left == 0 {
             return Poll::Ready(Err(io::Error::other(Exceeded)));
@@ -42,7 +46,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Budget<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Budget<S> {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.get_mut().inner).poll_write(cx, bytes)
     }
 

@@ -28,7 +28,9 @@ impl Jar {
         for value in headers.get_all(SET_COOKIE) {
             let Ok(text) = value.to_str() else { continue };
             let mut parts = text.split(';').map(str::trim);
-            let Some((name, value)) = parts.next().and_then(|pair| pair.split_once('=')) else { continue };
+            let Some((name, value)) = parts.next().and_then(|pair| pair.split_once('=')) else {
+                continue;
+            };
             let folder = url.path().rfind('/').map_or("/", |end| &url.path()[..=end]);
             let mut cookie = Cookie {
                 host: host.to_owned(),
@@ -47,7 +49,9 @@ impl Jar {
                     _ => {}
                 }
             }
-            self.0.retain(|have| (&have.host, &have.path, &have.name) != (&cookie.host, &cookie.path, &cookie.name));
+            self.0.retain(|have| {
+                (&have.host, &have.path, &have.name) != (&cookie.host, &cookie.path, &cookie.name)
+            });
             if !gone && self.0.len() < MAX_COOKIES {
                 self.0.push(cookie);
             }
@@ -58,10 +62,15 @@ impl Jar {
     pub(super) fn header(&self, url: &Url) -> Option<String> {
         let fits = |cookie: &&Cookie| {
             let below = url.path().strip_prefix(cookie.path.as_str());
-            let path = below.is_some_and(|rest| cookie.path.ends_with('/') || rest.is_empty() || rest.starts_with('/'));
-            Some(cookie.host.as_str()) == url.host_str() && path && (!cookie.secure || url.scheme() == "https")
+            let path = below.is_some_and(|rest| {
+                cookie.path.ends_with('/') || rest.is_empty() || rest.starts_with('/')
+            });
+            Some(cookie.host.as_str()) == url.host_str()
+                && path
+                && (!cookie.secure || url.scheme() == "https")
         };
-        let pairs: Vec<String> = self.0.iter().filter(fits).map(|c| format!("{}={}", c.name, c.value)).collect();
+        let pairs: Vec<String> =
+            self.0.iter().filter(fits).map(|c| format!("{}={}", c.name, c.value)).collect();
         (!pairs.is_empty()).then(|| pairs.join("; "))
     }
 }
@@ -74,7 +83,9 @@ mod tests {
     fn cookies_stay_with_host_and_path() {
         let url = |text: &str| Url::parse(text).expect("a URL");
         let mut headers = HeaderMap::new();
-        for text in ["a=1; Path=/", "b=2; Path=/x", "c=3; Secure; Path=/", "d=4; Max-Age=0", "broken"] {
+        for text in
+            ["a=1; Path=/", "b=2; Path=/x", "c=3; Secure; Path=/", "d=4; Max-Age=0", "broken"]
+        {
             headers.append(SET_COOKIE, text.parse().expect("a value"));
         }
         let mut jar = Jar::default();

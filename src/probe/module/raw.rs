@@ -158,7 +158,13 @@ pub struct RawTls {
 
 /// Turns what is written into what will run. `folder` is where relative paths begin.
 #[must_use]
-pub fn settle(name: &str, place: &Place, raw: RawModule, folder: &Path, problems: &mut Problems) -> Option<Module> {
+pub fn settle(
+    name: &str,
+    place: &Place,
+    raw: RawModule,
+    folder: &Path,
+    problems: &mut Problems,
+) -> Option<Module> {
     let mut settler = Settler { folder, problems, failed: false };
     let prober = settler.prober(place, &raw);
     let timeout = raw.timeout.as_ref().and_then(|at| settler.timeout(at));
@@ -239,8 +245,16 @@ impl Settler<'_> {
         }
         let alpn: &[&[u8]] = &[b"h2", b"http/1.1"];
         Http {
-            valid_status_codes: raw.valid_status_codes.iter().filter_map(|at| self.status(at)).collect(),
-            valid_http_versions: raw.valid_http_versions.iter().filter_map(|at| self.version(at)).collect(),
+            valid_status_codes: raw
+                .valid_status_codes
+                .iter()
+                .filter_map(|at| self.status(at))
+                .collect(),
+            valid_http_versions: raw
+                .valid_http_versions
+                .iter()
+                .filter_map(|at| self.version(at))
+                .collect(),
             family: self.family(&raw.preferred_ip_protocol, &raw.ip_protocol_fallback),
             method: raw.method.as_ref().and_then(|at| self.method(at)).unwrap_or_default(),
             headers,
@@ -253,7 +267,11 @@ impl Settler<'_> {
             fail_if_body_not_matches: self.regexes(&raw.fail_if_body_not_matches_regexp),
             fail_if_header_matches: self.header_rules(&raw.fail_if_header_matches),
             fail_if_header_not_matches: self.header_rules(&raw.fail_if_header_not_matches),
-            body_size_limit: raw.body_size_limit.as_ref().and_then(|at| self.size(at)).unwrap_or(DEFAULT_BODY_LIMIT),
+            body_size_limit: raw
+                .body_size_limit
+                .as_ref()
+                .and_then(|at| self.size(at))
+                .unwrap_or(DEFAULT_BODY_LIMIT),
             tls: LazyTls::new(self.tls(&raw.tls_config), alpn),
         }
     }
@@ -314,7 +332,9 @@ impl Settler<'_> {
     fn source(&mut self, at: &Option<At<String>>) -> Option<IpAddr> {
         let at = at.as_ref()?;
         let text = at.as_ref().filter(|text| !text.is_empty())?;
-        text.parse().map_err(|_| self.error(&at.place, format!("{text:?} is not an IP address"))).ok()
+        text.parse()
+            .map_err(|_| self.error(&at.place, format!("{text:?} is not an IP address")))
+            .ok()
     }
 
     fn status(&mut self, at: &At<String>) -> Option<(u16, u16)> {
@@ -324,9 +344,13 @@ impl Settler<'_> {
             (None, Some(class)) => class.parse::<u16>().ok().map(|c| (c * 100, c * 100 + 99)),
             (None, None) => text.parse().ok().map(|code| (code, code)),
         };
-        let range = range.filter(|(low, high)| (100..=599).contains(low) && (*low..=599).contains(high));
+        let range =
+            range.filter(|(low, high)| (100..=599).contains(low) && (*low..=599).contains(high));
         if range.is_none() {
-            self.error(&at.place, format!("{text:?} is not a status code (200), a class (2xx) or a range (200-299)"));
+            self.error(
+                &at.place,
+                format!("{text:?} is not a status code (200), a class (2xx) or a range (200-299)"),
+            );
         }
         range
     }
@@ -359,7 +383,8 @@ impl Settler<'_> {
             let auth = at.as_ref()?;
             let username = self.secret(&at.place, "username", &auth.username, &auth.username_file);
             let password = self.secret(&at.place, "password", &auth.password, &auth.password_file);
-            let username = username.unwrap_or_else(|| Secret::Inline(SecretString::from(String::new())));
+            let username =
+                username.unwrap_or_else(|| Secret::Inline(SecretString::from(String::new())));
             return Some(Credentials::Basic { username, password });
         }
         let at = raw.authorization.as_ref()?;
@@ -368,7 +393,8 @@ impl Settler<'_> {
         if scheme.eq_ignore_ascii_case("basic") {
             self.error(&at.place, "use `basic_auth:` for the type Basic");
         }
-        let Some(credentials) = self.secret(&at.place, "credentials", &auth.credentials, &auth.credentials_file)
+        let Some(credentials) =
+            self.secret(&at.place, "credentials", &auth.credentials, &auth.credentials_file)
         else {
             self.error(&at.place, "`credentials:` or `credentials_file:` is missing");
             return None;
@@ -376,7 +402,13 @@ impl Settler<'_> {
         Some(Credentials::Scheme { scheme, credentials })
     }
 
-    fn secret(&mut self, place: &Place, key: &str, text: &Option<At<String>>, file: &Option<At<String>>) -> Option<Secret> {
+    fn secret(
+        &mut self,
+        place: &Place,
+        key: &str,
+        text: &Option<At<String>>,
+        file: &Option<At<String>>,
+    ) -> Option<Secret> {
         if text.is_some() && file.is_some() {
             self.error(place, format!("`{key}:` and `{key}_file:` exclude each other"));
         }
@@ -409,7 +441,10 @@ impl Settler<'_> {
                 // The library draws the expression over several lines; the last one says what is wrong.
                 let text = error.to_string();
                 let last = text.lines().last().unwrap_or_default().trim().to_owned();
-                self.error(&at.place, format!("not a regular expression: {}", last.trim_start_matches("error: ")));
+                self.error(
+                    &at.place,
+                    format!("not a regular expression: {}", last.trim_start_matches("error: ")),
+                );
             })
             .ok()
     }
@@ -491,7 +526,8 @@ impl Settler<'_> {
             Some("TLS12") => Version::Tls12,
             Some("TLS13") => Version::Tls13,
             Some("TLS10" | "TLS11") if lowest => {
-                self.problems.warning(&at.place, "TLS 1.0 and 1.1 are not spoken: the lowest is TLS12");
+                self.problems
+                    .warning(&at.place, "TLS 1.0 and 1.1 are not spoken: the lowest is TLS12");
                 Version::Tls12
             }
             Some(other) => {

@@ -5,10 +5,10 @@ use std::time::Duration;
 use watchpost_targets::{Labels, Origin};
 
 use super::*;
+use crate::net::resolve::Family;
 use crate::probe::address;
 use crate::probe::module::{Icmp, Module, Prober};
 use crate::probe::plan::TargetKey;
-use crate::net::resolve::Family;
 use crate::signal::outcome::{Phases, Skip};
 
 const SLOT: Timestamp = Timestamp(1_000_000_000_000);
@@ -81,13 +81,23 @@ fn a_phase_that_did_not_happen_ends_with_a_stale_marker_once() {
     let mut published = Published::new(&receiver, &plan, SLOT, &Counts::default());
     let mut out = Vec::new();
     published.slot(&plan, Kind::Scheduled, SLOT, &outcome(Verdict::Up), &mut out);
-    assert!(texts(&out).contains(&"probe.icmp.duration[\"rtt\"]@1000=0.00004".to_owned()), "{:?}", texts(&out));
+    assert!(
+        texts(&out).contains(&"probe.icmp.duration[\"rtt\"]@1000=0.00004".to_owned()),
+        "{:?}",
+        texts(&out)
+    );
     assert!(out.len() <= 15);
     assert!(out.iter().all(|s| s.series.attributes().contains(&("humanname", "me"))));
     assert!(out.iter().all(|s| s.series.attributes().contains(&("vantage", "home"))));
     for (expected, due) in [(1, 1015), (0, 1030)] {
         let mut out = Vec::new();
-        published.slot(&plan, Kind::Scheduled, Timestamp(due * 1_000_000_000), &outcome(DOWN), &mut out);
+        published.slot(
+            &plan,
+            Kind::Scheduled,
+            Timestamp(due * 1_000_000_000),
+            &outcome(DOWN),
+            &mut out,
+        );
         let stale = out.iter().filter(|s| s.value == Value::Stale).count();
         assert_eq!(stale, expected, "{:?}", texts(&out));
     }
@@ -150,7 +160,8 @@ fn counters_outlive_new_labels_and_every_written_series_ends() {
 #[test]
 fn a_metric_can_be_switched_off() {
     let (mut receiver, plan) = plan();
-    receiver.disabled = BTreeSet::from(["probe.ip_addr_hash".to_owned(), "probe.target_info".to_owned()]);
+    receiver.disabled =
+        BTreeSet::from(["probe.ip_addr_hash".to_owned(), "probe.target_info".to_owned()]);
     let mut published = Published::new(&receiver, &plan, SLOT, &Counts::default());
     let mut out = Vec::new();
     published.slot(&plan, Kind::Scheduled, SLOT, &outcome(Verdict::Up), &mut out);

@@ -32,7 +32,9 @@ fn a_stall_is_counted_and_not_caught_up() {
     let run = slots.iter().filter(|slot| slot.decision.is_ok()).count();
     assert!(slots.len() >= 1_190, "{}", slots.len());
     assert!(run <= 40, "{run} at once after a stall");
-    assert!(slots.iter().all(|slot| slot.decision.is_ok() || slot.decision == Err(Skip::Suspended)));
+    assert!(
+        slots.iter().all(|slot| slot.decision.is_ok() || slot.decision == Err(Skip::Suspended))
+    );
 }
 
 #[test]

@@ -3,7 +3,9 @@ use crate::base::backoff::Backoff;
 use crate::net::tls::TlsSettings;
 use crate::queue::memory::Batching;
 use crate::signal::batch::Histogram;
-use crate::signal::names::{PROBE_ATTEMPTS, PROBE_DURATION, PROBE_HTTP_DURATION, PROBE_SUCCESS, SLOT_LATENESS};
+use crate::signal::names::{
+    PROBE_ATTEMPTS, PROBE_DURATION, PROBE_HTTP_DURATION, PROBE_SUCCESS, SLOT_LATENESS,
+};
 use crate::signal::series::{Attributes, Metric};
 use crate::wire::remote_write::{TimeSeries, decode};
 
@@ -11,7 +13,10 @@ fn settings() -> Settings {
     Settings {
         endpoint: "http://127.0.0.1:1/".parse().expect("a URI"),
         headers: Vec::new(),
-        external_labels: BTreeMap::from([("cluster".into(), "home".into()), ("routing".into(), "never wins".into())]),
+        external_labels: BTreeMap::from([
+            ("cluster".into(), "home".into()),
+            ("routing".into(), "never wins".into()),
+        ]),
         resource_to_telemetry: false,
         target_info: true,
         naming: Naming::default(),
@@ -34,11 +39,18 @@ fn series(resource: &Arc<Resource>, metric: &'static Metric, own: &[(&str, &str)
 
 fn lines(body: &[u8]) -> Vec<String> {
     let line = |series: &TimeSeries| {
-        let labels: Vec<String> = series.labels.iter().map(|l| format!("{}={}", l.name, l.value)).collect();
+        let labels: Vec<String> =
+            series.labels.iter().map(|l| format!("{}={}", l.name, l.value)).collect();
         let samples: Vec<String> = series
             .samples
             .iter()
-            .map(|s| if s.value.to_bits() == STALE_NAN { format!("stale@{}", s.timestamp) } else { format!("{}@{}", s.value, s.timestamp) })
+            .map(|s| {
+                if s.value.to_bits() == STALE_NAN {
+                    format!("stale@{}", s.timestamp)
+                } else {
+                    format!("{}@{}", s.value, s.timestamp)
+                }
+            })
             .collect();
         format!("{} {}", labels.join(","), samples.join(" "))
     };
@@ -70,11 +82,17 @@ fn golden_request() {
         ]
     };
     let with = Translator::new(&settings()).encode(&batch);
-    assert_eq!(lines(&with), expected("probe_duration_seconds", "probe_http_duration_seconds", "probe_attempts_total"));
+    assert_eq!(
+        lines(&with),
+        expected("probe_duration_seconds", "probe_http_duration_seconds", "probe_attempts_total")
+    );
     let mut bare = settings();
     bare.naming.add_metric_suffixes = false;
     let without = Translator::new(&bare).encode(&batch);
-    assert_eq!(lines(&without), expected("probe_duration", "probe_http_duration", "probe_attempts"));
+    assert_eq!(
+        lines(&without),
+        expected("probe_duration", "probe_http_duration", "probe_attempts")
+    );
 }
 
 #[test]
@@ -82,13 +100,19 @@ fn runs_of_one_series_stand_together_and_stale_markers_end_it() {
     let resource = resource();
     let one = series(&resource, &PROBE_SUCCESS, &[]);
     let mut translator = Translator::new(&settings());
-    let found = lines(&translator.encode(&[Sample::number(&one, T1, 1.0), Sample::number(&one, T2, 0.0)]));
+    let found =
+        lines(&translator.encode(&[Sample::number(&one, T1, 1.0), Sample::number(&one, T2, 0.0)]));
     assert!(found[0].ends_with(" 1@1700000000123 0@1700000015123"), "{}", found[0]);
     assert_eq!(translator.known.len(), 1);
     let found = lines(&translator.encode(&[Sample::stale(Arc::clone(&one), T2)]));
     assert!(found[0].ends_with(" stale@1700000015123"), "{}", found[0]);
-    assert!(found[1].starts_with("__name__=target_info") && found[1].ends_with("stale@1700000015123"));
-    assert!(translator.known.is_empty() && translator.about.is_empty(), "what has ended leaves the tables");
+    assert!(
+        found[1].starts_with("__name__=target_info") && found[1].ends_with("stale@1700000015123")
+    );
+    assert!(
+        translator.known.is_empty() && translator.about.is_empty(),
+        "what has ended leaves the tables"
+    );
 }
 
 #[test]
@@ -99,9 +123,24 @@ fn histograms_become_their_buckets() {
     let value = Value::Histogram(Arc::new(histogram));
     let mut plain = settings();
     plain.external_labels.clear();
-    let found = lines(&Translator::new(&plain).encode(&[Sample { series: late, start: None, time: T1, value }]));
-    let values: Vec<String> = found.iter().map(|l| l.replace("__name__=watchpost_slot_lateness_seconds", "").replace(",instance=h,job=watchpost", "").replace("@1700000000123", "")).collect();
-    assert_eq!(values, ["_sum 9.5", "_count 7", "_bucket,le=0.5 1", "_bucket,le=1 3", "_bucket,le=+Inf 7"]);
+    let found = lines(&Translator::new(&plain).encode(&[Sample {
+        series: late,
+        start: None,
+        time: T1,
+        value,
+    }]));
+    let values: Vec<String> = found
+        .iter()
+        .map(|l| {
+            l.replace("__name__=watchpost_slot_lateness_seconds", "")
+                .replace(",instance=h,job=watchpost", "")
+                .replace("@1700000000123", "")
+        })
+        .collect();
+    assert_eq!(
+        values,
+        ["_sum 9.5", "_count 7", "_bucket,le=0.5 1", "_bucket,le=1 3", "_bucket,le=+Inf 7"]
+    );
 }
 
 #[test]
@@ -110,5 +149,11 @@ fn resource_attributes_become_labels_when_asked() {
     settings.resource_to_telemetry = true;
     let sample = Sample::number(&series(&resource(), &PROBE_SUCCESS, &[]), T1, 1.0);
     let found = lines(&Translator::new(&settings).encode(&[sample]));
-    assert!(found[0].contains("server_address=127.0.0.1,service_instance_id=http://127.0.0.1:1/,service_name=services"), "{}", found[0]);
+    assert!(
+        found[0].contains(
+            "server_address=127.0.0.1,service_instance_id=http://127.0.0.1:1/,service_name=services"
+        ),
+        "{}",
+        found[0]
+    );
 }

@@ -1,0 +1,46 @@
+#!/bin/sh
+# Passes all tests, and first fetches what they need from Debian: the peers (prometheus,
+# prometheus-blackbox-exporter) are unpacked below target/peers and not installed, so nothing is
+# started and nothing of the system changes; iproute2 is installed when it is missing and we may.
+# Arguments go to `cargo test`, e.g. `./test.sh hostile`.
+set -eu
+cd "$(dirname "$0")"
+peers="$PWD/target/peers"
+mkdir -p "$peers"
+root=false; [ "$(id -u)" -eq 0 ] && root=true
+updated=false
+update() {
+    if ! $updated && $root; then apt-get update -qq; fi
+    updated=true
+}
+
+for package in prometheus prometheus-blackbox-exporter; do
+    if ! [ -x "$peers/usr/bin/$package" ] && ! command -v "$package" >/dev/null; then
+        echo "test.sh: fetching $package from Debian, unpacked below target/peers"
+        if command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null; then
+            update || true
+            (cd "$peers" && apt-get download -qq "$package" && dpkg-deb -x "$package"_*.deb . && rm -f "$package"_*.deb) \
+                || echo "test.sh: $package cannot be had; its tests will be skipped by name"
+        else
+            echo "test.sh: this is no Debian; the tests that need $package will be skipped by name"
+        fi
+    fi
+done
+if ! command -v ip >/dev/null && $root; then
+    echo "test.sh: installing iproute2"
+    update
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends iproute2 >/dev/null
+fi
+
+PATH="$peers/usr/bin:$PATH:/usr/sbin:/sbin"
+WATCHPOST_SKIPS="$PWD/target/skipped.txt"
+RUST_TEST_THREADS="${RUST_TEST_THREADS:-8}" # most tests wait for something
+export PATH WATCHPOST_SKIPS RUST_TEST_THREADS
+rm -f "$WATCHPOST_SKIPS"
+status=0
+cargo test --profile ci --workspace "$@" || status=$?
+if [ -s "$WATCHPOST_SKIPS" ]; then
+    echo
+    sort -u "$WATCHPOST_SKIPS"
+fi
+exit $status
