@@ -36,6 +36,11 @@ impl<T> At<T> {
     }
 }
 
+/// The value of an optional key, where it is written and could be read.
+pub fn given<T>(at: &Option<At<T>>) -> Option<&T> {
+    at.as_ref().and_then(At::as_ref)
+}
+
 /// The struct name by which [`At`] asks the configuration's deserializer for place and value.
 pub const AT: &str = "$watchpost::At";
 /// The fields of that struct, in the order in which they are handed over.

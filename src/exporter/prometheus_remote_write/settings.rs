@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use crate::base::backoff::Backoff;
 use crate::base::duration::GoDuration;
-use crate::base::place::{At, Place, Problems};
+use crate::base::place::{At, Place, Problems, given as get};
 use crate::net::tls::{TlsSettings, Version};
 use crate::queue::memory::{Batching, DEFAULT_SAMPLES};
 use crate::wire::naming::{self, Naming};
@@ -136,10 +136,6 @@ pub struct Settings {
     pub batching: Batching,
     /// Samples that the queue holds.
     pub queue_size: usize,
-}
-
-fn get<T>(at: &Option<At<T>>) -> Option<&T> {
-    at.as_ref().and_then(At::as_ref)
 }
 
 impl RawRemoteWrite {

@@ -1,0 +1,287 @@
+//! The `receivers:` section: times, labels, and the targets that the configuration itself names.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use watchpost_targets::label::{INTERVAL_HINT, MODULE_HINT, TIMEOUT_HINT};
+use watchpost_targets::yaml::{Node, Value};
+use watchpost_targets::{Labels, Origin, expand_pattern, is_label_name, parse_line};
+
+use super::modules::Known;
+use super::{Checker, DEFAULT_INTERVAL, MIN_INTERVAL, without};
+use crate::base::duration::{self, GoDuration};
+use crate::base::place::{At, Place, given};
+use crate::config::decode::{decode, unknown_key};
+use crate::config::plan::{Inline, Modules, Receiver};
+use crate::config::raw::{RawReceiver, RawSwitch, RawTarget};
+use crate::config::targets::plan_target;
+
+const RECEIVERS: [&str; 1] = ["probe"];
+const RECEIVERS_LATER: [&str; 14] = [
+    "hostmetrics",
+    "host_metrics",
+    "otlp",
+    "prometheus",
+    "prometheusremotewrite",
+    "filelog",
+    "journald",
+    "jaeger",
+    "fluentforward",
+    "kubeletstats",
+    "k8s_cluster",
+    "zipkin",
+    "docker_stats",
+    "httpcheck",
+];
+
+impl Checker<'_> {
+    pub(super) fn receivers(
+        &self,
+        section: &Rc<Node>,
+        modules: &BTreeMap<String, Known>,
+    ) -> Vec<Receiver> {
+        let mut list = Vec::new();
+        for entry in section.entries() {
+            if let Some((_, place)) =
+                self.component(entry, "receiver", &RECEIVERS, &RECEIVERS_LATER)
+            {
+                list.extend(self.receiver(&entry.key, &entry.value, &place, modules));
+            }
+        }
+        list
+    }
+
+    pub(super) fn receiver(
+        &self,
+        name: &str,
+        node: &Rc<Node>,
+        place: &Place,
+        modules: &BTreeMap<String, Known>,
+    ) -> Option<Receiver> {
+        let path = place.path.as_str();
+        let special = ["module", "targets"];
+        let raw: RawReceiver =
+            decode::<At<RawReceiver>>(&without(node, &special), path, &self.context)?.value?;
+        let interval = self.interval(&raw.interval).unwrap_or(DEFAULT_INTERVAL);
+        let timeout = self.timeout(&raw.timeout, interval);
+        let mut receiver = Receiver {
+            name: name.to_owned(),
+            job: name.split_once('/').map_or(name, |(_, job)| job).to_owned(),
+            interval,
+            timeout,
+            module: None,
+            labels: self.labels(&raw.labels),
+            disabled: self.disabled(&raw.metrics),
+            inline: Vec::new(),
+            files: Vec::new(),
+        };
+        if let Some(module) = node.get("module") {
+            receiver.module = self.module_name(module, &format!("{path}.module"), modules);
+            let known = receiver.module.as_ref().and_then(|name| modules.get(name)?.built.as_ref());
+            if let Some(long) = known
+                .and_then(|module| module.timeout)
+                .filter(|long| *long > interval && timeout.is_none())
+            {
+                let at = raw.interval.as_ref().map_or_else(|| place.clone(), |at| at.place.clone());
+                let (long, interval) = (duration::format(long), duration::format(interval));
+                self.error(
+                    &at,
+                    format!("the interval {interval} is shorter than the module's timeout {long}"),
+                );
+            }
+        }
+        for at in &raw.target_files {
+            let Some(text) = at.as_ref() else { continue };
+            let file = self.folder.join(text);
+            match expand_pattern(&file) {
+                Ok(found) if found.iter().all(|f| f.exists()) && !found.is_empty() => {}
+                Ok(_) => self.context.problems.borrow_mut().warning(
+                    &at.place,
+                    format!(
+                        "{}: no such file; its targets are watched when it appears",
+                        file.display()
+                    ),
+                ),
+                Err(why) => self.error(&at.place, why),
+            }
+            receiver.files.push(file);
+        }
+        if let Some(targets) = node.get("targets") {
+            self.targets(targets, &format!("{path}.targets"), &mut receiver, modules);
+        }
+        if receiver.inline.is_empty() && receiver.files.is_empty() && node.get("targets").is_none()
+        {
+            self.context
+                .problems
+                .borrow_mut()
+                .warning(place, "no `targets:` and no `target_files:`: nothing is watched");
+        }
+        Some(receiver)
+    }
+
+    pub(super) fn interval(&self, at: &Option<At<GoDuration>>) -> Option<Duration> {
+        let at = at.as_ref()?;
+        let interval = at.as_ref()?.0;
+        if interval < MIN_INTERVAL {
+            self.error(&at.place, "must be at least 1s");
+            return None;
+        }
+        Some(interval)
+    }
+
+    pub(super) fn timeout(
+        &self,
+        at: &Option<At<GoDuration>>,
+        interval: Duration,
+    ) -> Option<Duration> {
+        let at = at.as_ref()?;
+        let timeout = at.as_ref()?.0;
+        if timeout.is_zero() || timeout > interval {
+            let interval = duration::format(interval);
+            self.error(
+                &at.place,
+                format!("must be more than 0s and at most the interval, {interval}"),
+            );
+            return None;
+        }
+        Some(timeout)
+    }
+
+    pub(super) fn labels(&self, raw: &BTreeMap<String, At<String>>) -> Labels {
+        let mut labels = Labels::new();
+        for (name, at) in raw {
+            if !is_label_name(name) {
+                self.error(&at.place, format!("{name:?} is not a label name"));
+            } else if let Some(value) = at.as_ref() {
+                labels.insert(name.clone(), value.clone());
+            }
+        }
+        labels
+    }
+
+    pub(super) fn disabled(&self, raw: &BTreeMap<String, At<RawSwitch>>) -> BTreeSet<String> {
+        let known: Vec<&str> = crate::signal::names::ALL
+            .iter()
+            .map(|m| m.name)
+            .filter(|name| name.starts_with("probe."))
+            .collect();
+        let mut disabled = BTreeSet::new();
+        for (name, at) in raw {
+            if !known.contains(&name.as_str()) {
+                self.error(
+                    &at.place,
+                    format!("the metric {}", unknown_key(name, "metrics", &known, &[])),
+                );
+            }
+            let enabled =
+                at.as_ref().and_then(|switch| switch.enabled.as_ref()?.value).unwrap_or(true);
+            if !enabled {
+                disabled.insert(name.clone());
+            }
+        }
+        disabled
+    }
+
+    pub(super) fn targets(
+        &self,
+        node: &Rc<Node>,
+        path: &str,
+        receiver: &mut Receiver,
+        modules: &BTreeMap<String, Known>,
+    ) {
+        let Value::Sequence(items) = &node.value else {
+            if !node.is_null() {
+                self.error(
+                    &self.place(node, path),
+                    format!("a list is expected, found {}", node.kind()),
+                );
+            }
+            return;
+        };
+        let built: Modules = modules
+            .iter()
+            .filter_map(|(name, known)| Some((name.clone(), Arc::clone(known.built.as_ref()?))))
+            .collect();
+        let mut seen: BTreeMap<(String, Option<String>), u32> = BTreeMap::new();
+        for (index, item) in items.iter().enumerate() {
+            let path = format!("{path}[{index}]");
+            let Some(inline) = self.target(item, &path, modules) else { continue };
+            let place = self.place(item, &path);
+            let named = inline.module.as_ref().map(|module| module.name.clone());
+            let id = inline.target.id();
+            if let Some(line) = seen.insert((id.address, named.or(id.module)), item.mark.line) {
+                let message =
+                    format!("{} is a target already, in line {line}", inline.target.address);
+                self.context.problems.borrow_mut().warning(&place, message);
+            }
+            // A wrong module of the receiver has been told; its targets are not blamed for it.
+            let wrong = |name: &str| modules.get(name).is_some_and(|known| known.built.is_none());
+            let hint = inline.target.id().module;
+            if !hint.as_deref().or(receiver.module.as_deref()).is_some_and(wrong)
+                && let Err(why) =
+                    plan_target(receiver, &built, &inline.target, inline.module.as_ref())
+            {
+                self.error(&place, why);
+            }
+            receiver.inline.push(inline);
+        }
+    }
+
+    pub(super) fn target(
+        &self,
+        item: &Rc<Node>,
+        path: &str,
+        modules: &BTreeMap<String, Known>,
+    ) -> Option<Inline> {
+        let place = self.place(item, path);
+        let origin = Origin { file: self.context.file.into(), line: item.mark.line };
+        if let Some(text) = item.text() {
+            let target = parse_line(text, &Labels::new(), origin)
+                .map_err(|problem| self.error(&place, problem.message));
+            return Some(Inline { target: target.ok()?, module: None });
+        }
+        let raw: RawTarget =
+            decode::<At<RawTarget>>(&without(item, &["module"]), path, &self.context)?.value?;
+        let Some(address) = &raw.address else {
+            self.error(&place, "`address:` is missing");
+            return None;
+        };
+        let mut labels = self.labels(&raw.labels);
+        labels.extend(
+            raw.name
+                .as_ref()
+                .and_then(At::as_ref)
+                .map(|name| ("humanname".to_owned(), name.clone())),
+        );
+        let mut target = match parse_line(address.as_ref()?, &labels, origin) {
+            Ok(target) => target,
+            Err(problem) => {
+                self.error(&address.place, problem.message);
+                return None;
+            }
+        };
+        for (hint, at) in [(INTERVAL_HINT, &raw.interval), (TIMEOUT_HINT, &raw.timeout)] {
+            if let Some(span) = given(at) {
+                target.hints.insert(hint.to_owned(), duration::format(span.0));
+            }
+        }
+        let mut module = None;
+        match item.get("module") {
+            Some(node) if matches!(node.value, Value::Mapping(_)) => {
+                let path = format!("{path}.module");
+                let own = BTreeMap::new();
+                let extended = self.extended(node, &path, &own, modules, &mut Vec::new())?;
+                let base = node.get("extends").and_then(|base| base.text()).unwrap_or("module");
+                module = Some(self.module(&format!("{base}/inline"), &extended, &path)?);
+            }
+            Some(node) => {
+                let name = self.module_name(node, &format!("{path}.module"), modules)?;
+                target.hints.insert(MODULE_HINT.to_owned(), name);
+            }
+            None => {}
+        }
+        Some(Inline { target, module })
+    }
+}
