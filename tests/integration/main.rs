@@ -1,4 +1,5 @@
 //! What users see, tried from outside: one binary, so that everything is built once.
 #![allow(clippy::unwrap_used, clippy::print_stderr, clippy::disallowed_methods, unreachable_pub, missing_docs)]
 
+mod hostile;
 mod support;
