@@ -1,5 +1,7 @@
 //! What users see, tried from outside: one binary, so that everything is built once.
 #![allow(clippy::unwrap_used, clippy::print_stderr, clippy::disallowed_methods, unreachable_pub, missing_docs)]
 
+mod end_to_end;
 mod hostile;
+mod conformance;
 mod support;

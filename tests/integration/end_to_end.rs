@@ -1,0 +1,557 @@
+//! The spine, from a pinghosts file to a Prometheus that nobody here wrote.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use watchpost::wire::remote_write::{STALE_NAN, decode};
+
+use crate::support::certificates::{Authority, pem_file};
+use crate::support::peers::{self, Peer};
+use crate::support::servers::{Request, Response, Server};
+use crate::support::{free_port, get, parse_metrics, skip, until, watchpost};
+
+/// A daemon that ends with the test.
+struct Daemon {
+    child: Child,
+    log: Arc<Mutex<String>>,
+    page: SocketAddr,
+}
+
+impl Daemon {
+    /// Starts it with this configuration, and waits until its page answers.
+    fn start(config: &Path) -> Self {
+        let mut child = watchpost()
+            .args(["run", "--config", config.to_str().unwrap(), "--color", "never"])
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = Arc::new(Mutex::new(String::new()));
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        std::thread::spawn({
+            let log = Arc::clone(&log);
+            move || {
+                for line in lines.map_while(Result::ok) {
+                    log.lock().unwrap().push_str(&(line + "\n"));
+                }
+            }
+        });
+        let page = until("the page", || {
+            let log = log.lock().unwrap();
+            log.split("address=").nth(1)?.split_whitespace().next()?.parse().ok()
+        });
+        Self { child, log, page }
+    }
+
+    fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    fn signal(&self, signal: &str) {
+        let status = std::process::Command::new("kill")
+            .args([signal, &self.child.id().to_string()])
+            .status();
+        assert!(status.unwrap().success());
+    }
+
+    /// Asks it to stop; returns its exit code.
+    fn stop(&mut self) -> i32 {
+        self.signal("-TERM");
+        self.child.wait().unwrap().code().expect("an exit code, not a signal")
+    }
+
+    fn metrics(&self) -> BTreeMap<String, f64> {
+        parse_metrics(&get(self.page, "/metrics").unwrap().1)
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A receiver of remote write that keeps what it gets, and answers as it is told.
+struct Sink {
+    server: Server,
+    /// Series with their labels (as `name{label="value"}`), value and time in milliseconds.
+    samples: Arc<Mutex<Vec<(String, f64, i64)>>>,
+    answer: Arc<Mutex<u16>>,
+}
+
+impl Sink {
+    fn new() -> Self {
+        let samples = Arc::new(Mutex::new(Vec::new()));
+        let answer = Arc::new(Mutex::new(204));
+        let server = Server::http({
+            let (samples, answer) = (Arc::clone(&samples), Arc::clone(&answer));
+            move |request: &Request| {
+                let status = *answer.lock().unwrap();
+                if status / 100 == 2 {
+                    samples.lock().unwrap().extend(flatten(&request.body));
+                }
+                Response::new(status, "")
+            }
+        });
+        Self { server, samples, answer }
+    }
+
+    fn exporters(&self) -> String {
+        format!(
+            "exporters: {{prometheus_remote_write: {{endpoint: '{}'}}}}\nhttp: {{listen: '127.0.0.1:0'}}\n",
+            self.server.url("/api/v1/write")
+        )
+    }
+
+    fn count(&self) -> usize {
+        self.samples.lock().unwrap().len()
+    }
+
+    fn of(&self, series: &str) -> Vec<(f64, i64)> {
+        self.samples
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|(s, ..)| s.starts_with(series))
+            .map(|(_, v, t)| (*v, *t))
+            .collect()
+    }
+}
+
+fn flatten(body: &[u8]) -> Vec<(String, f64, i64)> {
+    let request = decode(body).expect("a remote write request");
+    let mut list = Vec::new();
+    for series in request.timeseries {
+        assert!(series.labels.is_sorted_by(|a, b| a.name < b.name), "labels are sorted and unique");
+        let name = series.labels.iter().find(|l| l.name == "__name__").unwrap().value.clone();
+        let labels: Vec<String> = series
+            .labels
+            .iter()
+            .filter(|l| l.name != "__name__")
+            .map(|l| format!("{}=\"{}\"", l.name, l.value))
+            .collect();
+        let series_name = format!("{name}{{{}}}", labels.join(","));
+        list.extend(series.samples.iter().map(|s| (series_name.clone(), s.value, s.timestamp)));
+    }
+    list
+}
+
+fn write(folder: &Path, name: &str, text: &str) -> std::path::PathBuf {
+    let path = folder.join(name);
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+fn one(prometheus: &Peer, query: &str) -> Option<f64> {
+    let found = prometheus.query(query);
+    assert!(found.len() <= 1, "{query}: {found:?}");
+    found.first().map(|(_, value)| *value)
+}
+
+#[test]
+fn targets_of_every_kind_are_found_in_a_real_prometheus() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(prometheus) = peers::prometheus(folder.path(), free_port()) else {
+        return skip(
+            "targets_of_every_kind_are_found_in_a_real_prometheus",
+            "prometheus is not installed",
+        );
+    };
+    let web = Server::http(|_| Response::new(200, "welcome"));
+    let silent = Server::tcp(|stream| {
+        std::thread::sleep(Duration::from_secs(3));
+        drop(stream);
+    });
+    let authority = Authority::new("home", 100);
+    let expired = Server::tls(authority.leaf(&["127.0.0.1"], -30, -2).server(&[], &[]), |_| {});
+    let ca = pem_file(&folder, "ca.pem", &authority.pem());
+    let web_at = web.address;
+    let refused = free_port();
+    let file = format!(
+        "- targets:  # url;humanname;routing;switch;module\n\
+         \x20   - {web};web;internal\n\
+         \x20   - http://127.0.0.1:{refused}/;refused;internal\n\
+         \x20   - {silent};silent;lan\n\
+         \x20   - http://nobody.invalid/;nobody;external\n\
+         \x20   - https://{expired}/;expired;internal\n\
+         \x20   - {web_at};port;internal;attic;tcp_connect\n\
+         \x20   - one;two;three;four;five;six\n",
+        web = web.url("/"),
+        silent = silent.url("/"),
+        expired = expired.address,
+    );
+    write(folder.path(), "pinghosts.yaml", &file);
+    let config = format!(
+        "receivers:\n  probe/services: {{interval: 1s, module: quick, target_files: [pinghosts.yaml]}}\n\
+         modules:\n  quick: {{prober: http, timeout: 800ms, http: {{preferred_ip_protocol: ip4, tls_config: {{ca_file: {}}}}}}}\n\
+         exporters: {{prometheus_remote_write: {{endpoint: 'http://{}/api/v1/write'}}}}\n\
+         http: {{listen: '127.0.0.1:0'}}\nvantage: here\n",
+        ca.display(),
+        prometheus.address
+    );
+    let config = write(folder.path(), "watchpost.yaml", &config);
+    let mut daemon = Daemon::start(&config);
+
+    // Every target, with its labels, and the reason of each that is down.
+    until("all targets", || (prometheus.query("probe_success").len() == 6).then_some(()));
+    for (name, expected) in [
+        ("web", 1.0),
+        ("refused", 0.0),
+        ("silent", 0.0),
+        ("nobody", 0.0),
+        ("expired", 0.0),
+        ("port", 1.0),
+    ] {
+        assert_eq!(
+            one(&prometheus, &format!("probe_success{{humanname=\"{name}\"}}")),
+            Some(expected),
+            "{name}"
+        );
+    }
+    let (labels, _) = prometheus.query("probe_success{humanname=\"web\"}").remove(0);
+    assert_eq!(labels["job"], "services");
+    assert_eq!(labels["instance"], web.url("/"));
+    assert_eq!(labels["routing"], "internal");
+    assert_eq!(labels["vantage"], "here");
+    let port = prometheus.query("probe_success{humanname=\"port\"}").remove(0).0;
+    assert_eq!(port["switching"], "attic");
+    for (name, reason, phase) in [
+        ("refused", "connection_refused", "connect"),
+        ("silent", "read_timeout", "processing"),
+        ("nobody", "dns_nxdomain", "resolve"),
+        ("expired", "tls_expired", "tls"),
+    ] {
+        let query = format!(
+            "probe_failures_total{{humanname=\"{name}\",reason=\"{reason}\",phase=\"{phase}\"}}"
+        );
+        until(&query, || one(&prometheus, &query).filter(|n| *n >= 1.0));
+        let others = prometheus
+            .query(&format!("probe_failures_total{{humanname=\"{name}\",reason!=\"{reason}\"}}"));
+        assert!(others.is_empty(), "{others:?}");
+    }
+    until("a first failure that increase() sees", || {
+        one(&prometheus, "increase(probe_failures_total{humanname=\"refused\"}[1m])")
+            .filter(|n| *n >= 1.0)
+    });
+    assert!(
+        one(&prometheus, "probe_ssl_earliest_cert_expiry{humanname=\"expired\"} < time()")
+            .is_some()
+    );
+    assert!(
+        one(&prometheus, "probe_http_duration_seconds{humanname=\"web\",phase=\"transfer\"}")
+            .is_some()
+    );
+    assert!(one(&prometheus, "target_info{job=\"services\",server_port=\"80\"}").is_some());
+    until("own metrics", || {
+        one(&prometheus, "watchpost_targets{job=\"watchpost\",receiver=\"probe/services\"}")
+    });
+    assert!(daemon.log().contains("pinghosts.yaml:8: 6 fields"), "{}", daemon.log());
+
+    // A server stops: the change is seen, and no phase of the old answer stays.
+    drop(web);
+    until("the change", || one(&prometheus, "probe_success{humanname=\"web\"} == 0"));
+    until("no stale phase", || {
+        let phases =
+            prometheus.query("probe_http_duration_seconds{humanname=\"web\",phase!=\"resolve\"}");
+        phases.is_empty().then_some(())
+    });
+    assert_eq!(one(&prometheus, "probe_http_status_code{humanname=\"web\"}"), Some(0.0));
+
+    // The end: what was accepted is there.
+    let attempts =
+        || prometheus.query("sum(probe_attempts_total)").first().map_or(0.0, |(_, v)| *v);
+    let before = attempts();
+    assert_eq!(daemon.stop(), 0, "{}", daemon.log());
+    let log = daemon.log();
+    assert!(log.contains("stopped") && !log.contains("lost"), "{log}");
+    assert!(attempts() >= before);
+    assert!(prometheus.query("watchpost_slots_total{reason=\"unclassified\"}").is_empty());
+}
+
+/// What the daemon says that it sent is what the other side has, to the sample.
+#[test]
+fn nothing_accepted_is_lost_at_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let sink = Sink::new();
+    let targets: Vec<String> = (1..=40).map(|n| format!("'127.0.0.{n}:1;t{n}'")).collect();
+    let config = format!(
+        "receivers:\n  probe: {{interval: 1s, targets: [{}]}}\n{}",
+        targets.join(", "),
+        sink.exporters()
+    );
+    let mut daemon = Daemon::start(&write(folder.path(), "w.yaml", &config));
+    until("samples", || (sink.count() > 2_000).then_some(()));
+    let metrics = daemon.metrics();
+    let result = |result: &str| {
+        metrics[&format!(
+            "watchpost_export_samples_total{{exporter=\"prometheus_remote_write\",result=\"{result}\"}}"
+        )]
+    };
+    let queued = metrics["watchpost_queue_samples{exporter=\"prometheus_remote_write\"}"];
+    // Read one after the other while it runs: the books are exact only when nothing moves.
+    assert!((result("accepted") - result("sent") - queued).abs() <= 2_000.0, "{metrics:?}");
+    assert_eq!(daemon.stop(), 0);
+    // Every slot that came due has its sample, one a second, without a gap, up to the end.
+    let mut times: Vec<i64> =
+        sink.of("probe_success{humanname=\"t7\"").iter().map(|(_, t)| *t).collect();
+    assert!(times.is_sorted(), "in order");
+    times.dedup();
+    assert!(times.windows(2).all(|pair| (999..=1_001).contains(&(pair[1] - pair[0]))), "{times:?}");
+    let attempts: f64 = (1..=40)
+        .map(|n| sink.of(&format!("probe_attempts_total{{humanname=\"t{n}\",instance=\"127.0.0.{n}:1\",job=\"probe\",kind=\"scheduled\"")).last().map_or(0.0, |(v, _)| *v))
+        .sum();
+    let successes = (1..=40)
+        .map(|n| sink.of(&format!("probe_success{{humanname=\"t{n}\"")).len() as f64)
+        .sum::<f64>();
+    assert_eq!(attempts, successes, "each attempt that was counted has its sample");
+}
+
+#[test]
+fn a_backend_that_is_down_delays_nothing_and_gets_everything_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let sink = Sink::new();
+    *sink.answer.lock().unwrap() = 503;
+    let retry = ", retry_on_failure: {initial_interval: 100ms, max_interval: 200ms}}}\nhttp";
+    let exporters = sink.exporters().replace("}}\nhttp", retry);
+    let config =
+        format!("receivers:\n  probe: {{interval: 1s, targets: ['127.0.0.1:1;t']}}\n{exporters}");
+    let daemon = Daemon::start(&write(folder.path(), "w.yaml", &config));
+    let retried =
+        "watchpost_export_requests_total{exporter=\"prometheus_remote_write\",result=\"retried\"}";
+    until("retries", || daemon.metrics().get(retried).copied().filter(|n| *n >= 3.0));
+    let slots = "watchpost_slots_total{outcome=\"failed\",reason=\"connection_refused\",receiver=\"probe\"}";
+    until("probes that go on", || daemon.metrics().get(slots).copied().filter(|n| *n >= 4.0));
+    assert!(
+        daemon.metrics()["watchpost_queue_samples{exporter=\"prometheus_remote_write\"}"] > 0.0
+    );
+    assert_eq!(
+        daemon.log().matches("sending failed").count(),
+        1,
+        "one line a minute\n{}",
+        daemon.log()
+    );
+    *sink.answer.lock().unwrap() = 204;
+    until("what had waited", || (sink.of("probe_success").len() >= 4).then_some(()));
+    assert!(sink.of("probe_success").is_sorted_by(|a, b| a.1 <= b.1));
+    until("the good news", || daemon.log().contains("sending works again").then_some(()));
+}
+
+#[test]
+fn what_is_lost_at_the_end_is_said_and_the_end_is_not_late() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = format!(
+        "receivers:\n  probe: {{interval: 1s, targets: ['127.0.0.1:1;t']}}\n\
+         exporters: {{prometheus_remote_write: {{endpoint: 'http://127.0.0.1:{}/'}}}}\nhttp: {{listen: '127.0.0.1:0'}}\n",
+        free_port()
+    );
+    let mut daemon = Daemon::start(&write(folder.path(), "w.yaml", &config));
+    until("something to lose", || {
+        daemon
+            .metrics()
+            .get("watchpost_queue_samples{exporter=\"prometheus_remote_write\"}")
+            .copied()
+            .filter(|n| *n > 10.0)
+    });
+    let begin = std::time::Instant::now();
+    assert_eq!(daemon.stop(), 0, "a backend that is away is no fault of ours");
+    assert!(begin.elapsed() < Duration::from_secs(7), "{:?}", begin.elapsed());
+    let log = until("the last line", || Some(daemon.log()).filter(|log| log.contains("stopped")));
+    assert!(log.contains("lost: the backend did not take them"), "{log}");
+}
+
+#[test]
+fn target_files_are_taken_over_while_it_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let sink = Sink::new();
+    let config = format!(
+        "receivers:\n  probe/x: {{interval: 1s, target_files: [t.yaml]}}\n{}",
+        sink.exporters()
+            .replace("}}\nhttp", ", sending_queue: {batch: {flush_timeout: 100ms}}}}\nhttp")
+    );
+    write(
+        folder.path(),
+        "t.yaml",
+        "- targets: ['127.0.0.1:1;stays', '127.0.0.2:1;goes', '127.0.0.3:1;old name']\n",
+    );
+    let daemon = Daemon::start(&write(folder.path(), "w.yaml", &config));
+    for name in ["stays", "goes", "old name"] {
+        until(name, || {
+            (sink.of(&format!("probe_success{{humanname=\"{name}\"")).len() >= 2).then_some(())
+        });
+    }
+    write(
+        folder.path(),
+        "t.yaml",
+        "- targets: ['127.0.0.1:1;stays', '127.0.0.3:1;new name', '127.0.0.4:1;comes']\n",
+    );
+    until("the new target", || {
+        (!sink.of("probe_success{humanname=\"comes\"").is_empty()).then_some(())
+    });
+    until("the new name", || {
+        (!sink.of("probe_success{humanname=\"new name\"").is_empty()).then_some(())
+    });
+
+    // What is gone has ended, each series with one stale marker, and nothing comes after it.
+    let stale =
+        |series: &str| sink.of(series).last().is_some_and(|(v, _)| v.to_bits() == STALE_NAN);
+    for series in [
+        "probe_success{humanname=\"goes\"",
+        "probe_target_info{humanname=\"goes\"",
+        "probe_success{humanname=\"old name\"",
+    ] {
+        until(series, || stale(series).then_some(()));
+        let markers = sink.of(series).iter().filter(|(v, _)| v.to_bits() == STALE_NAN).count();
+        assert_eq!(markers, 1, "{series}");
+    }
+    // Counters live on under the new name; the phase does not move.
+    let attempts = sink.of("probe_attempts_total{humanname=\"new name\",instance=\"127.0.0.3:1\",job=\"x\",kind=\"scheduled\"");
+    assert!(attempts[0].0 >= 3.0, "{attempts:?}");
+    let phase = |series: &str| {
+        sink.of(series)
+            .iter()
+            .filter(|(v, _)| !v.is_nan())
+            .map(|(_, t)| t % 1000)
+            .collect::<Vec<_>>()
+    };
+    let times = [
+        phase("probe_success{humanname=\"old name\""),
+        phase("probe_success{humanname=\"new name\""),
+        phase("probe_success{humanname=\"stays\""),
+    ];
+    assert!((times[0][0] - times[1][0]).abs() <= 1, "{times:?}");
+    assert!(times[2].iter().all(|t| (t - times[2][0]).abs() <= 1), "{times:?}");
+
+    // A broken file changes nothing, and is said; SIGHUP reads again.
+    write(folder.path(), "t.yaml", "- targets: ['127.0.0.9:1\n");
+    until("the complaint", || daemon.log().contains("its last 3 targets stay").then_some(()));
+    assert_eq!(daemon.metrics()["watchpost_config_last_reload_successful"], 0.0);
+    assert_eq!(daemon.metrics()["watchpost_targets{receiver=\"probe/x\"}"], 3.0);
+    std::fs::remove_file(folder.path().join("t.yaml")).unwrap();
+    daemon.signal("-HUP");
+    until("the second complaint", || {
+        daemon.log().contains("no such file; its last 3 targets stay").then_some(())
+    });
+    write(folder.path(), "t.yaml", "[]\n");
+    until("an empty list", || {
+        (daemon.metrics()["watchpost_targets{receiver=\"probe/x\"}"] == 0.0).then_some(())
+    });
+    assert_eq!(daemon.metrics()["watchpost_config_last_reload_successful"], 1.0);
+
+    // slots due = Σ outcomes, once nothing is in flight.
+    let metrics = daemon.metrics();
+    let ended: f64 = metrics
+        .iter()
+        .filter(|(k, _)| k.starts_with("watchpost_slots_total"))
+        .map(|(_, v)| v)
+        .sum();
+    assert_eq!(metrics["watchpost_slots_due_total{receiver=\"probe/x\"}"], ended, "{metrics:?}");
+}
+
+#[test]
+fn a_stopped_process_counts_what_it_missed() {
+    let folder = tempfile::tempdir().unwrap();
+    let sink = Sink::new();
+    let config = format!(
+        "receivers:\n  probe: {{interval: 1s, targets: ['127.0.0.1:1;t']}}\n{}",
+        sink.exporters()
+    );
+    let daemon = Daemon::start(&write(folder.path(), "w.yaml", &config));
+    until("a first slot", || (!sink.of("probe_success").is_empty()).then_some(()));
+    daemon.signal("-STOP");
+    std::thread::sleep(Duration::from_secs(4));
+    daemon.signal("-CONT");
+    let skipped =
+        "watchpost_slots_total{outcome=\"skipped\",reason=\"suspended\",receiver=\"probe\"}";
+    let missed = until("the missed slots", || daemon.metrics().get(skipped).copied());
+    assert!((3.0..=4.0).contains(&missed), "{missed}");
+    until("a stale marker: time not watched is never up", || {
+        sink.of("probe_success").iter().any(|(v, _)| v.to_bits() == STALE_NAN).then_some(())
+    });
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    // A backend that takes the connection and never answers keeps the drain busy.
+    let deaf = Server::tcp(|stream| {
+        std::thread::sleep(Duration::from_secs(20));
+        drop(stream);
+    });
+    let config = format!(
+        "receivers:\n  probe: {{interval: 1s, targets: ['127.0.0.1:1;t']}}\n\
+         exporters: {{prometheus_remote_write: {{endpoint: '{}', timeout: 30s}}}}\nhttp: {{listen: '127.0.0.1:0'}}\n",
+        deaf.url("/")
+    );
+    let mut daemon = Daemon::start(&write(folder.path(), "w.yaml", &config));
+    until("a request", || {
+        (deaf.connections.load(std::sync::atomic::Ordering::SeqCst) > 0).then_some(())
+    });
+    daemon.signal("-TERM");
+    until("the drain", || daemon.log().contains("stopping").then_some(()));
+    daemon.signal("-INT");
+    assert_eq!(daemon.child.wait().unwrap().code(), Some(1));
+}
+
+#[test]
+fn systemd_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = std::os::unix::net::UnixDatagram::bind(folder.path().join("notify")).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let config = write(
+        folder.path(),
+        "w.yaml",
+        "receivers: {probe: {targets: ['127.0.0.1:1']}}\nhttp: {listen: '127.0.0.1:0'}\n",
+    );
+    let mut child = watchpost()
+        .args(["--config", config.to_str().unwrap(), "--log-level", "error"])
+        .env("NOTIFY_SOCKET", folder.path().join("notify"))
+        .env("WATCHDOG_USEC", "400000")
+        .spawn()
+        .unwrap();
+    let mut heard = |wanted: &str| {
+        let mut buffer = [0; 4096];
+        for _ in 0..50 {
+            let length = socket.recv(&mut buffer).unwrap();
+            if String::from_utf8_lossy(&buffer[..length]).contains(wanted) {
+                return;
+            }
+        }
+        panic!("{wanted} was never said");
+    };
+    heard("READY=1");
+    heard("WATCHDOG=1");
+    heard("WATCHDOG=1");
+    std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    heard("STOPPING=1");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn the_page_is_well_and_survives_nonsense() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = write(
+        folder.path(),
+        "w.yaml",
+        "receivers: {probe: {targets: ['127.0.0.1:1']}}\nhttp: {listen: '127.0.0.1:0'}\n",
+    );
+    let daemon = Daemon::start(&config);
+    for (path, status) in
+        [("/-/healthy", 200), ("/-/ready", 200), ("/metrics", 200), ("/", 200), ("/nothing", 404)]
+    {
+        assert_eq!(get(daemon.page, path).unwrap().0, status, "{path}");
+    }
+    for nonsense in [
+        &b"\x16\x03\x01\x02\x00"[..],
+        b"GET\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\nContent-Length: -1\r\n\r\n",
+    ] {
+        let mut stream = std::net::TcpStream::connect(daemon.page).unwrap();
+        let _ = stream.write_all(nonsense);
+    }
+    assert_eq!(get(daemon.page, "/-/healthy").unwrap().0, 200);
+}
