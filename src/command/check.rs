@@ -18,7 +18,11 @@ pub(super) fn run(
     environment: &Environment,
 ) -> anyhow::Result<u8> {
     let Some(path) = &global.config else {
-        anyhow::bail!("check needs --config FILE");
+        #[allow(clippy::print_stderr, reason = "a wrong use is told on stderr")]
+        {
+            eprintln!("watchpost: check needs --config FILE");
+        }
+        return Ok(USAGE);
     };
     let loaded = config::load(path, environment, Strictness::Check);
     for problem in &loaded.problems {

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use crate::app::{App, Report, Settings};
 use crate::cli::Global;
 use crate::command::logging::{self, Tail};
+use crate::command::style::tame;
 use crate::command::table::Table;
 use crate::command::{USAGE, load, style, terminal};
 use crate::config::{self, Environment, Strictness};
@@ -24,22 +25,29 @@ pub(super) fn run(global: &Global, environment: &Environment) -> anyhow::Result<
     let tail = (embedded && terminal).then(Tail::default);
     logging::start(global, style.is_on(), tail.clone())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let shown = tail.clone();
     let report = runtime.block_on(async {
         let app = App::start(Settings { plan, embedded }).await?;
         let address = app.address();
         tracing::info!(%address, "watching");
         let Some(tail) = tail else { return Ok::<_, anyhow::Error>(app.run().await) };
         let mut table = Table::new(app.board(), tail, style, address);
-        let report = tokio::select! {
+        Ok(tokio::select! {
             report = app.run() => report,
             never = table.live() => match never {},
-        };
-        table.leave();
-        Ok(report)
+        })
     })?;
     // Threads that wait for a silent peer must not hold the end up.
     runtime.shutdown_background();
-    Ok(tell(&report))
+    let code = tell(&report);
+    if let Some(tail) = shown {
+        // The last picture of the table stays; how it ended is told below it.
+        #[allow(clippy::print_stderr, reason = "the log went into the table")]
+        for line in tail.last(2) {
+            eprintln!("{}", tame(&line));
+        }
+    }
+    Ok(code)
 }
 
 fn tell(report: &Report) -> u8 {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::base::clock::{self, Timestamp};
 use crate::command::logging::Tail;
-use crate::command::style::{Style, column, latency, tame};
+use crate::command::style::{Style, column, latency};
 use crate::pipeline::board::{Board, RECENT, Recent, Row};
 use crate::signal::outcome::{SlotResult, Verdict};
 
@@ -65,14 +65,6 @@ impl Table {
         self.drawn = lines.len();
         let mut stderr = std::io::stderr().lock();
         let _ = stderr.write_all(out.as_bytes()).and_then(|()| stderr.flush());
-    }
-
-    /// Leaves the last picture, and shows what was logged since.
-    pub(super) fn leave(&mut self) {
-        let mut stderr = std::io::stderr().lock();
-        for line in self.tail.last(2) {
-            let _ = writeln!(stderr, "{}", tame(&line));
-        }
     }
 }
 

@@ -272,9 +272,6 @@ impl Settler<'_> {
         let mut steps = Vec::new();
         for at in &raw.query_response {
             let Some(step) = at.as_ref() else { continue };
-            if step.expect.is_none() && step.send.is_none() {
-                self.error(&at.place, "a step needs `expect:` or `send:`");
-            }
             steps.push(Step {
                 expect: step.expect.as_ref().and_then(|at| self.regex(at)),
                 send: get(&step.send).cloned(),
