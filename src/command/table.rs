@@ -17,6 +17,8 @@ use crate::signal::outcome::{SlotResult, Verdict};
 const EVERY: Duration = Duration::from_millis(250);
 /// Log lines below the table.
 const LOG_LINES: usize = 4;
+/// Slots of the past that stand before a reason.
+const REASON_PAST: usize = 5;
 /// The bars of a sparkline, low to high.
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
@@ -145,23 +147,38 @@ fn render_row(
     now: Timestamp,
 ) -> String {
     let label = row.target.name.as_deref().unwrap_or(&row.target.instance);
-    let (word, last) = match row.last.as_ref().map(|(_, result)| &**result) {
+    let fixed = format!("{} {}", column(label, name), column(&row.target.instance, target));
+    let since = row.since.map_or_else(String::new, |since| age(now.seconds() - since.seconds()));
+    let (word, last, why) = match row.last.as_ref().map(|(_, result)| &**result) {
         Some(SlotResult::Outcome(outcome)) => match outcome.verdict {
-            Verdict::Up => (style.good("up      "), latency(outcome.duration)),
-            Verdict::Down { reason, .. } => (style.bad("down    "), reason.word().to_owned()),
+            Verdict::Up => (style.good("up      "), latency(outcome.duration), String::new()),
+            Verdict::Down { reason, .. } => {
+                (style.bad("down    "), String::new(), format!("{reason} {since}"))
+            }
         },
-        Some(SlotResult::Skipped(skip, _)) => (style.doubtful("skipped "), skip.word().to_owned()),
-        _ => (style.faint("waiting "), String::new()),
+        Some(SlotResult::Skipped(skip, _)) => {
+            (style.doubtful("skipped "), String::new(), skip.word().to_owned())
+        }
+        _ => (style.faint("waiting "), String::new(), String::new()),
     };
-    let since = match (state(row), row.since) {
-        (State::Down, Some(since)) => format!("  for {:.0} s", now.seconds() - since.seconds()),
-        _ => String::new(),
+    let past = match why.is_empty() {
+        true => sparkline(row, spark, style),
+        false => {
+            let why = column(&why, spark.saturating_sub(REASON_PAST + 1));
+            format!("{} {}", sparkline(row, REASON_PAST, style), why.trim_end())
+        }
     };
-    let last = match state(row) {
-        State::Up => format!("{last:>9}  {}", sparkline(row, spark, style)),
-        _ => style.faint(&format!("{last}{since}")),
-    };
-    format!("{} {} {word} {last}", column(label, name), column(&row.target.instance, target))
+    format!("{fixed} {word} {last:>9}  {past}")
+}
+
+/// How long something has lasted, in its largest unit.
+fn age(seconds: f64) -> String {
+    match seconds.max(0.0) {
+        s if s < 60.0 => format!("{s:.0}s"),
+        s if s < 3600.0 => format!("{:.0}m", s / 60.0),
+        s if s < 86_400.0 => format!("{:.0}h", s / 3600.0),
+        s => format!("{:.0}d", s / 86_400.0),
+    }
 }
 
 /// Recent slots as bars between the lowest and the highest latency; a failure stands out.

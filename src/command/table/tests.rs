@@ -44,7 +44,7 @@ fn the_table_shows_state_latency_and_past() {
         render(&board.rows(), &["a log line".into()], Style::new(false), address, (24, 100), NOW);
     let text = lines.join("\n");
     for expected in
-        ["2 up  1 down", "web ", "450 µs", "▁█▅", "connection_refused  for 35 s", "a log line"]
+        ["2 up  1 down", "web ", "450 µs", "▁█▅", "▁× connection_refused 35s", "a log line"]
     {
         assert!(text.contains(expected), "{expected:?} in\n{text}");
     }
