@@ -86,7 +86,8 @@ impl RemoteWrite {
 
     /// Sees a batch through: sent, refused, or given up because the daemon stops.
     async fn deliver(&mut self, samples: &[Sample]) {
-        let mut work: Vec<Range<usize>> = vec![0..samples.len()];
+        let mut work: Vec<Range<usize>> = Vec::new();
+        work.push(0..samples.len());
         let mut failures = 0;
         let mut asked = 0;
         while let Some(range) = work.pop() {

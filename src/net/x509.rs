@@ -171,6 +171,8 @@ fn escape(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::slice::from_ref;
+
     use super::*;
 
     fn test_link(subject: &str, issuer: &str, not_after: i64) -> Link {
@@ -187,9 +189,9 @@ mod tests {
             chain_expiry(&[leaf.clone(), short.clone()], &[long.clone(), short.clone()]),
             Some(2)
         );
-        assert_eq!(chain_expiry(&[leaf.clone()], &[short.clone()]), Some(1));
+        assert_eq!(chain_expiry(from_ref(&leaf), from_ref(&short)), Some(1));
         assert_eq!(chain_expiry(&[leaf], &[]), None);
-        assert_eq!(chain_expiry(&[long.clone()], &[long]), Some(3));
+        assert_eq!(chain_expiry(from_ref(&long), from_ref(&long)), Some(3));
     }
 
     #[test]

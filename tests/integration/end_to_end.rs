@@ -513,7 +513,7 @@ fn systemd_is_told() {
         .env("WATCHDOG_USEC", "400000")
         .spawn()
         .unwrap();
-    let mut heard = |wanted: &str| {
+    let heard = |wanted: &str| {
         let mut buffer = [0; 4096];
         for _ in 0..50 {
             let length = socket.recv(&mut buffer).unwrap();

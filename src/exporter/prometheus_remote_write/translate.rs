@@ -91,7 +91,7 @@ impl Translator {
 
     /// Drops what has not been seen for a long time.
     pub(super) fn forget_unseen(&mut self) {
-        if self.requests % UNSEEN != 0 {
+        if !self.requests.is_multiple_of(UNSEEN) {
             return;
         }
         let old: Vec<SeriesId> = self

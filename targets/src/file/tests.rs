@@ -16,7 +16,7 @@ fn a_wrong_line_leaves_the_others_alone() {
     assert_eq!(addresses(&content), [("192.0.2.1", 2), ("192.0.2.2", 6)]);
     let lines: Vec<u32> = content.problems.iter().map(|p| p.origin.line).collect();
     assert_eq!(lines, [3, 4, 5]);
-    assert!(content.targets[1].labels.get("humanname").is_none());
+    assert!(!content.targets[1].labels.contains_key("humanname"));
 }
 
 #[test]
