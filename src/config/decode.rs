@@ -1,5 +1,5 @@
 //! From the tree to what may be written: a serde deserializer that goes on after a problem. A wrong
-//! value is told at its place and becomes an empty [`At`]; an unknown key is told with the nearest
+//! value is told at its place and becomes an empty `At`; an unknown key is told with the nearest
 //! known one and passed over.
 
 use std::cell::RefCell;

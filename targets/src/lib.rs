@@ -5,7 +5,7 @@
 //! `__scrape_timeout__`). This crate carries hints and never interprets them: what a hint means is
 //! decided by the daemon's configuration.
 //!
-//! [`file`] reads Prometheus `file_sd` (YAML and JSON) and the `pinghosts.yaml` family, where one
+//! [`mod@file`] reads Prometheus `file_sd` (YAML and JSON) and the `pinghosts.yaml` family, where one
 //! string packs up to five fields with `;`. A wrong line is a [`Problem`] with its place; the other
 //! targets of the file live on.
 
