@@ -9,6 +9,7 @@ use procfs::process::{FDTarget, all_processes};
 use watchpost_targets::{Labels, Origin, Target};
 
 use crate::config::plan::{Inline, Receiver};
+use crate::signal::names::off_by_default;
 
 /// How often the machine is looked at again.
 pub const REFRESH: Duration = Duration::from_secs(60);
@@ -42,7 +43,7 @@ pub fn receivers(own: SocketAddr) -> Vec<Receiver> {
         timeout: None,
         module: Some(module.to_owned()),
         labels: Labels::new(),
-        disabled: BTreeSet::new(),
+        disabled: off_by_default(),
         inline: targets
             .into_iter()
             .map(|(address, name)| Inline { target: target(address, name), module: None })

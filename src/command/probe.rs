@@ -21,6 +21,7 @@ use crate::net::resolve::Resolver;
 use crate::probe::address::without_userinfo;
 use crate::probe::icmp::Engine;
 use crate::probe::{PlannedTarget, Tools, attempt};
+use crate::signal::names::off_by_default;
 use crate::signal::outcome::{Outcome, SlotResult, Tls, Verdict};
 
 /// The interval that a single attempt pretends to: it bounds the timeout.
@@ -80,7 +81,7 @@ fn plan_one(options: &Probe, modules: &config::plan::Modules) -> Result<PlannedT
         timeout: None,
         module: None,
         labels: Labels::new(),
-        disabled: Default::default(),
+        disabled: off_by_default(),
         inline: Vec::new(),
         files: Vec::new(),
     };

@@ -8,8 +8,8 @@ use crate::base::clock::Timestamp;
 use crate::probe::address::{sort_key, without_userinfo};
 use crate::probe::plan::{PlannedTarget, ReceiverPlan};
 use crate::probe::readings::{Own, Reading, readings};
-use crate::signal::batch::{Sample, Value};
-use crate::signal::names::{PROBE_ATTEMPTS, PROBE_FAILURES, PROBE_TARGET_INFO};
+use crate::signal::batch::{Exponential, Sample, Value};
+use crate::signal::names::{PROBE_ATTEMPTS, PROBE_FAILURES, PROBE_LATENCY, PROBE_TARGET_INFO};
 use crate::signal::outcome::{Kind, Outcome, Phase, Reason, SlotResult, Verdict};
 use crate::signal::payload::TargetRef;
 use crate::signal::series::{Attributes, Metric, Resource, Series};
@@ -34,6 +34,7 @@ struct Attempts {
 pub(super) struct Counts {
     attempts: Vec<(Kind, u64)>,
     failures: Vec<(Reason, Phase, u64)>,
+    latency: Exponential,
 }
 
 /// The published side of a target.
@@ -49,6 +50,8 @@ pub(super) struct Published {
     carried: Vec<Arc<Series>>,
     attempts: Vec<Attempts>,
     failures: Vec<Failures>,
+    /// Latencies of attempts that found the target up, where they are asked for.
+    latency: Option<(Arc<Series>, Exponential)>,
     /// Whether anything has been written that must end one day.
     written: bool,
 }
@@ -96,8 +99,13 @@ impl Published {
             carried: Vec::new(),
             attempts: Vec::new(),
             failures: Vec::new(),
+            latency: None,
             written: false,
         };
+        if this.enabled(&PROBE_LATENCY) {
+            let series = this.series(&PROBE_LATENCY, Attributes::default());
+            this.latency = Some((series, counts.latency.clone()));
+        }
         for (kind, count) in &counts.attempts {
             this.attempts(*kind).count = *count;
         }
@@ -113,6 +121,7 @@ impl Published {
         Counts {
             attempts: self.attempts.iter().map(|a| (a.kind, a.count)).collect(),
             failures: self.failures.iter().map(|f| (f.reason, f.phase, f.count)).collect(),
+            latency: self.latency.as_ref().map(|(_, l)| l.clone()).unwrap_or_default(),
         }
     }
 
@@ -157,8 +166,12 @@ impl Published {
         match result {
             SlotResult::Outcome(outcome) => {
                 self.attempts(kind).count += 1;
-                if let Verdict::Down { reason, phase } = outcome.verdict {
-                    self.failures(reason, phase).count += 1;
+                match (outcome.verdict, &mut self.latency) {
+                    (Verdict::Down { reason, phase }, _) => self.failures(reason, phase).count += 1,
+                    (Verdict::Up, Some((_, latency))) => {
+                        latency.record(outcome.duration.as_secs_f64())
+                    }
+                    (Verdict::Up, None) => {}
                 }
                 if kind == Kind::Scheduled {
                     self.write(plan, outcome, due, out);
@@ -219,6 +232,10 @@ impl Published {
                 out.push(counter(&failures.series, due, failures.count));
             }
         }
+        if let Some((series, latency)) = &self.latency {
+            let value = Value::Exponential(Arc::new(latency.clone()));
+            out.push(Sample { series: Arc::clone(series), start, time: due, value });
+        }
         if self.enabled(&PROBE_TARGET_INFO) {
             out.push(Sample::number(&self.info, due, 1.0));
         }
@@ -231,7 +248,14 @@ impl Published {
         }
         let attempts = self.attempts.into_iter().map(|a| a.series);
         let failures = self.failures.into_iter().filter(|f| f.born).map(|f| f.series);
-        let all = self.carried.into_iter().chain(attempts).chain(failures).chain([self.info]);
+        let latency = self.latency.into_iter().map(|(series, _)| series);
+        let all = self
+            .carried
+            .into_iter()
+            .chain(attempts)
+            .chain(failures)
+            .chain(latency)
+            .chain([self.info]);
         out.extend(
             all.filter(|s| !self.disabled.contains(s.metric.name))
                 .map(|series| Sample::stale(series, at)),

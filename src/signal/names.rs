@@ -40,6 +40,7 @@ metrics! {
     PROBE_TLS_CIPHER_INFO = "probe.tls.cipher_info", "", Gauge, ["cipher"], "The TLS cipher suite; always 1.";
     PROBE_ATTEMPTS = "probe.attempts", "{attempt}", Counter, ["kind"], "Attempts made.";
     PROBE_FAILURES = "probe.failures", "{attempt}", Counter, ["reason", "phase"], "Attempts that found the target down.";
+    PROBE_LATENCY = "probe.latency", "s", ExponentialHistogram, [], "How long attempts took that found the target up (opt-in).";
     PROBE_TARGET_INFO = "probe.target_info", "", Gauge, ["sort", "module", "group", "name"], "Facts of the target; always 1. Sort by `sort` to have addresses in order.";
 
     SLOTS_DUE = "watchpost.slots_due", "{slot}", Counter, ["receiver"], "Slots that came due; equals the sum of watchpost_slots_total and those in flight.";
@@ -61,6 +62,12 @@ metrics! {
     PROCESS_OPEN_FDS = "process.unix.file_descriptor.count", "{file_descriptor}", Gauge, [], "Open file descriptors of the process.";
     PROCESS_START_TIME = "process.start_time_seconds", "", Gauge, [], "When the process started, in seconds since 1970.";
     BUILD_INFO = "watchpost.build_info", "", Gauge, ["version"], "The version that runs; always 1.";
+}
+
+/// The names of metrics that are published only when a receiver asks for them.
+#[must_use]
+pub fn off_by_default() -> std::collections::BTreeSet<String> {
+    [&PROBE_LATENCY].into_iter().map(|metric| metric.name.to_owned()).collect()
 }
 
 #[cfg(test)]

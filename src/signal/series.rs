@@ -13,6 +13,8 @@ pub enum Kind {
     Counter,
     /// A cumulative histogram with explicit bounds.
     Histogram,
+    /// A cumulative histogram whose bounds grow by a constant factor.
+    ExponentialHistogram,
 }
 
 /// The description of a metric, by OpenTelemetry's rules for names and units.

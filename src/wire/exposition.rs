@@ -23,7 +23,7 @@ pub fn text(batch: &Batch, naming: &Naming) -> String {
             let kind = match metric.kind {
                 Kind::Gauge => "gauge",
                 Kind::Counter => "counter",
-                Kind::Histogram => "histogram",
+                Kind::Histogram | Kind::ExponentialHistogram => "histogram",
             };
             let _ = writeln!(
                 out,
@@ -47,7 +47,8 @@ pub fn text(batch: &Batch, naming: &Naming) -> String {
                 line(&mut out, &name, "_sum", &pairs, None, histogram.sum);
                 line(&mut out, &name, "_count", &pairs, None, sum as f64);
             }
-            Value::Stale => {}
+            // The text format has no native histograms, and no own metric is one.
+            Value::Exponential(_) | Value::Stale => {}
         }
     }
     out

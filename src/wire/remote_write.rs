@@ -6,6 +6,8 @@
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
 
+use crate::signal::batch::Exponential;
+
 /// The value that ends a series: a NaN that Prometheus tells from all others.
 pub const STALE_NAN: u64 = 0x7ff0_0000_0000_0002;
 
@@ -26,6 +28,78 @@ pub struct TimeSeries {
     /// Ascending in time.
     #[prost(message, repeated, tag = "2")]
     pub samples: Vec<Sample>,
+    /// Native histograms, ascending in time (an extension that Prometheus has from 2.40 on).
+    #[prost(message, repeated, tag = "4")]
+    pub histograms: Vec<Histogram>,
+}
+
+/// A native histogram at a time.
+#[derive(Clone, PartialEq, Message)]
+pub struct Histogram {
+    /// How many values there are.
+    #[prost(uint64, tag = "1")]
+    pub count_int: u64,
+    /// The sum of all values.
+    #[prost(double, tag = "3")]
+    pub sum: f64,
+    /// How fine the buckets are: `2^schema` of them for each doubling.
+    #[prost(sint32, tag = "4")]
+    pub schema: i32,
+    /// Values up to this count as zero.
+    #[prost(double, tag = "5")]
+    pub zero_threshold: f64,
+    /// How many do.
+    #[prost(uint64, tag = "6")]
+    pub zero_count_int: u64,
+    /// Where buckets stand without a gap.
+    #[prost(message, repeated, tag = "11")]
+    pub positive_spans: Vec<BucketSpan>,
+    /// Counts, each as the difference from the one before.
+    #[prost(sint64, repeated, tag = "12")]
+    pub positive_deltas: Vec<i64>,
+    /// Milliseconds since 1970.
+    #[prost(int64, tag = "15")]
+    pub timestamp: i64,
+}
+
+/// Buckets without a gap.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct BucketSpan {
+    /// The index of the first, counted from the end of the span before.
+    #[prost(sint32, tag = "1")]
+    pub offset: i32,
+    /// How many.
+    #[prost(uint32, tag = "2")]
+    pub length: u32,
+}
+
+/// The zero threshold that OpenTelemetry's translation uses.
+const ZERO_THRESHOLD: f64 = 1e-128;
+
+impl Histogram {
+    /// A native histogram from OpenTelemetry's form: its bucket `i` is bucket `i + 1` here, because
+    /// here a bucket is named by its upper bound.
+    #[must_use]
+    pub fn from_exponential(from: &Exponential, timestamp: i64) -> Self {
+        let mut before = 0;
+        let deltas = from.counts.iter().map(|count| {
+            let count = i64::try_from(*count).unwrap_or(i64::MAX);
+            count - std::mem::replace(&mut before, count)
+        });
+        let positive_deltas: Vec<i64> = deltas.collect();
+        let length = from.counts.len() as u32;
+        let span = BucketSpan { offset: from.offset + 1, length };
+        Self {
+            count_int: from.count(),
+            sum: from.sum,
+            schema: from.scale,
+            zero_threshold: ZERO_THRESHOLD,
+            zero_count_int: from.zeros,
+            positive_spans: if length > 0 { vec![span] } else { Vec::new() },
+            positive_deltas,
+            timestamp,
+        }
+    }
 }
 
 /// A name and a value.
@@ -60,7 +134,7 @@ impl EncodedLabels {
     pub fn new(mut labels: Vec<(String, String)>) -> Self {
         labels.sort();
         let labels = labels.into_iter().map(|(name, value)| Label { name, value }).collect();
-        let series = TimeSeries { labels, samples: Vec::new() };
+        let series = TimeSeries { labels, ..TimeSeries::default() };
         Self(series.encode_to_vec().into())
     }
 
@@ -94,6 +168,21 @@ impl Encoder {
             encode_varint(sample.encoded_len() as u64, &mut self.samples);
             sample.encode_raw(&mut self.samples);
         }
+        self.close(labels);
+    }
+
+    /// Appends a series with native histograms.
+    pub fn histograms(&mut self, labels: &EncodedLabels, histograms: &[Histogram]) {
+        self.samples.clear();
+        for histogram in histograms {
+            encode_key(4, WireType::LengthDelimited, &mut self.samples);
+            encode_varint(histogram.encoded_len() as u64, &mut self.samples);
+            histogram.encode_raw(&mut self.samples);
+        }
+        self.close(labels);
+    }
+
+    fn close(&mut self, labels: &EncodedLabels) {
         let length = (labels.0.len() + self.samples.len()) as u64;
         self.buffer.reserve(1 + encoded_len_varint(length) + length as usize);
         encode_key(1, WireType::LengthDelimited, &mut self.buffer);
@@ -173,6 +262,21 @@ mod tests {
         assert_eq!(request.timeseries[0].samples, [Sample { value: 0.5, timestamp: -1 }]);
         assert_eq!(request.timeseries[1].samples, []);
         assert!(decode(b"garbage").is_err());
+    }
+
+    #[test]
+    fn exponential_histograms_become_native_ones() {
+        let from = Exponential { scale: 3, offset: -2, counts: vec![1, 0, 4], zeros: 2, sum: 3.5 };
+        let native = Histogram::from_exponential(&from, 7);
+        assert_eq!((native.count_int, native.zero_count_int, native.schema), (7, 2, 3));
+        assert_eq!(native.positive_spans, [BucketSpan { offset: -1, length: 3 }]);
+        assert_eq!(native.positive_deltas, [1, -1, 4]);
+        let mut encoder = Encoder::default();
+        encoder.histograms(&labels(&[("__name__", "h")]), std::slice::from_ref(&native));
+        assert_eq!(
+            decode(&encoder.finish()).expect("a request").timeseries[0].histograms,
+            [native]
+        );
     }
 
     proptest::proptest! {

@@ -187,7 +187,7 @@ fn targets_of_every_kind_are_found_in_a_real_prometheus() {
     );
     write(folder.path(), "pinghosts.yaml", &file);
     let config = format!(
-        "receivers:\n  probe/services: {{interval: 1s, module: quick, target_files: [pinghosts.yaml]}}\n\
+        "receivers:\n  probe/services: {{interval: 1s, module: quick, target_files: [pinghosts.yaml], metrics: {{probe.latency: {{enabled: true}}}}}}\n\
          modules:\n  quick: {{prober: http, timeout: 800ms, http: {{preferred_ip_protocol: ip4, tls_config: {{ca_file: {}}}}}}}\n\
          exporters: {{prometheus_remote_write: {{endpoint: 'http://{}/api/v1/write'}}}}\n\
          http: {{listen: '127.0.0.1:0'}}\nvantage: here\n",
@@ -246,6 +246,9 @@ fn targets_of_every_kind_are_found_in_a_real_prometheus() {
         one(&prometheus, "probe_http_duration_seconds{humanname=\"web\",phase=\"transfer\"}")
             .is_some()
     );
+    // A native histogram: its median is what the probes took, some hundred microseconds to some 100 ms.
+    let median = "histogram_quantile(0.5, probe_latency_seconds{humanname=\"web\"})";
+    until(median, || one(&prometheus, median).filter(|m| (1e-5..1.0).contains(m)));
     assert!(one(&prometheus, "target_info{job=\"services\",server_port=\"80\"}").is_some());
     until("own metrics", || {
         one(&prometheus, "watchpost_targets{job=\"watchpost\",receiver=\"probe/services\"}")

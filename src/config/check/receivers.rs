@@ -17,6 +17,7 @@ use crate::config::decode::{decode, unknown_key};
 use crate::config::plan::{Inline, Modules, Receiver};
 use crate::config::raw::{RawReceiver, RawSwitch, RawTarget};
 use crate::config::targets::plan_target;
+use crate::signal::names::off_by_default;
 
 const RECEIVERS: [&str; 1] = ["probe"];
 const RECEIVERS_LATER: [&str; 14] = [
@@ -167,7 +168,7 @@ impl Checker<'_> {
             .map(|m| m.name)
             .filter(|name| name.starts_with("probe."))
             .collect();
-        let mut disabled = BTreeSet::new();
+        let mut disabled = off_by_default();
         for (name, at) in raw {
             if !known.contains(&name.as_str()) {
                 self.error(
@@ -177,9 +178,10 @@ impl Checker<'_> {
             }
             let enabled =
                 at.as_ref().and_then(|switch| switch.enabled.as_ref()?.value).unwrap_or(true);
-            if !enabled {
-                disabled.insert(name.clone());
-            }
+            match enabled {
+                true => disabled.remove(name),
+                false => disabled.insert(name.clone()),
+            };
         }
         disabled
     }

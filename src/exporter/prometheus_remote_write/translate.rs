@@ -11,7 +11,7 @@ use crate::signal::series::{
     Resource, SERVICE_INSTANCE_ID, SERVICE_NAME, SERVICE_NAMESPACE, Series, SeriesId,
 };
 use crate::wire::naming::{self, Naming};
-use crate::wire::remote_write::{EncodedLabels, Encoder, STALE_NAN};
+use crate::wire::remote_write::{EncodedLabels, Encoder, Histogram, STALE_NAN};
 
 /// Requests after which a series that was not seen leaves the table.
 const UNSEEN: u64 = 4096;
@@ -183,6 +183,18 @@ impl Translator {
 
 /// Writes the samples of one series, in order; a histogram as the classic series of its buckets.
 fn points(known: &Known, samples: &[Sample], encoder: &mut Encoder) {
+    let native: Vec<Histogram> = samples
+        .iter()
+        .filter_map(|sample| match &sample.value {
+            Value::Exponential(from) => {
+                Some(Histogram::from_exponential(from, sample.time.millis()))
+            }
+            _ => None,
+        })
+        .collect();
+    if let (Some(labels), false) = (known.parts.first(), native.is_empty()) {
+        return encoder.histograms(labels, &native);
+    }
     for (part, labels) in known.parts.iter().enumerate() {
         let numbers: Vec<(f64, i64)> = samples
             .iter()
@@ -190,6 +202,7 @@ fn points(known: &Known, samples: &[Sample], encoder: &mut Encoder) {
                 let value = match &sample.value {
                     Value::Number(value) => *value,
                     Value::Stale => f64::from_bits(STALE_NAN),
+                    Value::Exponential(_) => return None,
                     Value::Histogram(histogram) => match part {
                         0 => histogram.sum,
                         1 => histogram.count() as f64,

@@ -30,7 +30,7 @@ fn plan() -> (ReceiverPlan, PlannedTarget) {
         name: "probe/x".into(),
         job: "x".into(),
         vantage: "home".into(),
-        disabled: BTreeSet::new(),
+        disabled: crate::signal::names::off_by_default(),
         targets: BTreeMap::new(),
     };
     (receiver, plan)

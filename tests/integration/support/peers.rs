@@ -76,6 +76,7 @@ pub fn prometheus(folder: &Path, port: u16) -> Option<Peer> {
         .arg(format!("--storage.tsdb.path={}", folder.join("data").display()))
         .arg(format!("--web.listen-address={address}"))
         .arg("--web.enable-remote-write-receiver")
+        .arg("--enable-feature=native-histograms")
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
