@@ -118,40 +118,61 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// A name as Go's `pkix.Name.String` writes it: last part first, RFC 2253 escapes.
+/// The parts of a name that have a short word, in the order in which Go writes them.
+const PARTS: [(&str, &str); 9] = [
+    ("2.5.4.5", "SERIALNUMBER"),
+    ("2.5.4.3", "CN"),
+    ("2.5.4.11", "OU"),
+    ("2.5.4.10", "O"),
+    ("2.5.4.17", "POSTALCODE"),
+    ("2.5.4.9", "STREET"),
+    ("2.5.4.7", "L"),
+    ("2.5.4.8", "ST"),
+    ("2.5.4.6", "C"),
+];
+
+/// A name as Go's standard library writes it: the known parts in a fixed order, those of one kind
+/// joined with `+`, then the others as the hex of their DER, last one first.
 fn name(name: &X509Name<'_>) -> String {
+    let all: Vec<_> =
+        name.iter_attributes().map(|part| (part.attr_type().to_id_string(), part)).collect();
     let mut parts: Vec<String> = Vec::new();
-    for rdn in name.iter() {
-        let pairs: Vec<String> = rdn
+    for (oid, word) in PARTS {
+        let same: Vec<String> = all
             .iter()
-            .map(|pair| {
-                let oid = pair.attr_type().to_id_string();
-                let text = pair.as_str().map_or_else(
-                    |_| String::from_utf8_lossy(pair.as_slice()).into_owned(),
-                    str::to_owned,
-                );
-                format!("{}={}", attribute(&oid).unwrap_or(&oid), escape(&text))
+            .filter(|(have, _)| have == oid)
+            .map(|(_, part)| {
+                let lossy = || String::from_utf8_lossy(part.as_slice()).into_owned();
+                format!("{word}={}", escape(&part.as_str().map_or_else(|_| lossy(), str::to_owned)))
             })
             .collect();
-        parts.push(pairs.join("+"));
+        if !same.is_empty() {
+            parts.push(same.join("+"));
+        }
     }
-    parts.reverse();
+    for (oid, part) in
+        all.iter().rev().filter(|(oid, _)| !PARTS.iter().any(|(known, _)| known == oid))
+    {
+        let value = part.attr_value();
+        parts.push(format!("{oid}=#{}", hex(&der(value.tag().0 as u8, part.as_slice()))));
+    }
     parts.join(",")
 }
 
-fn attribute(oid: &str) -> Option<&'static str> {
-    Some(match oid {
-        "2.5.4.3" => "CN",
-        "2.5.4.5" => "SERIALNUMBER",
-        "2.5.4.6" => "C",
-        "2.5.4.7" => "L",
-        "2.5.4.8" => "ST",
-        "2.5.4.9" => "STREET",
-        "2.5.4.10" => "O",
-        "2.5.4.11" => "OU",
-        "2.5.4.17" => "POSTALCODE",
-        _ => return None,
-    })
+/// A value as DER: tag, length, content.
+fn der(tag: u8, content: &[u8]) -> Vec<u8> {
+    let mut out = vec![tag];
+    match content.len() {
+        short @ 0..=127 => out.push(short as u8),
+        long => {
+            let bytes = long.to_be_bytes();
+            let first = bytes.iter().position(|byte| *byte != 0).unwrap_or(bytes.len() - 1);
+            out.push(0x80 | (bytes.len() - first) as u8);
+            out.extend_from_slice(&bytes[first..]);
+        }
+    }
+    out.extend_from_slice(content);
+    out
 }
 
 fn escape(text: &str) -> String {

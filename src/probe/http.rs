@@ -263,7 +263,7 @@ async fn answer(
     let (head, body) = response.into_parts();
     let status = head.status.as_u16();
     let ssl = ask.url.scheme() == "https";
-    let length = content_length(&head.headers, status, &ask.method);
+    let length = content_length(&head.headers, status);
     let facts = trace.http.get_or_insert_default();
     facts.status = status;
     facts.version = rules::version_number(head.version);
@@ -284,6 +284,9 @@ async fn answer(
                 ));
             }
             follow(ask, status, location)?;
+            // What is published is about the last answer; this one is not.
+            *facts = Facts { redirects: facts.redirects, ..Facts::default() };
+            trace.tls = None;
             return Ok(true);
         }
     }
@@ -323,19 +326,27 @@ async fn answer(
     Ok(false)
 }
 
-fn content_length(headers: &HeaderMap, status: u16, method: &Method) -> i64 {
-    let said =
-        headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.trim().parse().ok());
-    let bodiless = matches!(status, 204 | 304) || *method == Method::HEAD;
-    said.unwrap_or(if bodiless && !headers.contains_key(http::header::TRANSFER_ENCODING) {
-        0
-    } else {
-        -1
-    })
+fn content_length(headers: &HeaderMap, status: u16) -> i64 {
+    if matches!(status, 204 | 304) {
+        return 0;
+    }
+    headers
+        .get(CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.trim().parse().ok())
+        .unwrap_or(-1)
 }
 
 fn last_modified(headers: &HeaderMap) -> Option<i64> {
     let text = headers.get(LAST_MODIFIED)?.to_str().ok()?;
+    // The two obsolete forms of RFC 9110 5.6.7, RFC 850's and asctime's, both without a zone: UTC.
+    for form in ["%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"] {
+        if let Ok(date) = jiff::civil::DateTime::strptime(form, text) {
+            return date
+                .to_zoned(jiff::tz::TimeZone::UTC)
+                .ok()
+                .map(|at| at.timestamp().as_second());
+        }
+    }
     jiff::fmt::rfc2822::DateTimeParser::new()
         .parse_timestamp(text)
         .ok()

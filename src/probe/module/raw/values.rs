@@ -12,7 +12,7 @@ use super::{RawHeaderRule, RawHttp, RawTls, Settler};
 use crate::base::place::{At, Place, given as get};
 use crate::net::resolve::Family;
 use crate::net::tls::{TlsSettings, Version};
-use crate::probe::module::{Credentials, HeaderRule, Secret};
+use crate::probe::module::{Credentials, HeaderRule, Secret, regexp};
 
 impl Settler<'_> {
     pub(super) fn family(
@@ -133,7 +133,7 @@ impl Settler<'_> {
 
     pub(super) fn regex(&mut self, at: &At<String>) -> Option<Regex> {
         let text = at.as_ref()?;
-        let built = regex::bytes::RegexBuilder::new(text).size_limit(4 << 20).build();
+        let built = regexp::build(text);
         built
             .map_err(|error| {
                 // The library draws the expression over several lines; the last one says what is wrong.
