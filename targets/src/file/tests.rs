@@ -117,6 +117,19 @@ fn atomic_replace_keeps_mode_and_links() {
 }
 
 #[test]
+fn what_is_no_file_is_refused_and_not_waited_for() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let pipe = folder.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo");
+    assert!(made.success());
+    for path in [folder.path(), &pipe] {
+        let error = read(path).expect_err("no file").to_string();
+        assert!(error.ends_with("not a regular file"), "{error}");
+    }
+    assert!(matches!(read(&folder.path().join("none")), Err(ReadError::Missing(_))));
+}
+
+#[test]
 fn patterns_match_in_the_last_segment() {
     let folder = tempfile::tempdir().expect("a folder");
     for name in ["b.yaml", "a.yaml", "c.txt"] {
