@@ -22,10 +22,10 @@ pub(super) fn exporter(
     tasks: &TaskTracker,
 ) -> Result<Arc<MemoryQueue>, StartError> {
     let name = &exporter.name;
-    let capacity = match &exporter.settings {
-        ExporterSettings::RemoteWrite(settings) => settings.queue_size,
+    let (capacity, batching) = match &exporter.settings {
+        ExporterSettings::RemoteWrite(settings) => (settings.queue_size, settings.batching),
     };
-    let queue = Arc::new(MemoryQueue::new(capacity, Books::new(meter, name)));
+    let queue = Arc::new(MemoryQueue::new(capacity, batching, Books::new(meter, name)));
     match &exporter.settings {
         ExporterSettings::RemoteWrite(settings) => {
             let (queue, meter) = (Arc::clone(&queue), Arc::clone(meter));

@@ -16,8 +16,10 @@ use crate::pipeline::selfmetrics::{Gauge, Meter};
 use crate::probe::ReceiverPlan;
 use crate::signal::names;
 
-/// Events that come this close together are one change: editors write a file in several steps.
+/// A file must rest this long before it is read: editors write in several steps.
 const DEBOUNCE: Duration = Duration::from_millis(200);
+/// How often a file that does not rest is looked at before it is read all the same.
+const MAX_LOOKS: u32 = 10;
 /// Where the system cannot tell (network file systems, folders that come later) we look ourselves.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 
@@ -146,15 +148,20 @@ impl FileWatch {
             return std::future::pending().await;
         }
         loop {
-            if tokio::time::timeout(LOOK_EVERY, self.events.recv()).await.is_ok() {
-                // Wait until it is quiet; a file that is written all the time is read all the same.
-                let limit = tokio::time::Instant::now() + 5 * DEBOUNCE;
-                while tokio::time::Instant::now() < limit
-                    && tokio::time::timeout(DEBOUNCE, self.events.recv()).await.is_ok()
-                {
+            // An event only says that it is time to look; a busy folder is looked at now and then.
+            let _ = tokio::time::timeout(LOOK_EVERY, self.events.recv()).await;
+            let mut now = stamps(&self.patterns);
+            for _ in 0..MAX_LOOKS {
+                tokio::time::sleep(DEBOUNCE).await;
+                let _ = self.events.try_recv();
+                let later = stamps(&self.patterns);
+                let quiet = later == now;
+                now = later;
+                // A file that is being written is read when it rests, or after a while all the same.
+                if quiet {
+                    break;
                 }
             }
-            let now = stamps(&self.patterns);
             if now != self.seen {
                 self.seen = now;
                 return;

@@ -78,7 +78,7 @@ impl RemoteWrite {
 
     /// Runs until the queue is closed and empty, or nothing more can be sent in a hurry.
     pub async fn run(mut self) {
-        while let Some(samples) = self.queue.take(&self.settings.batching).await {
+        while let Some(samples) = self.queue.take().await {
             self.deliver(&samples).await;
             self.translator.forget_unseen();
         }

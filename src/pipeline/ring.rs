@@ -3,18 +3,28 @@
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
+use crate::base::clock;
 use crate::pipeline::selfmetrics::Counter;
 use crate::signal::batch::Batch;
 
 /// Samples that a ring holds when nobody says otherwise.
 pub const DEFAULT_SAMPLES: usize = 64 << 10;
 
+/// The writer takes no more often than this: at once when it was idle, and then what has gathered.
+/// A thread that wakes for every single probe costs more than the probe's samples do.
+const PACE: Duration = Duration::from_millis(100);
+
 #[derive(Default)]
 struct State {
     batches: VecDeque<Batch>,
     samples: usize,
     closed: bool,
+    /// The writer waits for something to take.
+    waiting: bool,
+    /// When it has taken last.
+    taken: Option<Instant>,
 }
 
 /// The ring.
@@ -51,20 +61,33 @@ impl Ring {
             state.samples -= oldest.len();
             self.dropped.add(oldest.len() as u64);
         }
-        drop(state);
-        self.filled.notify_one();
+        if std::mem::take(&mut state.waiting) {
+            drop(state);
+            self.filled.notify_one();
+        }
     }
 
     /// Waits for something and takes all that is there; `None` once the ring is closed and empty.
     pub fn take_all(&self) -> Option<Vec<Batch>> {
         let mut state = self.lock();
-        while state.batches.is_empty() {
-            if state.closed {
-                return None;
+        loop {
+            let rest =
+                state.taken.map(|at| PACE.saturating_sub(clock::instant().duration_since(at)));
+            match rest.filter(|rest| !rest.is_zero() && !state.closed) {
+                Some(rest) => {
+                    let waited = self.filled.wait_timeout(state, rest);
+                    state = waited.unwrap_or_else(PoisonError::into_inner).0;
+                }
+                None if !state.batches.is_empty() => break,
+                None if state.closed => return None,
+                None => {
+                    state.waiting = true;
+                    state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+                }
             }
-            state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.samples = 0;
+        state.taken = Some(clock::instant());
         Some(std::mem::take(&mut state.batches).into())
     }
 

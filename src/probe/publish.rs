@@ -1,8 +1,8 @@
 //! What is published about one target: its series, its counters, and the end of each series that a
 //! slot does not carry. No I/O.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::base::clock::Timestamp;
 use crate::probe::address::{sort_key, without_userinfo};
@@ -136,7 +136,7 @@ impl Published {
 
     fn attempts(&mut self, kind: Kind) -> &mut Attempts {
         let at = self.attempts.iter().position(|have| have.kind == kind).unwrap_or_else(|| {
-            let series = self.series(&PROBE_ATTEMPTS, Attributes::new([("kind", kind.word())]));
+            let series = self.series(&PROBE_ATTEMPTS, one_word("kind", kind.word()));
             self.attempts.push(Attempts { kind, count: 0, series });
             self.attempts.len() - 1
         });
@@ -277,11 +277,18 @@ fn fits(series: &Series, reading: &Reading) -> bool {
 fn attributes(own: &Own) -> Attributes {
     match own {
         Own::None => Attributes::default(),
-        Own::Phase(phase) => Attributes::new([("phase", phase.word())]),
+        Own::Phase(phase) => one_word("phase", phase.word()),
         Own::Pairs(pairs) => {
             Attributes::new(pairs.iter().map(|(name, value)| (*name, value.as_str())))
         }
     }
+}
+
+/// An attribute whose values are few: made once, shared by the series of all targets.
+fn one_word(name: &'static str, word: &'static str) -> Attributes {
+    static KNOWN: Mutex<BTreeMap<(&str, &str), Attributes>> = Mutex::new(BTreeMap::new());
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    known.entry((name, word)).or_insert_with(|| Attributes::new([(name, word)])).clone()
 }
 
 /// Scheme, host and port, as OpenTelemetry names the server of a client's call.

@@ -55,6 +55,7 @@ pub struct MemoryQueue {
     state: Mutex<State>,
     filled: Notify,
     capacity: usize,
+    batching: Batching,
     /// The books.
     pub books: Books,
 }
@@ -77,10 +78,10 @@ impl Default for Batching {
 }
 
 impl MemoryQueue {
-    /// A queue for so many samples.
+    /// A queue for so many samples, taken in such batches.
     #[must_use]
-    pub fn new(capacity: usize, books: Books) -> Self {
-        Self { state: Mutex::default(), filled: Notify::new(), capacity, books }
+    pub fn new(capacity: usize, batching: Batching, books: Books) -> Self {
+        Self { state: Mutex::default(), filled: Notify::new(), capacity, batching, books }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -90,6 +91,7 @@ impl MemoryQueue {
     /// Puts samples in; the oldest leave when there is no room.
     pub fn append(&self, batches: &[Batch]) {
         let mut state = self.lock();
+        let before = state.waiting.len();
         for batch in batches {
             self.books.accepted.add(batch.len() as u64);
             state.waiting.extend(batch.samples.iter().cloned());
@@ -99,13 +101,18 @@ impl MemoryQueue {
             .min(state.waiting.len());
         state.waiting.drain(..over);
         self.books.dropped.add(over as u64);
+        let after = state.waiting.len();
         drop(state);
-        self.filled.notify_one();
+        // Every addition would wake the exporter; these are the ones that it waits for.
+        if before == 0 || (before < self.batching.min_size && after >= self.batching.min_size) {
+            self.filled.notify_one();
+        }
     }
 
     /// Waits for a batch; `None` once the queue is closed and empty. The samples count as queued until
     /// [`MemoryQueue::settle`] says what became of them.
-    pub async fn take(&self, batching: &Batching) -> Option<Vec<Sample>> {
+    pub async fn take(&self) -> Option<Vec<Sample>> {
+        let batching = &self.batching;
         loop {
             let (ready, waiting) = {
                 let state = self.lock();
@@ -199,9 +206,9 @@ mod tests {
     use crate::signal::names::PROBE_SUCCESS;
     use crate::signal::series::{Attributes, Resource, Series};
 
-    fn queue(capacity: usize) -> MemoryQueue {
+    fn queue(capacity: usize, batching: Batching) -> MemoryQueue {
         let meter = Meter::new(Resource::new("watchpost", "h", []), Timestamp(0));
-        MemoryQueue::new(capacity, Books::new(&meter, "x"))
+        MemoryQueue::new(capacity, batching, Books::new(&meter, "x"))
     }
 
     fn batch(times: std::ops::Range<u64>) -> Batch {
@@ -218,10 +225,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_books_balance_at_every_step() {
-        let queue = queue(10);
         let batching = Batching { flush_timeout: Duration::from_secs(1), min_size: 4, max_size: 4 };
+        let queue = queue(10, batching);
         queue.append(&[batch(0..6)]);
-        let taken = queue.take(&batching).await.expect("filled");
+        let taken = queue.take().await.expect("filled");
         assert_eq!((taken.len(), queue.len()), (4, 6));
         assert!(balanced(&queue));
         queue.append(&[batch(6..14)]);
@@ -235,24 +242,24 @@ mod tests {
         queue.settle(3, 1, 0);
         assert!(balanced(&queue));
         queue.close();
-        assert_eq!(queue.take(&batching).await.map(|s| s.len()), Some(4));
-        assert_eq!(queue.take(&batching).await.map(|s| s.len()), Some(2));
-        assert!(queue.take(&batching).await.is_none());
+        assert_eq!(queue.take().await.map(|s| s.len()), Some(4));
+        assert_eq!(queue.take().await.map(|s| s.len()), Some(2));
+        assert!(queue.take().await.is_none());
         assert_eq!(queue.abandon(), 6);
         assert!(balanced(&queue) && queue.is_empty());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_small_batch_waits_its_time_and_a_full_one_does_not() {
-        let queue = Arc::new(queue(100));
         let batching =
             Batching { flush_timeout: Duration::from_secs(5), min_size: 10, max_size: 20 };
+        let queue = queue(100, batching);
         let begin = tokio::time::Instant::now();
         queue.append(&[batch(0..3)]);
-        assert_eq!(queue.take(&batching).await.expect("some").len(), 3);
+        assert_eq!(queue.take().await.expect("some").len(), 3);
         assert_eq!(begin.elapsed(), Duration::from_secs(5));
         queue.append(&[batch(0..10)]);
-        assert_eq!(queue.take(&batching).await.expect("some").len(), 10);
+        assert_eq!(queue.take().await.expect("some").len(), 10);
         assert_eq!(begin.elapsed(), Duration::from_secs(5));
     }
 }

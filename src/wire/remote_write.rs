@@ -3,6 +3,8 @@
 //! Labels of a series never change, so they are encoded once and copied into each request; samples
 //! are a few bytes behind them.
 
+use std::sync::Arc;
+
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
 
@@ -124,32 +126,21 @@ pub struct Sample {
     pub timestamp: i64,
 }
 
-/// Labels as they stand in a `TimeSeries`, encoded.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EncodedLabels(Box<[u8]>);
+/// Some labels as they stand in a `TimeSeries`, encoded. Shared: all series of a target that have no
+/// labels of their own differ in their name alone.
+pub type EncodedLabels = Arc<[u8]>;
 
-impl EncodedLabels {
-    /// Encodes labels, sorted bytewise by name. The metric's name is `__name__` among them.
-    #[must_use]
-    pub fn new(mut labels: Vec<(String, String)>) -> Self {
-        labels.sort();
-        let labels = labels.into_iter().map(|(name, value)| Label { name, value }).collect();
-        let series = TimeSeries { labels, ..TimeSeries::default() };
-        Self(series.encode_to_vec().into())
-    }
-
-    /// The size in bytes.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether there is no label.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
+/// Encodes labels, sorted bytewise by name.
+#[must_use]
+pub fn encode_labels(mut labels: Vec<(String, String)>) -> EncodedLabels {
+    labels.sort();
+    let labels = labels.into_iter().map(|(name, value)| Label { name, value }).collect();
+    TimeSeries { labels, ..TimeSeries::default() }.encode_to_vec().into()
 }
+
+/// All labels of a series in two parts, the first of which sorts before the second.
+#[derive(Clone, Debug)]
+pub struct SeriesLabels(pub EncodedLabels, pub EncodedLabels);
 
 /// Builds a `WriteRequest`.
 #[derive(Debug, Default)]
@@ -160,7 +151,7 @@ pub struct Encoder {
 
 impl Encoder {
     /// Appends a series with its samples (value and milliseconds since 1970).
-    pub fn series(&mut self, labels: &EncodedLabels, samples: &[(f64, i64)]) {
+    pub fn series(&mut self, labels: &SeriesLabels, samples: &[(f64, i64)]) {
         self.samples.clear();
         for (value, timestamp) in samples {
             let sample = Sample { value: *value, timestamp: *timestamp };
@@ -172,7 +163,7 @@ impl Encoder {
     }
 
     /// Appends a series with native histograms.
-    pub fn histograms(&mut self, labels: &EncodedLabels, histograms: &[Histogram]) {
+    pub fn histograms(&mut self, labels: &SeriesLabels, histograms: &[Histogram]) {
         self.samples.clear();
         for histogram in histograms {
             encode_key(4, WireType::LengthDelimited, &mut self.samples);
@@ -182,12 +173,13 @@ impl Encoder {
         self.close(labels);
     }
 
-    fn close(&mut self, labels: &EncodedLabels) {
-        let length = (labels.0.len() + self.samples.len()) as u64;
+    fn close(&mut self, labels: &SeriesLabels) {
+        let length = (labels.0.len() + labels.1.len() + self.samples.len()) as u64;
         self.buffer.reserve(1 + encoded_len_varint(length) + length as usize);
         encode_key(1, WireType::LengthDelimited, &mut self.buffer);
         encode_varint(length, &mut self.buffer);
         self.buffer.extend_from_slice(&labels.0);
+        self.buffer.extend_from_slice(&labels.1);
         self.buffer.extend_from_slice(&self.samples);
     }
 
@@ -219,8 +211,10 @@ pub fn decode(body: &[u8]) -> Result<WriteRequest, String> {
 mod tests {
     use super::*;
 
-    fn labels(pairs: &[(&str, &str)]) -> EncodedLabels {
-        EncodedLabels::new(pairs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect())
+    fn labels(pairs: &[(&str, &str)]) -> SeriesLabels {
+        let whole =
+            encode_labels(pairs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect());
+        SeriesLabels(Arc::default(), whole)
     }
 
     /// Written by hand from the protocol's definition: these bytes are the promise.

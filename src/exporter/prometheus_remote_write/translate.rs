@@ -8,26 +8,47 @@ use crate::base::clock::Timestamp;
 use crate::exporter::prometheus_remote_write::settings::Settings;
 use crate::signal::batch::{Sample, Value};
 use crate::signal::series::{
-    Resource, SERVICE_INSTANCE_ID, SERVICE_NAME, SERVICE_NAMESPACE, Series, SeriesId,
+    Attributes, Resource, SERVICE_INSTANCE_ID, SERVICE_NAME, SERVICE_NAMESPACE, Series, SeriesId,
 };
 use crate::wire::naming::{self, Naming};
-use crate::wire::remote_write::{EncodedLabels, Encoder, Histogram, STALE_NAN};
+use crate::wire::remote_write::{
+    EncodedLabels, Encoder, Histogram, STALE_NAN, SeriesLabels, encode_labels,
+};
 
+/// The label that holds a metric's name.
+const NAME: &str = "__name__";
 /// Requests after which a series that was not seen leaves the table.
 const UNSEEN: u64 = 4096;
 
 /// What is kept of a series: one set of labels, or those of all parts of a histogram.
 struct Known {
-    parts: Vec<EncodedLabels>,
+    parts: Parts,
     resource: usize,
     seen: u64,
+}
+
+/// The series that a metric becomes: one, or those of a histogram's parts.
+enum Parts {
+    One(SeriesLabels),
+    Many(Vec<SeriesLabels>),
+}
+
+impl Parts {
+    fn all(&self) -> &[SeriesLabels] {
+        match self {
+            Parts::One(labels) => std::slice::from_ref(labels),
+            Parts::Many(list) => list,
+        }
+    }
 }
 
 /// What is kept of a resource.
 struct About {
     /// Keeps the address, which is the key, from being used again.
     _resource: Arc<Resource>,
-    info: Option<EncodedLabels>,
+    info: Option<SeriesLabels>,
+    /// The labels of its series that have none of their own, but for the name.
+    plain: Option<(Attributes, EncodedLabels)>,
     series: usize,
 }
 
@@ -39,6 +60,7 @@ pub(super) struct Translator {
     target_info: bool,
     known: HashMap<SeriesId, Known>,
     about: HashMap<usize, About>,
+    names: HashMap<&'static str, EncodedLabels>,
     requests: u64,
 }
 
@@ -51,6 +73,7 @@ impl Translator {
             target_info: settings.target_info,
             known: HashMap::new(),
             about: HashMap::new(),
+            names: HashMap::new(),
             requests: 0,
         }
     }
@@ -120,31 +143,65 @@ impl Translator {
             known.seen = self.requests;
             return;
         }
-        let name = self.naming.metric(series.metric);
-        let base = self.labels(series);
-        let part = |suffix: &str, le: Option<String>| {
-            let mut labels = base.clone();
-            labels.insert("__name__".to_owned(), format!("{name}{suffix}"));
-            labels.extend(le.map(|le| ("le".to_owned(), le)));
-            EncodedLabels::new(labels.into_iter().collect())
-        };
-        let parts = match &sample.value {
-            Value::Histogram(histogram) => {
-                let bounds = histogram.bounds.iter().map(f64::to_string).chain(["+Inf".to_owned()]);
-                let buckets = bounds.map(|le| part("_bucket", Some(le)));
-                [part("_sum", None), part("_count", None)].into_iter().chain(buckets).collect()
-            }
-            _ => vec![part("", None)],
-        };
         let resource = Arc::as_ptr(&series.resource) as usize;
-        let info = self.info(&series.resource);
         let about = self.about.entry(resource).or_insert_with(|| About {
             _resource: Arc::clone(&series.resource),
-            info,
+            info: None,
+            plain: None,
             series: 0,
         });
         about.series += 1;
+        if about.series == 1 {
+            let info = self.info(&series.resource);
+            self.about.entry(resource).and_modify(|about| about.info = info);
+        }
+        let parts = match &sample.value {
+            Value::Histogram(histogram) => {
+                let bounds = histogram.bounds.iter().map(f64::to_string).chain(["+Inf".to_owned()]);
+                let buckets = bounds.map(|le| self.part(series, "_bucket", Some(le)));
+                let sums = [self.part(series, "_sum", None), self.part(series, "_count", None)];
+                Parts::Many(sums.into_iter().chain(buckets).collect())
+            }
+            _ => Parts::One(self.whole(series, resource)),
+        };
         self.known.insert(series.id, Known { parts, resource, seen: self.requests });
+    }
+
+    /// The labels of one part of a histogram.
+    fn part(&self, series: &Series, suffix: &str, le: Option<String>) -> SeriesLabels {
+        let mut labels = self.labels(series);
+        labels.insert(NAME.to_owned(), self.naming.metric(series.metric) + suffix);
+        labels.extend(le.map(|le| ("le".to_owned(), le)));
+        SeriesLabels(EncodedLabels::default(), encode_labels(labels.into_iter().collect()))
+    }
+
+    /// The labels of a series: its name, which all targets share, and the rest, which the series of
+    /// one target share when they have no labels of their own.
+    fn whole(&mut self, series: &Series, resource: usize) -> SeriesLabels {
+        let plain = self.about.get(&resource).and_then(|about| about.plain.clone());
+        let rest =
+            match plain.filter(|(shared, _)| series.own.is_empty() && *shared == series.shared) {
+                Some((_, rest)) => rest,
+                None => {
+                    let labels = self.labels(series);
+                    if labels.keys().next().is_some_and(|first| first.as_str() < NAME) {
+                        // Capitals sort before the name: the parts cannot be kept apart.
+                        return self.part(series, "", None);
+                    }
+                    let rest = encode_labels(labels.into_iter().collect());
+                    if series.own.is_empty()
+                        && let Some(about) = self.about.get_mut(&resource)
+                    {
+                        about.plain = Some((series.shared.clone(), Arc::clone(&rest)));
+                    }
+                    rest
+                }
+            };
+        let naming = &self.naming;
+        let name = self.names.entry(series.metric.name).or_insert_with(|| {
+            encode_labels(vec![(NAME.to_owned(), naming.metric(series.metric))])
+        });
+        SeriesLabels(Arc::clone(name), rest)
     }
 
     fn labels(&self, series: &Series) -> BTreeMap<String, String> {
@@ -161,7 +218,7 @@ impl Translator {
     }
 
     /// `target_info`, when the resource has more to say than `job` and `instance`.
-    fn info(&self, resource: &Resource) -> Option<EncodedLabels> {
+    fn info(&self, resource: &Resource) -> Option<SeriesLabels> {
         let own = [SERVICE_NAME, SERVICE_INSTANCE_ID, SERVICE_NAMESPACE];
         let others: Vec<_> =
             resource.attributes.iter().filter(|(name, _)| !own.contains(name)).collect();
@@ -176,8 +233,9 @@ impl Translator {
             "" => "target_info".to_owned(),
             namespace => format!("{namespace}_target_info"),
         };
-        labels.insert("__name__".to_owned(), name);
-        Some(EncodedLabels::new(labels.into_iter().collect()))
+        labels.insert(NAME.to_owned(), name);
+        let whole = encode_labels(labels.into_iter().collect());
+        Some(SeriesLabels(EncodedLabels::default(), whole))
     }
 }
 
@@ -192,10 +250,10 @@ fn points(known: &Known, samples: &[Sample], encoder: &mut Encoder) {
             _ => None,
         })
         .collect();
-    if let (Some(labels), false) = (known.parts.first(), native.is_empty()) {
+    if let (Some(labels), false) = (known.parts.all().first(), native.is_empty()) {
         return encoder.histograms(labels, &native);
     }
-    for (part, labels) in known.parts.iter().enumerate() {
+    for (part, labels) in known.parts.all().iter().enumerate() {
         let numbers: Vec<(f64, i64)> = samples
             .iter()
             .filter_map(|sample| {

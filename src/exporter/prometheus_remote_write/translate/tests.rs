@@ -73,12 +73,21 @@ fn golden_request() {
     let tail = "instance=http://127.0.0.1:1/,job=services";
     let expected = |duration: &str, phases: &str, attempts: &str| {
         vec![
-            format!("__name__=probe_success,cluster=home,humanname=web,{tail},routing=internal 1@1700000000123"),
-            format!("__name__={duration},cluster=home,humanname=web,{tail},routing=internal 0.25@1700000000123"),
-            format!("__name__={phases},cluster=home,humanname=web,{tail},phase=tls,routing=internal 0.125@1700000000123"),
-            format!("__name__={attempts},cluster=home,humanname=web,{tail},kind=scheduled,routing=internal 7@1700000000123")
-                .replace("humanname=web,instance", "humanname=web,instance"),
-            format!("__name__=target_info,cluster=home,{tail},routing=never wins,server_address=127.0.0.1 1@1700000000123"),
+            format!(
+                "__name__=probe_success,cluster=home,humanname=web,{tail},routing=internal 1@1700000000123"
+            ),
+            format!(
+                "__name__={duration},cluster=home,humanname=web,{tail},routing=internal 0.25@1700000000123"
+            ),
+            format!(
+                "__name__={phases},cluster=home,humanname=web,{tail},phase=tls,routing=internal 0.125@1700000000123"
+            ),
+            format!(
+                "__name__={attempts},cluster=home,humanname=web,{tail},kind=scheduled,routing=internal 7@1700000000123"
+            ),
+            format!(
+                "__name__=target_info,cluster=home,{tail},routing=never wins,server_address=127.0.0.1 1@1700000000123"
+            ),
         ]
     };
     let with = Translator::new(&settings()).encode(&batch);
@@ -156,4 +165,17 @@ fn resource_attributes_become_labels_when_asked() {
         "{}",
         found[0]
     );
+}
+
+#[test]
+fn labels_that_sort_before_the_name_do() {
+    let resource = resource();
+    let shared = Attributes::new([("Env", "prod"), ("zone", "a")]);
+    let one =
+        Series::new(&PROBE_SUCCESS, shared.clone(), Attributes::default(), Arc::clone(&resource));
+    let two = Series::new(&PROBE_DURATION, shared, Attributes::default(), resource);
+    let samples = [Sample::number(&one, T1, 1.0), Sample::number(&two, T1, 2.0)];
+    let found = lines(&Translator::new(&settings()).encode(&samples));
+    assert!(found[0].starts_with("Env=prod,__name__=probe_success,cluster=home,"), "{}", found[0]);
+    assert!(found[1].starts_with("Env=prod,__name__=probe_duration_seconds,"), "{}", found[1]);
 }
