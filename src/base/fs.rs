@@ -30,6 +30,10 @@ pub fn read_text(path: &Path, limit: u64) -> Result<String, String> {
 /// # Errors
 /// As [`read_text`].
 pub fn read_secret(path: &Path) -> Result<String, String> {
+    // Opening a pipe would wait for somebody to write, and attempts wait for this.
+    if std::fs::metadata(path).is_ok_and(|meta| !meta.is_file()) {
+        return Err(format!("{}: not a regular file", path.display()));
+    }
     let mut text = read_text(path, 64 << 10)?;
     if text.ends_with('\n') {
         text.pop();

@@ -96,8 +96,7 @@ pub(super) async fn handshake(
     host: &str,
     trace: &mut Trace,
 ) -> Result<(tls::Stream, bool), Stop> {
-    let client =
-        settings.client().map_err(|why| Stop::Skip(Skip::NoCredentials, why.to_owned()))?;
+    let client = settings.client().map_err(|why| Stop::Skip(Skip::NoCredentials, why))?;
     trace.begin(Phase::Tls);
     let (stream, shown) = client.handshake(stream, host).await?;
     trace.end();

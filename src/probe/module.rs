@@ -107,7 +107,7 @@ pub enum Credentials {
 pub struct LazyTls {
     settings: TlsSettings,
     alpn: &'static [&'static [u8]],
-    client: OnceLock<Result<TlsClient, String>>,
+    client: OnceLock<TlsClient>,
 }
 
 impl LazyTls {
@@ -126,12 +126,13 @@ impl LazyTls {
     /// The client.
     ///
     /// # Errors
-    /// As [`TlsClient::new`]; the same each time until the configuration is loaded again.
-    pub fn client(&self) -> Result<&TlsClient, &str> {
-        self.client
-            .get_or_init(|| TlsClient::new(&self.settings, self.alpn))
-            .as_ref()
-            .map_err(String::as_str)
+    /// As [`TlsClient::new`]; it is tried again the next time, because files may appear.
+    pub fn client(&self) -> Result<&TlsClient, String> {
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
+        let built = TlsClient::new(&self.settings, self.alpn)?;
+        Ok(self.client.get_or_init(|| built))
     }
 }
 
