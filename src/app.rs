@@ -17,6 +17,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -34,7 +35,7 @@ use crate::queue::memory::MemoryQueue;
 use crate::queue::writer;
 use crate::signal::names;
 use crate::signal::payload::Payload;
-use reload::TargetSource;
+use reload::{FileWatch, TargetSource};
 pub use shutdown::{Report, STOP_WITHIN};
 
 /// How often our own metrics go through the pipeline.
@@ -57,6 +58,10 @@ pub struct App {
     outlet: Outlet,
     prober: ProberHandle,
     prober_thread: JoinHandle<()>,
+    /// Cancelled when the prober's thread has ended, however it did.
+    prober_gone: CancellationToken,
+    signals: shutdown::Signals,
+    changes: mpsc::Receiver<()>,
     ring: Arc<Ring>,
     writer: JoinHandle<()>,
     exporters: TaskTracker,
@@ -92,6 +97,8 @@ impl App {
     /// Why nothing was started.
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
         let Settings { plan, embedded } = settings;
+        // First of all: a signal during a long start must not end us half-way.
+        let signals = shutdown::Signals::new();
         let started = clock::now();
         let limit = facts::raise_descriptor_limit();
         let meter = Arc::new(Meter::new(facts::own_resource(), started.wall));
@@ -120,13 +127,16 @@ impl App {
         let rings = if queues.is_empty() { Vec::new() } else { vec![Arc::clone(&ring)] };
         let outlet = Outlet::new(Arc::clone(&board), rings);
 
-        let (prober, prober_thread) = start_prober(&plan, &outlet, &meter, limit)?;
+        let (prober, prober_thread, prober_gone) = start_prober(&plan, &outlet, &meter, limit)?;
         let mut targets = TargetSource::new(plan, embedded.then_some(address), &meter);
+        // The watch begins before the first look, so that no change falls between them.
+        let page = TaskTracker::new();
+        let stop = CancellationToken::new();
+        let (watch, changes) = FileWatch::new(targets.files());
+        page.spawn(watch.run(stop.clone()));
         prober.send(Command::Replace(targets.read())).await;
 
-        let stop = CancellationToken::new();
         let ready = Arc::new(AtomicBool::new(true));
-        let page = TaskTracker::new();
         let router = page::router(Arc::clone(&meter), prober.clone(), Arc::clone(&ready));
         page.spawn(http_server::serve(listener, router, stop.clone()));
         Ok(Self {
@@ -135,6 +145,9 @@ impl App {
             outlet,
             prober,
             prober_thread,
+            prober_gone,
+            signals,
+            changes,
             ring,
             writer,
             exporters,
@@ -162,8 +175,6 @@ impl App {
 
     /// Runs until a signal asks it to stop, then drains.
     pub async fn run(mut self) -> Report {
-        let mut signals = shutdown::Signals::new();
-        let mut watch = reload::FileWatch::new(self.targets.files());
         let mut own = tokio::time::interval(OWN_METRICS_EVERY);
         let mut refresh = tokio::time::interval(embedded::REFRESH);
         refresh.reset();
@@ -171,33 +182,37 @@ impl App {
         watchdog.ready();
         loop {
             tokio::select! {
-                signal = signals.next() => match signal {
+                signal = self.signals.next() => match signal {
                     shutdown::Signal::Stop(name) => {
                         tracing::info!(signal = name, "stopping");
                         break;
                     }
-                    shutdown::Signal::Reload => self.reload(&mut watch, true).await,
+                    shutdown::Signal::Reload => self.reload(true).await,
                 },
-                () = watch.changed() => self.reload(&mut watch, false).await,
-                _ = refresh.tick(), if self.targets.is_embedded() => self.reload(&mut watch, false).await,
+                Some(()) = self.changes.recv() => self.reload(false).await,
+                _ = refresh.tick(), if self.targets.is_embedded() => self.reload(false).await,
+                () = self.prober_gone.cancelled() => {
+                    tracing::error!("the prober has ended by itself: please report it");
+                    return Report::Broken;
+                }
                 _ = own.tick() => {
                     self.outlet.offer(Payload::Metrics(self.meter.snapshot(clock::wall())));
                 }
                 () = watchdog.due() => watchdog.feed(self.prober.heartbeat()),
             }
         }
+        let mut signals = std::mem::replace(&mut self.signals, shutdown::Signals::none());
         tokio::select! {
             report = self.drain() => report,
             () = signals.stop() => Report::Killed,
         }
     }
 
-    async fn reload(&mut self, watch: &mut reload::FileWatch, asked: bool) {
+    async fn reload(&mut self, asked: bool) {
         if asked {
             tracing::info!("reloading the target files");
         }
         self.prober.send(Command::Replace(self.targets.read())).await;
-        watch.watch(self.targets.files());
     }
 
     /// Sources stop, then each stage ends when its inlet is closed and empty.
@@ -208,22 +223,26 @@ impl App {
         shutdown::stopping();
         self.ready.store(false, Ordering::Relaxed);
         let (answer, stopped) = tokio::sync::oneshot::channel();
-        self.prober.send(Command::Stop(answer)).await;
-        let _ = tokio::time::timeout_at(deadline, stopped).await;
+        let stopping = async {
+            self.prober.send(Command::Stop(answer)).await;
+            stopped.await
+        };
+        let stopped = tokio::time::timeout_at(deadline, stopping).await.is_ok();
         self.outlet.offer(Payload::Metrics(self.meter.snapshot(clock::wall())));
         self.ring.close();
-        // The writer only moves memory: it ends at once, and so do the threads that are joined here.
+        // The writer only moves memory: it ends at once.
         let _ = self.writer.join();
         self.hurry.cancel();
         self.exporters.close();
-        let drained = tokio::time::timeout_at(deadline, self.exporters.wait()).await.is_ok();
+        let _ = tokio::time::timeout_at(deadline, self.exporters.wait()).await;
         for (_, queue) in &self.queues {
             queue.abandon();
         }
         self.stop.cancel();
         self.page.close();
         let _ = tokio::time::timeout_at(deadline, self.page.wait()).await;
-        if drained {
+        if stopped {
+            // It has said its last word; a thread that hangs is left to the end of the process.
             let _ = self.prober_thread.join();
         }
         let lost = self.queues.iter().zip(dropped);
@@ -256,16 +275,23 @@ fn start_prober(
     outlet: &Outlet,
     meter: &Arc<Meter>,
     limit: usize,
-) -> Result<(ProberHandle, JoinHandle<()>), StartError> {
+) -> Result<(ProberHandle, JoinHandle<()>, CancellationToken), StartError> {
     let tools = Tools { resolver: Resolver::new(plan.resolver.clone()), icmp: Engine::default() };
     let (prober, handle) = Prober::new(tools, outlet.clone(), Arc::clone(meter), limit);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(StartError::Thread)?;
+    let gone = CancellationToken::new();
+    let guard = gone.clone().drop_guard();
     let thread = std::thread::Builder::new()
         .name("probe".to_owned())
-        .spawn(move || runtime.block_on(prober.run()))
+        .spawn(move || {
+            let _guard = guard;
+            runtime.block_on(prober.run());
+            // A blocking read of a hung file must not hold the thread.
+            runtime.shutdown_background();
+        })
         .map_err(StartError::Thread)?;
-    Ok((handle, thread))
+    Ok((handle, thread, gone))
 }

@@ -7,7 +7,7 @@ mod run;
 mod style;
 mod table;
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
 
 use crate::app::facts;
@@ -56,6 +56,20 @@ fn load(path: &Path, environment: &Environment, strictness: Strictness) -> Optio
         eprintln!("{problem}");
     }
     loaded.plan
+}
+
+/// Writes what a command has found. Whoever does not read it to the end (`| head`) is no fault.
+///
+/// # Errors
+/// When it cannot be written for another reason.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(anyhow::anyhow!("standard output: {error}"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// `2 errors, 1 warning`.

@@ -13,7 +13,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use watchpost_targets::yaml;
+use watchpost_targets::yaml::{self, YamlError};
 
 use crate::base::fs;
 use crate::base::place::{Place, Problem, Problems};
@@ -60,7 +60,7 @@ pub fn parse(text: &str, path: &Path, environment: &Environment, strictness: Str
     let mut problems = Problems::default();
     let file = path.display().to_string();
     let folder = path.parent().unwrap_or(Path::new(""));
-    let plan = match yaml::parse(text) {
+    let plan = match yaml::parse_all(text) {
         Err(error) => {
             let place = Place {
                 file: file.into(),
@@ -71,7 +71,11 @@ pub fn parse(text: &str, path: &Path, environment: &Environment, strictness: Str
             problems.error(&place, error.message);
             None
         }
-        Ok(document) => {
+        Ok((document, duplicates)) => {
+            for YamlError { mark, message } in duplicates {
+                let (line, column, path) = (mark.line, mark.column, String::new());
+                problems.error(&Place { file: file.clone().into(), line, column, path }, message);
+            }
             let mut expander =
                 expand::Expander::new(&file, folder, environment, strictness, &mut problems);
             let document = expander.expand(&document);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use crate::app::embedded;
 use crate::base::clock;
@@ -38,12 +39,14 @@ pub(super) struct TargetSource {
 impl TargetSource {
     /// Targets of a plan; with an address, what this machine serves, but for that address itself.
     pub(super) fn new(plan: Plan, embedded: Option<SocketAddr>, meter: &Meter) -> Self {
+        // Patterns are watched by their folders, so that new files are seen.
+        let files = plan.receivers.iter().flat_map(|receiver| receiver.files.clone()).collect();
         Self {
             plan,
             embedded,
             reader: TargetReader::default(),
             told: BTreeSet::new(),
-            files: Vec::new(),
+            files,
             problems: meter.gauge(&names::TARGET_FILE_PROBLEMS, &[]),
             successful: meter.gauge(&names::CONFIG_LAST_RELOAD_SUCCESSFUL, &[]),
             timestamp: meter.gauge(&names::CONFIG_LAST_RELOAD_SUCCESS_TIMESTAMP, &[]),
@@ -73,9 +76,6 @@ impl TargetSource {
             self.timestamp.set(clock::wall().seconds());
         }
         self.told = problems;
-        // Patterns are watched by their folders, so that new files are seen.
-        self.files =
-            self.plan.receivers.iter().flat_map(|receiver| receiver.files.clone()).collect();
         targets.receivers
     }
 
@@ -85,20 +85,24 @@ impl TargetSource {
     }
 }
 
-/// Tells when files may have changed.
+/// Tells when files may have changed. A task of its own: nothing that happens elsewhere makes it
+/// forget what it has seen.
 pub(super) struct FileWatch {
     watcher: Option<RecommendedWatcher>,
     folders: BTreeSet<PathBuf>,
     events: mpsc::Receiver<()>,
     patterns: Vec<PathBuf>,
     seen: Vec<Stamp>,
+    tell: mpsc::Sender<()>,
 }
 
-/// What tells two versions of a file apart without reading it.
-type Stamp = (PathBuf, Option<(std::time::SystemTime, u64, u64)>);
+/// What tells two versions of a file apart without reading it: times of content and of rights, size,
+/// number.
+type Stamp = (PathBuf, Option<(i64, i64, i64, i64, u64, u64)>);
 
 impl FileWatch {
-    pub(super) fn new(files: &[PathBuf]) -> Self {
+    /// Watches these files and patterns from now on; the receiver hears of each change.
+    pub(super) fn new(files: &[PathBuf]) -> (Self, mpsc::Receiver<()>) {
         let (sender, events) = mpsc::channel(1);
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             // Reading a file is an event, too: only what changes something counts.
@@ -109,27 +113,27 @@ impl FileWatch {
         let watcher = watcher
             .map_err(|error| tracing::debug!(%error, "files are looked at every 30 s only"))
             .ok();
-        let mut this = Self {
-            watcher,
-            folders: BTreeSet::new(),
-            events,
-            patterns: Vec::new(),
-            seen: Vec::new(),
-        };
-        this.watch(files);
-        this
+        let (tell, changes) = mpsc::channel(1);
+        let seen = stamps(files);
+        let patterns = files.to_vec();
+        let folders = BTreeSet::new();
+        let mut this = Self { watcher, folders, events, patterns, seen, tell };
+        this.watch_folders();
+        (this, changes)
     }
 
-    /// Watches these from now on, as they are now.
-    pub(super) fn watch(&mut self, files: &[PathBuf]) {
-        self.patterns = files.to_vec();
-        self.seen = stamps(&self.patterns);
-        for file in files {
+    /// Watches the folders that are there; those that come later are found by looking.
+    fn watch_folders(&mut self) {
+        for file in &self.patterns {
             // A link is watched where it stands and where it leads.
             let real = std::fs::canonicalize(file).ok();
             for path in [Some(file.clone()), real].into_iter().flatten() {
-                let folder =
-                    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+                let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
+                let folder = parent.unwrap_or(Path::new("."));
+                // The nearest folder that exists: another one may be made in it.
+                let Some(folder) = folder.ancestors().find(|folder| folder.is_dir()) else {
+                    continue;
+                };
                 if self.folders.contains(folder) {
                     continue;
                 }
@@ -142,18 +146,24 @@ impl FileWatch {
         }
     }
 
-    /// Waits until a file has changed.
-    pub(super) async fn changed(&mut self) {
+    /// Looks until it is stopped.
+    pub(super) async fn run(mut self, stop: CancellationToken) {
         if self.patterns.is_empty() {
-            return std::future::pending().await;
+            return;
         }
+        tokio::select! {
+            () = self.look() => {}
+            () = stop.cancelled() => {}
+        }
+    }
+
+    async fn look(&mut self) {
         loop {
             // An event only says that it is time to look; a busy folder is looked at now and then.
             let _ = tokio::time::timeout(LOOK_EVERY, self.events.recv()).await;
             let mut now = stamps(&self.patterns);
             for _ in 0..MAX_LOOKS {
                 tokio::time::sleep(DEBOUNCE).await;
-                let _ = self.events.try_recv();
                 let later = stamps(&self.patterns);
                 let quiet = later == now;
                 now = later;
@@ -162,9 +172,11 @@ impl FileWatch {
                     break;
                 }
             }
+            self.watch_folders();
             if now != self.seen {
+                // Seen before it is read: a change during the reading is another change.
                 self.seen = now;
-                return;
+                let _ = self.tell.send(()).await;
             }
         }
     }
@@ -176,8 +188,10 @@ fn stamps(patterns: &[PathBuf]) -> Vec<Stamp> {
         .iter()
         .flat_map(|pattern| watchpost_targets::expand_pattern(pattern).unwrap_or_default())
         .map(|path| {
-            let meta = std::fs::metadata(&path).ok();
-            let stamp = meta.and_then(|meta| Some((meta.modified().ok()?, meta.len(), meta.ino())));
+            let stamp = std::fs::metadata(&path).ok().map(|meta| {
+                let changed = (meta.ctime(), meta.ctime_nsec());
+                (meta.mtime(), meta.mtime_nsec(), changed.0, changed.1, meta.len(), meta.ino())
+            });
             (path, stamp)
         })
         .collect()

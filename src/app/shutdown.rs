@@ -21,6 +21,8 @@ pub enum Report {
     },
     /// A second signal cut the drain short.
     Killed,
+    /// A part of us ended by itself.
+    Broken,
 }
 
 /// What a signal asks for.
@@ -50,6 +52,11 @@ impl Signals {
             interrupt: listen(SignalKind::interrupt()),
             hangup: listen(SignalKind::hangup()),
         }
+    }
+
+    /// Listens to nothing.
+    pub(super) fn none() -> Self {
+        Self { terminate: None, interrupt: None, hangup: None }
     }
 
     pub(super) async fn next(&mut self) -> Signal {

@@ -1,12 +1,12 @@
 //! `watchpost check`: every problem of a configuration, and what would be probed.
-#![allow(clippy::print_stdout, reason = "what a command has found goes to stdout")]
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use crate::base::duration;
 use crate::cli::{Check, Global};
 use crate::command::style::tame;
-use crate::command::{USAGE, count};
+use crate::command::{USAGE, count, print};
 use crate::config::plan::Plan;
 use crate::config::targets::TargetReader;
 use crate::config::{self, Environment, Strictness};
@@ -24,12 +24,14 @@ pub(super) fn run(
         }
         return Ok(USAGE);
     };
+    let mut out = String::new();
     let loaded = config::load(path, environment, Strictness::Check);
     for problem in &loaded.problems {
-        println!("{problem}");
+        let _ = writeln!(out, "{problem}");
     }
     let Some(plan) = loaded.plan else {
-        println!("{}", count(&loaded.problems));
+        let _ = writeln!(out, "{}", count(&loaded.problems));
+        print(&out)?;
         return Ok(USAGE);
     };
     let targets = TargetReader::default().read(&plan);
@@ -37,12 +39,12 @@ pub(super) fn run(
     for problem in &targets.problems {
         // A missing file was told above, with the line that names it.
         if !problem.contains("no such file") {
-            println!("{}", as_warning(problem));
+            let _ = writeln!(out, "{}", as_warning(problem));
             warnings += 1;
         }
     }
     if options.print {
-        print(&plan, path, &targets.receivers);
+        describe(&plan, path, &targets.receivers, &mut out);
     }
     let total: usize = targets.receivers.iter().map(|receiver| receiver.targets.len()).sum();
     let plural = if warnings == 1 { "" } else { "s" };
@@ -51,7 +53,8 @@ pub(super) fn run(
     } else {
         String::new()
     };
-    println!("{}: {}{more}; {total} targets", path.display(), count(&loaded.problems));
+    let _ = writeln!(out, "{}: {}{more}; {total} targets", path.display(), count(&loaded.problems));
+    print(&out)?;
     Ok(0)
 }
 
@@ -63,19 +66,26 @@ fn as_warning(problem: &str) -> String {
     }
 }
 
-fn print(plan: &Plan, path: &Path, receivers: &[crate::probe::ReceiverPlan]) {
-    println!("# {}", path.display());
+fn describe(plan: &Plan, path: &Path, receivers: &[crate::probe::ReceiverPlan], out: &mut String) {
+    let _ = writeln!(out, "# {}", path.display());
     for receiver in receivers {
-        println!("\n{} (job {}): {} targets", receiver.name, receiver.job, receiver.targets.len());
+        let _ = writeln!(
+            out,
+            "\n{} (job {}): {} targets",
+            receiver.name,
+            receiver.job,
+            receiver.targets.len()
+        );
         for target in receiver.targets.values() {
             let labels: Vec<String> = target
                 .labels
                 .iter()
                 .map(|(name, value)| format!("{name}={:?}", tame(value)))
                 .collect();
-            println!(
+            let _ = writeln!(
+                out,
                 "  {}  module {}  every {}  timeout {}  {{{}}}  from {}",
-                tame(&crate::probe::address::without_userinfo(&target.key.address)),
+                tame(&watchpost_targets::without_userinfo(&target.key.address)),
                 target.module.name,
                 duration::format(target.interval),
                 duration::format(target.timeout),
@@ -86,7 +96,7 @@ fn print(plan: &Plan, path: &Path, receivers: &[crate::probe::ReceiverPlan]) {
     }
     for exporter in &plan.exporters {
         let crate::config::plan::ExporterSettings::RemoteWrite(settings) = &exporter.settings;
-        println!("\n{} to {}", exporter.name, settings.endpoint);
+        let _ = writeln!(out, "\n{} to {}", exporter.name, settings.endpoint);
     }
-    println!();
+    out.push('\n');
 }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -56,15 +57,31 @@ impl<'a> MakeWriter<'a> for Tail {
     }
 }
 
-/// Starts logging. With a tail, lines go there instead of stderr.
-pub(super) fn start(global: &Global, color: bool, tail: Option<Tail>) -> anyhow::Result<()> {
+/// Lines that wait for a reader of stderr who is slow; more are dropped.
+const WAITING: usize = 8192;
+
+/// Starts logging. With a tail, lines go there instead of stderr. Whoever logs never waits: a thread
+/// writes, and ends with what is returned.
+pub(super) fn start(
+    global: &Global,
+    color: bool,
+    tail: Option<Tail>,
+) -> anyhow::Result<Option<WorkerGuard>> {
     let filter = EnvFilter::try_new(&global.log_level)
         .map_err(|error| anyhow::anyhow!("--log-level {}: {error}", global.log_level))?;
     let base = tracing_subscriber::fmt().with_env_filter(filter).with_target(false);
-    let told = match (tail, global.log_format) {
-        (Some(tail), _) => base.with_ansi(false).without_time().with_writer(tail).try_init(),
-        (None, LogFormat::Text) => base.with_ansi(color).with_writer(io::stderr).try_init(),
-        (None, LogFormat::Json) => base.json().with_writer(io::stderr).try_init(),
+    if let Some(tail) = tail {
+        let told = base.with_ansi(false).without_time().with_writer(tail).try_init();
+        return told.map(|()| None).map_err(|error| anyhow::anyhow!("logging: {error}"));
+    }
+    let (writer, guard) = NonBlockingBuilder::default()
+        .lossy(true)
+        .buffered_lines_limit(WAITING)
+        .thread_name("log")
+        .finish(io::stderr());
+    let told = match global.log_format {
+        LogFormat::Text => base.with_ansi(color).with_writer(writer).try_init(),
+        LogFormat::Json => base.json().with_writer(writer).try_init(),
     };
-    told.map_err(|error| anyhow::anyhow!("logging: {error}"))
+    told.map(|()| Some(guard)).map_err(|error| anyhow::anyhow!("logging: {error}"))
 }

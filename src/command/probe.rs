@@ -1,5 +1,4 @@
 //! `watchpost probe`: one attempt, told as a person reads it.
-#![allow(clippy::print_stdout, reason = "what a command has found goes to stdout")]
 
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
@@ -7,18 +6,17 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
-use watchpost_targets::{Labels, Origin, Target, label::MODULE_HINT};
+use watchpost_targets::{Labels, Origin, Target, label::MODULE_HINT, without_userinfo};
 
 use crate::base::clock::Timestamp;
 use crate::base::duration;
 use crate::cli::{Global, Probe};
 use crate::command::style::{Style, latency, tame};
-use crate::command::{USAGE, load, style};
+use crate::command::{USAGE, load, print, style};
 use crate::config::plan::Receiver;
 use crate::config::targets::plan_target;
 use crate::config::{self, Environment, Strictness};
 use crate::net::resolve::Resolver;
-use crate::probe::address::without_userinfo;
 use crate::probe::icmp::Engine;
 use crate::probe::{PlannedTarget, Tools, attempt};
 use crate::signal::names::off_by_default;
@@ -61,10 +59,10 @@ pub(super) fn run(
     match result {
         SlotResult::Outcome(outcome) => {
             if options.json {
-                println!("{}", as_json(&planned, &outcome));
+                print(&format!("{}\n", as_json(&planned, &outcome)))?;
             } else {
                 let style = style(global.color, std::io::stdout().is_terminal(), environment);
-                print!("{}", as_text(&planned, &outcome, style));
+                print(&as_text(&planned, &outcome, style))?;
             }
             Ok(if outcome.verdict.is_up() { 0 } else { 1 })
         }

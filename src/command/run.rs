@@ -1,7 +1,5 @@
 //! `watchpost run`: the daemon, with a live table when a person watches the embedded default.
 
-use std::io::Write as _;
-
 use crate::app::{App, Report, Settings};
 use crate::cli::Global;
 use crate::command::logging::{self, Tail};
@@ -23,7 +21,7 @@ pub(super) fn run(global: &Global, environment: &Environment) -> anyhow::Result<
     let terminal = terminal();
     let style = style(global.color, terminal, environment);
     let tail = (embedded && terminal).then(Tail::default);
-    logging::start(global, style.is_on(), tail.clone())?;
+    let _log = logging::start(global, style.is_on(), tail.clone())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let shown = tail.clone();
     let report = runtime.block_on(async {
@@ -56,6 +54,7 @@ fn tell(report: &Report) -> u8 {
             tracing::warn!("stopped at once, by a second signal");
             1
         }
+        Report::Broken => 1,
         Report::Drained { lost } => {
             for (exporter, samples) in lost {
                 tracing::warn!(
@@ -65,7 +64,6 @@ fn tell(report: &Report) -> u8 {
                 );
             }
             tracing::info!("stopped");
-            let _ = std::io::stderr().flush();
             0
         }
     }

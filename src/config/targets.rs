@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use watchpost_targets::label::{INTERVAL_HINT, MODULE_HINT, TIMEOUT_HINT};
-use watchpost_targets::{FileContent, ReadError, Target, expand_pattern, read};
+use watchpost_targets::{
+    FileContent, Labels, Origin, ReadError, Target, expand_pattern, read, without_userinfo,
+};
 
 use crate::base::duration;
 use crate::config::check::MIN_INTERVAL;
@@ -42,8 +44,9 @@ impl TargetReader {
     pub fn read(&mut self, plan: &Plan) -> Targets {
         let mut targets = Targets::default();
         let mut wanted = BTreeSet::new();
+        let mut taken = BTreeMap::new();
         for receiver in &plan.receivers {
-            let planned = self.receiver(receiver, plan, &mut targets, &mut wanted);
+            let planned = self.receiver(receiver, plan, &mut targets, &mut wanted, &mut taken);
             targets.receivers.push(planned);
         }
         self.good.retain(|path, _| wanted.contains(path));
@@ -57,6 +60,7 @@ impl TargetReader {
         plan: &Plan,
         targets: &mut Targets,
         wanted: &mut BTreeSet<PathBuf>,
+        taken: &mut BTreeMap<(String, String, Labels), Origin>,
     ) -> ReceiverPlan {
         let mut found: Vec<Inline> = receiver.inline.clone();
         for pattern in &receiver.files {
@@ -78,15 +82,27 @@ impl TargetReader {
         }
         let mut planned: BTreeMap<TargetKey, PlannedTarget> = BTreeMap::new();
         for Inline { target, module } in found {
+            let shown = without_userinfo(&target.address);
             match plan_target(receiver, &plan.modules, &target, module.as_ref()) {
                 Err(why) => targets.problems.push(format!("{}: {why}", target.origin)),
                 Ok(one) => match planned.get(&one.key) {
                     Some(have) => targets.problems.push(format!(
                         "{}: {} is a target of {} already, at {}; this one is left out",
-                        target.origin, target.address, receiver.name, have.origin
+                        target.origin, shown, receiver.name, have.origin
                     )),
                     None => {
-                        planned.insert(one.key.clone(), one);
+                        let series = (receiver.job.clone(), shown.clone(), one.labels.clone());
+                        match taken.get(&series) {
+                            Some(other) => targets.problems.push(format!(
+                                "{}: {shown} would write the same series as the target at {other}; \
+                                 this one is left out until it has a label of its own",
+                                target.origin
+                            )),
+                            None => {
+                                taken.insert(series, one.origin.clone());
+                                planned.insert(one.key.clone(), one);
+                            }
+                        }
                     }
                 },
             }

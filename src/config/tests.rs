@@ -112,6 +112,7 @@ exporters:
   prometheus_remote_write: {endpoint: "ftp://x", timeout: 5}
   otlphttp: {}
 http: {listen: 9115}
+http: {}
 service: {}
 recievers: {}
 "#;
@@ -135,8 +136,9 @@ recievers: {}
         ("w.yaml:17:59: error: exporters.prometheus_remote_write.timeout", "write 5s"),
         ("w.yaml:18:3: error: exporters.otlphttp", "not supported yet"),
         ("w.yaml:19:16: error: http.listen", "127.0.0.1:9115"),
-        ("w.yaml:20:1: error: service", "not supported yet"),
-        ("w.yaml:21:1: error: recievers", "did you mean receivers?"),
+        ("w.yaml:20:1: error: the key \"http\" is here twice", "first in line 19"),
+        ("w.yaml:21:1: error: service", "not supported yet"),
+        ("w.yaml:22:1: error: recievers", "did you mean receivers?"),
     ] {
         assert!(
             found.iter().any(|p| p.starts_with(place) && p.contains(part)),

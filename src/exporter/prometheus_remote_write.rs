@@ -16,7 +16,7 @@ use secrecy::ExposeSecret as _;
 use tokio_util::sync::CancellationToken;
 
 use crate::base::clock::{self, BootTime};
-use crate::exporter::retry::{Action, HOLD, classify};
+use crate::exporter::retry::{Action, HOLD, MAX_REFUSED, classify};
 use crate::net::http_client::HttpClient;
 use crate::net::resolve::Resolver;
 use crate::net::tls::TlsClient;
@@ -90,9 +90,16 @@ impl RemoteWrite {
         work.push(0..samples.len());
         let mut failures = 0;
         let mut asked = 0;
+        let mut refused = 0;
         while let Some(range) = work.pop() {
             let part = &samples[range.clone()];
-            let (action, why) = self.send(part).await;
+            let (mut action, why) = self.send(part).await;
+            if action == Action::Refused {
+                refused += 1;
+                if refused > MAX_REFUSED {
+                    action = Action::Bisect;
+                }
+            }
             self.meter
                 .counter(
                     &EXPORT_REQUESTS,
@@ -115,7 +122,7 @@ impl RemoteWrite {
                     self.log(&format!("refused for good: {why}"), part.len());
                     self.queue.settle(0, part.len(), 0);
                 }
-                Action::Retry(_) | Action::Hold if self.hurry.is_cancelled() => {
+                Action::Retry(_) | Action::Hold | Action::Refused if self.hurry.is_cancelled() => {
                     self.log(&format!("given up, because the daemon stops: {why}"), part.len());
                     self.queue.settle(0, 0, part.len());
                 }
@@ -126,7 +133,7 @@ impl RemoteWrite {
                     self.wait(after.unwrap_or_default().max(own)).await;
                     work.push(range);
                 }
-                Action::Hold => {
+                Action::Hold | Action::Refused => {
                     self.log(&format!("held until this is mended: {why}"), part.len());
                     self.wait(HOLD).await;
                     work.push(range);
@@ -162,8 +169,8 @@ impl RemoteWrite {
             Ok(response) => {
                 let after =
                     response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-                let action = classify(response.status().as_u16(), after);
                 let text = String::from_utf8_lossy(response.body());
+                let action = classify(response.status().as_u16(), after, &text);
                 let text: String = text
                     .trim()
                     .chars()
@@ -199,7 +206,7 @@ fn result_word(action: &Action) -> &'static str {
         Action::Retry(_) => "retried",
         Action::Hold => "held",
         Action::Split => "split",
-        Action::Bisect => "refused",
+        Action::Bisect | Action::Refused => "refused",
     }
 }
 

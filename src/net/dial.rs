@@ -34,7 +34,12 @@ pub enum Fault {
 pub fn fault_of(error: &io::Error) -> Fault {
     if let Some(errno) = Errno::from_io_error(error) {
         match errno {
-            Errno::NETUNREACH | Errno::NETDOWN | Errno::ACCESS | Errno::INVAL => {
+            Errno::NETUNREACH
+            | Errno::NETDOWN
+            | Errno::NONET
+            | Errno::NOPROTOOPT
+            | Errno::ACCESS
+            | Errno::INVAL => {
                 return Fault::NetworkUnreachable;
             }
             Errno::HOSTUNREACH | Errno::HOSTDOWN => return Fault::HostUnreachable,

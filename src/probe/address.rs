@@ -3,6 +3,7 @@
 use std::net::Ipv6Addr;
 
 use url::Url;
+use watchpost_targets::without_secrets;
 
 /// What a prober is pointed at.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,9 +47,10 @@ pub fn url(text: &str) -> Result<Address, String> {
         ));
     }
     let whole = if has_http_scheme(text) { text.to_owned() } else { format!("http://{text}") };
-    let url = Url::parse(&whole).map_err(|error| format!("{text:?} is not a URL: {error}"))?;
+    let shown = without_secrets(text);
+    let url = Url::parse(&whole).map_err(|error| format!("{shown:?} is not a URL: {error}"))?;
     if url.host_str().is_none_or(str::is_empty) {
-        return Err(format!("{text:?} names no host"));
+        return Err(format!("{shown:?} names no host"));
     }
     Ok(Address::Url(Box::new(url)))
 }
@@ -58,11 +60,13 @@ pub fn url(text: &str) -> Result<Address, String> {
 /// # Errors
 /// A sentence that says what is wrong.
 pub fn host_port(text: &str) -> Result<Address, String> {
-    let wrong = || format!("{text:?} is not host:port, which a tcp module needs");
+    let shown = without_secrets(text);
+    let wrong = || format!("{shown:?} is not host:port, which a tcp module needs");
     let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+    let port = Some(port).filter(|p| p.bytes().all(|b| b.is_ascii_digit())).ok_or_else(wrong)?;
     let port: u16 = port.parse().map_err(|_| wrong())?;
     if port == 0 {
-        return Err(format!("{text:?}: port 0 is no port"));
+        return Err(format!("{shown:?}: port 0 is no port"));
     }
     let host = match host.strip_prefix('[').and_then(|h| h.strip_suffix(']')) {
         Some(inner) if inner.parse::<Ipv6Addr>().is_ok() => inner,
@@ -81,7 +85,10 @@ pub fn host_port(text: &str) -> Result<Address, String> {
 /// A sentence that says what is wrong.
 pub fn host(text: &str) -> Result<Address, String> {
     let wrong = |why: &str| {
-        Err(format!("{text:?} {why}, and an icmp module needs a host or an address alone"))
+        Err(format!(
+            "{:?} {why}, and an icmp module needs a host or an address alone",
+            without_secrets(text)
+        ))
     };
     if text.contains("://") {
         return wrong("is a URL");
@@ -103,20 +110,15 @@ pub fn host(text: &str) -> Result<Address, String> {
 }
 
 fn check_host(host: &str) -> Result<(), ()> {
-    let fine = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
-    let sound = !host.is_empty() && host.len() <= 255 && host.chars().all(fine);
-    if sound && !host.starts_with('.') { Ok(()) } else { Err(()) }
-}
-
-/// The address without userinfo, as it may be shown and published as `instance`.
-#[must_use]
-pub fn without_userinfo(text: &str) -> String {
-    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    match rest[..end].rfind('@') {
-        Some(at) => format!("{scheme}://{}", &rest[at + 1..]),
-        None => text.to_owned(),
-    }
+    let fine = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_');
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.chars().all(fine)
+            && label.chars().any(|c| c != '-')
+    };
+    // A name may end with a dot: it is then complete.
+    let sound = host.len() <= 253 && host.strip_suffix('.').unwrap_or(host).split('.').all(label);
+    if sound { Ok(()) } else { Err(()) }
 }
 
 /// A text by which addresses sort as people expect: numbers in IP addresses padded.
@@ -161,10 +163,14 @@ mod tests {
 
     #[test]
     fn wrong_addresses_are_refused() {
-        for text in ["", ":0", ":80", "a", "a:b", "a:70000", "a:0", "::1:80", "[x]:80", "a b:1"] {
+        for text in
+            ["", ":0", ":80", "a", "a:b", "a:70000", "a:0", "::1:80", "[x]:80", "a b:1", "a:+80"]
+        {
             assert!(host_port(text).is_err(), "{text}");
         }
-        for text in ["", "http://a", "a:1", "192.168.2.0/24", "a/b", ".x"] {
+        for text in
+            ["", "http://a", "a:1", "192.168.2.0/24", "a/b", ".x", "a..b", "-", &"x".repeat(64)]
+        {
             assert!(host(text).is_err(), "{text}");
         }
         for text in ["", "ftp://a", "invalid://", "http://", "https://a:99999"] {
@@ -173,13 +179,6 @@ mod tests {
         for text in ["a.invalid", "127.0.0.1:8080/x?y", "HTTP://a", "[::1]:80"] {
             assert!(url(text).is_ok(), "{text}");
         }
-    }
-
-    #[test]
-    fn userinfo_never_shows() {
-        assert_eq!(without_userinfo("https://u:p@a.invalid/x@y"), "https://a.invalid/x@y");
-        assert_eq!(without_userinfo("https://a.invalid/x@y"), "https://a.invalid/x@y");
-        assert_eq!(without_userinfo("a:1"), "a:1");
     }
 
     #[test]

@@ -50,6 +50,11 @@ pub async fn attempt(
         Ok(Ok(())) => Ok(()),
         Ok(Err(Stop::Down(reason, detail))) => Err((reason, detail)),
         Ok(Err(Stop::Skip(skip, detail))) => return SlotResult::Skipped(skip, detail),
+        Err(_) if trace.broken.is_some() => {
+            trace.begin(Phase::Processing);
+            let broken = trace.broken.take();
+            Err(broken.map(|(reason, detail)| (reason, detail.into())).expect("it is there"))
+        }
         Err(_) => {
             let phase = trace.phase();
             let detail =

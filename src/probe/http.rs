@@ -7,20 +7,21 @@ mod cookies;
 
 use std::future::Future;
 use std::pin::pin;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, LAST_MODIFIED, LOCATION, USER_AGENT,
 };
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
 use crate::probe::attempt::{self, Tools};
-use crate::probe::module::{Credentials, Http};
+use crate::probe::module::{Credentials, Http, Secret};
 use crate::probe::rules;
 use crate::probe::trace::{Stop, Trace};
 use crate::signal::outcome::{Http as Facts, Phase, Reason, Skip};
@@ -31,6 +32,9 @@ use cookies::Jar;
 const MAX_REDIRECTS: u32 = 10;
 /// Bytes that the head of a response may have.
 const MAX_HEAD: usize = 64 << 10;
+
+/// Time that reading a secret may take.
+const READ_WITHIN: Duration = Duration::from_millis(500);
 
 /// Who asks.
 pub(crate) const AGENT: &str = concat!("Watchpost/", env!("CARGO_PKG_VERSION"));
@@ -50,7 +54,7 @@ pub(super) async fn probe(
 ) -> Result<(), Stop> {
     trace.http = Some(Facts::default());
     trace.failed_due_to_regex = Some(false);
-    let credentials = credentials(module, url)?;
+    let credentials = credentials(module, url).await?;
     let mut jar = Jar::default();
     let mut ask = Ask {
         url: url.clone(),
@@ -115,7 +119,7 @@ where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
     trace.begin(Phase::Processing);
-    let request = request(ask, headers, h2);
+    let request = request(ask, headers, h2)?;
     // The connection is driven by this task alone: it ends with the attempt, whatever happens.
     if h2 {
         let mut builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
@@ -151,7 +155,7 @@ async fn drive<T>(
     }
 }
 
-fn request(ask: &Ask, headers: HeaderMap, h2: bool) -> Request<Full<Bytes>> {
+fn request(ask: &Ask, headers: HeaderMap, h2: bool) -> Result<Request<Full<Bytes>>, Stop> {
     let mut request = Request::new(Full::new(ask.body.clone()));
     *request.method_mut() = ask.method.clone();
     *request.headers_mut() = headers;
@@ -164,11 +168,18 @@ fn request(ask: &Ask, headers: HeaderMap, h2: bool) -> Request<Full<Bytes>> {
         let host = request.headers_mut().remove(HOST);
         request.headers_mut().remove(CONNECTION);
         let authority = host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default();
-        *request.uri_mut() = format!("https://{authority}{path}").parse().unwrap_or_default();
+        *request.uri_mut() = parse_uri(&format!("https://{authority}{path}"))?;
     } else {
-        *request.uri_mut() = path.parse().unwrap_or_default();
+        *request.uri_mut() = parse_uri(&path)?;
     }
-    request
+    Ok(request)
+}
+
+/// What the URL library takes and the HTTP library does not cannot be asked for.
+fn parse_uri(text: &str) -> Result<Uri, Stop> {
+    let wrong =
+        |error| Stop::down(Reason::HttpProtocol, format!("{text:?} cannot be asked for: {error}"));
+    text.parse().map_err(|error: http::uri::InvalidUri| wrong(error))
 }
 
 fn headers(
@@ -203,21 +214,23 @@ fn headers(
     headers
 }
 
-fn credentials(module: &Http, url: &Url) -> Result<Option<HeaderValue>, Stop> {
+async fn credentials(module: &Http, url: &Url) -> Result<Option<HeaderValue>, Stop> {
     use base64::Engine as _;
-    let unreadable = |why| Stop::Skip(Skip::NoCredentials, why);
     let basic = |user: &str, password: &str| {
         let pair = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
         format!("Basic {pair}")
     };
     let text = match &module.credentials {
         Some(Credentials::Basic { username, password }) => {
-            let username = username.read().map_err(unreadable)?;
-            let password = password.as_ref().map(|p| p.read()).transpose().map_err(unreadable)?;
-            basic(username.expose_secret(), password.as_ref().map_or("", |p| p.expose_secret()))
+            let username = read(username).await?;
+            let password = match password {
+                Some(password) => read(password).await?,
+                None => SecretString::default(),
+            };
+            basic(username.expose_secret(), password.expose_secret())
         }
         Some(Credentials::Scheme { scheme, credentials }) => {
-            format!("{scheme} {}", credentials.read().map_err(unreadable)?.expose_secret())
+            format!("{scheme} {}", read(credentials).await?.expose_secret())
         }
         None if !url.username().is_empty() || url.password().is_some() => {
             let plain = |text: &str| String::from_utf8_lossy(&percent_decode(text)).into_owned();
@@ -229,6 +242,23 @@ fn credentials(module: &Http, url: &Url) -> Result<Option<HeaderValue>, Stop> {
         .map_err(|_| unreadable("credentials with control characters".to_owned()))?;
     value.set_sensitive(true);
     Ok(Some(value))
+}
+
+fn unreadable(why: String) -> Stop {
+    Stop::Skip(Skip::NoCredentials, why)
+}
+
+/// Reads a secret. A file is read on another thread: a file system that hangs holds up nobody else.
+async fn read(secret: &Secret) -> Result<SecretString, Stop> {
+    let Secret::File(path) = secret else { return secret.read().map_err(unreadable) };
+    let shown = path.display().to_string();
+    let secret = secret.clone();
+    let reading = tokio::task::spawn_blocking(move || secret.read());
+    match tokio::time::timeout(READ_WITHIN, reading).await {
+        Ok(Ok(read)) => read.map_err(unreadable),
+        Ok(Err(error)) => Err(unreadable(error.to_string())),
+        Err(_) => Err(unreadable(format!("{shown}: not read within {READ_WITHIN:?}"))),
+    }
 }
 
 fn percent_decode(text: &str) -> Vec<u8> {
@@ -292,37 +322,38 @@ async fn answer(
     }
 
     // The first broken rule names the reason; the body is read in any case, for its length.
-    let mut broken = rules::status(module, status).err();
-    if broken.is_none() {
-        broken = rules::headers(module, &head.headers).err();
-        trace.failed_due_to_regex = Some(broken.is_some());
+    trace.broken = rules::status(module, status).err();
+    if trace.broken.is_none() {
+        trace.broken = rules::headers(module, &head.headers).err();
+        trace.failed_due_to_regex = Some(trace.broken.is_some());
     }
     trace.begin(Phase::Transfer);
-    let wants_body = broken.is_none()
+    let wants_body = trace.broken.is_none()
         && !(module.fail_if_body_matches.is_empty() && module.fail_if_body_not_matches.is_empty());
     let read = read_body(module, body, wants_body, trace).await;
-    let failed_in = trace.phase();
-    match read {
-        Ok(content) => {
-            trace.end();
-            if wants_body && let Err(why) = rules::body(module, &content) {
+    if read.is_ok() {
+        trace.end();
+    }
+    match (read, trace.broken.take()) {
+        // A rule about the head was broken while processing, whatever became of the body.
+        (_, Some((reason, detail))) => {
+            trace.begin(Phase::Processing);
+            return Err(Stop::down(reason, detail));
+        }
+        (Err(stop), None) => return Err(stop),
+        (Ok(content), None) => {
+            if wants_body && let Err((reason, detail)) = rules::body(module, &content) {
                 trace.failed_due_to_regex = Some(true);
-                broken = Some(why);
+                return Err(Stop::down(reason, detail));
             }
         }
-        Err(stop) if broken.is_none() => return Err(stop),
-        Err(_) => {}
     }
-    let verdict = match broken {
-        Some(why) => Err(why),
-        None => rules::version(module, head.version).and_then(|()| rules::tls(module, ssl)),
-    };
-    verdict.map_err(|(reason, detail)| {
-        // A rule about the head is broken while processing, one about the body while reading it.
-        let body_rule = reason == Reason::BodyMismatch;
-        trace.begin(if body_rule { failed_in } else { Phase::Processing });
-        Stop::down(reason, detail)
-    })?;
+    rules::version(module, head.version).and_then(|()| rules::tls(module, ssl)).map_err(
+        |(reason, detail)| {
+            trace.begin(Phase::Processing);
+            Stop::down(reason, detail)
+        },
+    )?;
     Ok(false)
 }
 

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::base::clock::Timestamp;
-use crate::probe::address::{sort_key, without_userinfo};
+use watchpost_targets::without_userinfo;
+
+use crate::probe::address::sort_key;
 use crate::probe::plan::{PlannedTarget, ReceiverPlan};
 use crate::probe::readings::{Own, Reading, readings};
 use crate::signal::batch::{Exponential, Sample, Value};
@@ -54,6 +56,8 @@ pub(super) struct Published {
     latency: Option<(Arc<Series>, Exponential)>,
     /// Whether anything has been written that must end one day.
     written: bool,
+    /// The slot that was written last: nothing older may follow it.
+    last: Timestamp,
 }
 
 impl Published {
@@ -101,6 +105,7 @@ impl Published {
             failures: Vec::new(),
             latency: None,
             written: false,
+            last: Timestamp::default(),
         };
         if this.enabled(&PROBE_LATENCY) {
             let series = this.series(&PROBE_LATENCY, Attributes::default());
@@ -112,6 +117,8 @@ impl Published {
         for (reason, phase, count) in &counts.failures {
             let failures = this.failures(*reason, *phase);
             failures.count = *count;
+            // What was counted before is no failure of now: the series begins with it.
+            failures.born = *count > 0;
         }
         this
     }
@@ -173,12 +180,14 @@ impl Published {
                     }
                     (Verdict::Up, None) => {}
                 }
-                if kind == Kind::Scheduled {
+                if kind == Kind::Scheduled && due > self.last {
+                    self.last = due;
                     self.write(plan, outcome, due, out);
                 }
             }
             // Time that was not watched is never up.
-            SlotResult::Skipped(..) if kind == Kind::Scheduled => {
+            SlotResult::Skipped(..) if kind == Kind::Scheduled && due > self.last => {
+                self.last = due;
                 out.extend(self.carried.drain(..).map(|series| Sample::stale(series, due)));
             }
             SlotResult::Skipped(..) | SlotResult::Cancelled => {}

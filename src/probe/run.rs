@@ -1,6 +1,8 @@
 //! The async shell around the schedule: starts attempts when they are due, hands on what they found,
 //! takes new plans over without moving the targets that stay the same.
 
+mod stats;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,10 +14,11 @@ use tokio::task::{AbortHandle, JoinError, JoinSet};
 use crate::base::clock::{self, BootTime, Moment, Timestamp};
 use crate::base::hash::stable_64;
 use crate::pipeline::outlet::Outlet;
-use crate::pipeline::selfmetrics::{Counter, Gauge, Meter, Timing};
+use crate::pipeline::selfmetrics::{Counter, Meter};
 use crate::probe::attempt::{Tools, attempt};
 use crate::probe::plan::{PlannedTarget, ReceiverPlan, TargetKey};
 use crate::probe::publish::{Counts, Published};
+use crate::probe::run::stats::{LOG_EVERY, Stats};
 use crate::probe::schedule::{FIRST_SPREAD, Key, MAX_WAIT, Schedule, Slot};
 use crate::signal::batch::{Batch, Sample};
 use crate::signal::names;
@@ -24,8 +27,8 @@ use crate::signal::payload::{Event, Payload, What};
 
 /// How long attempts in flight may still take when the daemon stops.
 const STOP_GRACE: Duration = Duration::from_secs(2);
-/// How often one and the same fault is logged at most.
-const LOG_EVERY: Duration = Duration::from_secs(60);
+/// An attempt ends at least this long before its target's next slot, however long its timeout.
+const MARGIN: Duration = Duration::from_millis(50);
 
 /// What the daemon asks of the prober.
 pub enum Command {
@@ -56,18 +59,6 @@ impl ProberHandle {
     }
 }
 
-/// What a receiver counts.
-struct Stats {
-    due: Counter,
-    ok: Counter,
-    cancelled: Counter,
-    lateness: Timing,
-    targets: Gauge,
-    in_flight: Gauge,
-    flying: u64,
-    logged: HashMap<Skip, BootTime>,
-}
-
 struct Watched {
     receiver: Arc<str>,
     plan: Arc<PlannedTarget>,
@@ -77,11 +68,16 @@ struct Watched {
 }
 
 struct Done {
+    lateness: Duration,
+    result: SlotResult,
+}
+
+/// An attempt in flight, and where it is booked when it ends.
+struct Flight {
     key: Key,
     kind: Kind,
     due: Timestamp,
-    lateness: Duration,
-    result: SlotResult,
+    receiver: Arc<str>,
 }
 
 /// Probes everything that it is told to.
@@ -98,7 +94,7 @@ pub struct Prober {
     next_key: u32,
     stats: HashMap<Arc<str>, Stats>,
     attempts: JoinSet<Done>,
-    flying: HashMap<tokio::task::Id, (Key, Kind, Timestamp)>,
+    flying: HashMap<tokio::task::Id, Flight>,
     unclassified: Counter,
 }
 
@@ -139,13 +135,13 @@ impl Prober {
         loop {
             let now = clock::now();
             self.heartbeat.store(now.boot.0.as_nanos() as u64, Ordering::Relaxed);
-            let slots = self.schedule.due(now.boot);
             let mut out = Output::default();
-            for slot in slots {
-                self.start(slot, &now, &mut out);
-            }
+            // What has ended is older than what comes due, and is written first.
             while let Some(done) = self.attempts.try_join_next_with_id() {
                 self.done(done, &mut out);
+            }
+            for slot in self.schedule.due(now.boot) {
+                self.start(slot, &now, &mut out);
             }
             out.offer(&self.outlet);
             let wait = self
@@ -179,12 +175,13 @@ impl Prober {
         let Some(watched) = self.watched.get_mut(&slot.key) else { return };
         let stats = self.stats.get_mut(&watched.receiver).expect("a watched target has a receiver");
         stats.due.add(1);
-        // Attempts of one target never overlap: an extra one that still runs gives way.
-        if let Some((_, running)) = watched.flying.take() {
-            running.abort();
-        }
+        let before = watched.flying.as_ref().map(|(kind, _)| *kind);
         let refused = match slot.decision {
             Err(skip) => Some((skip, "the slot came up too late")),
+            // Attempts of one target never overlap.
+            Ok(()) if before == Some(Kind::Scheduled) => {
+                Some((Skip::Overload, "the attempt before it has not ended"))
+            }
             Ok(()) if self.attempts.len() >= self.limit => Some((
                 Skip::NoDescriptor,
                 "as many attempts are in flight as file descriptors allow",
@@ -195,17 +192,26 @@ impl Prober {
             let result = SlotResult::Skipped(skip, why.to_owned());
             return self.finish(slot.key, slot.kind, due, result, out);
         }
+        // An extra attempt that still runs gives way.
+        if let Some((_, running)) = watched.flying.take() {
+            running.abort();
+        }
         let (plan, tools, at) = (Arc::clone(&watched.plan), self.tools.clone(), slot.due);
-        let (key, kind) = (slot.key, slot.kind);
         let handle = self.attempts.spawn(async move {
-            let lateness = clock::now().boot.since(at);
-            let result = attempt(&plan.module, &plan.address, plan.timeout, &tools).await;
-            Done { key, kind, due, lateness, result }
+            let began = clock::now().boot;
+            // Whatever it finds, it has found it before the next slot.
+            let margin = (plan.interval / 20).min(MARGIN);
+            let left = (at + plan.interval).since(began).saturating_sub(margin);
+            let timeout = plan.timeout.min(left);
+            let result = attempt(&plan.module, &plan.address, timeout, &tools).await;
+            Done { lateness: began.since(at), result }
         });
         stats.flying += 1;
         stats.in_flight.set(stats.flying as f64);
-        self.flying.insert(handle.id(), (key, kind, due));
-        watched.flying = Some((kind, handle));
+        let receiver = Arc::clone(&watched.receiver);
+        let flight = Flight { key: slot.key, kind: slot.kind, due, receiver };
+        self.flying.insert(handle.id(), flight);
+        watched.flying = Some((slot.kind, handle));
     }
 
     fn done(&mut self, joined: Result<(tokio::task::Id, Done), JoinError>, out: &mut Output) {
@@ -213,30 +219,27 @@ impl Prober {
             Ok((id, done)) => (id, Ok(done)),
             Err(error) => (error.id(), Err(error)),
         };
-        let Some((key, kind, due)) = self.flying.remove(&id) else { return };
-        if let Some(watched) = self.watched.get_mut(&key) {
-            let stats =
-                self.stats.get_mut(&watched.receiver).expect("a watched target has a receiver");
-            stats.flying = stats.flying.saturating_sub(1);
-            stats.in_flight.set(stats.flying as f64);
-            if watched.flying.as_ref().is_some_and(|(_, handle)| handle.id() == id) {
-                watched.flying = None;
-            }
+        let Some(Flight { key, kind, due, receiver }) = self.flying.remove(&id) else { return };
+        let stats = self.stats.get_mut(&receiver).expect("a flight has a receiver");
+        stats.flying = stats.flying.saturating_sub(1);
+        stats.in_flight.set(stats.flying as f64);
+        let Some(watched) = self.watched.get_mut(&key) else {
+            // The target went away while it was tried.
+            return stats.cancelled.add(1);
+        };
+        if watched.flying.as_ref().is_some_and(|(_, handle)| handle.id() == id) {
+            watched.flying = None;
         }
         let result = match result {
             Ok(done) => {
-                if let Some(watched) = self.watched.get(&key) {
-                    self.stats[&watched.receiver].lateness.record(done.lateness);
-                }
-                debug_assert_eq!((done.key, done.kind, done.due), (key, kind, due));
+                stats.lateness.record(done.lateness);
                 done.result
             }
             Err(error) if error.is_cancelled() => SlotResult::Cancelled,
             Err(error) => {
-                // A panic in an attempt is our fault; it must not look like the target's.
                 tracing::error!(%error, "an attempt panicked");
                 self.unclassified.add(1);
-                SlotResult::Cancelled
+                SlotResult::Skipped(Skip::Internal, error.to_string())
             }
         };
         self.finish(key, kind, due, result, out);
@@ -258,12 +261,12 @@ impl Prober {
             let attributes = [("receiver", &*receiver), ("outcome", outcome), ("reason", reason)];
             self.meter.counter(&names::SLOTS, &attributes).add(1);
         };
-        let name = &watched.plan.key.address;
+        let name = &watched.published.target.instance;
         match &result {
             SlotResult::Outcome(outcome) => match outcome.verdict {
                 Verdict::Up => {
                     stats.ok.add(1);
-                    if watched.up == Some(false) {
+                    if watched.up == Some(false) && stats.may_log_change(&receiver) {
                         tracing::info!(probe.target = %name, receiver = %receiver, "target is up");
                     }
                     watched.up = Some(true);
@@ -274,7 +277,7 @@ impl Prober {
                         self.unclassified.add(1);
                         tracing::error!(probe.target = %name, detail = %outcome.detail, "an error without a name of its own");
                     }
-                    if watched.up != Some(false) {
+                    if watched.up != Some(false) && stats.may_log_change(&receiver) {
                         tracing::info!(probe.target = %name, receiver = %receiver, %reason, %phase, detail = %outcome.detail, "target is down");
                     }
                     watched.up = Some(false);
@@ -342,22 +345,7 @@ impl Prober {
 
     fn stats_for(&mut self, receiver: &Arc<str>) -> &mut Stats {
         let meter = &self.meter;
-        self.stats.entry(Arc::clone(receiver)).or_insert_with(|| {
-            let own = [("receiver", &**receiver)];
-            let outcome = |outcome| {
-                meter.counter(&names::SLOTS, &[own[0], ("outcome", outcome), ("reason", "")])
-            };
-            Stats {
-                due: meter.counter(&names::SLOTS_DUE, &own),
-                ok: outcome("ok"),
-                cancelled: outcome("cancelled"),
-                lateness: meter.timing(&names::SLOT_LATENESS, &own),
-                targets: meter.gauge(&names::TARGETS, &own),
-                in_flight: meter.gauge(&names::IN_FLIGHT, &own),
-                flying: 0,
-                logged: HashMap::new(),
-            }
-        })
+        self.stats.entry(Arc::clone(receiver)).or_insert_with(|| Stats::new(meter, receiver))
     }
 
     fn watch(
@@ -405,6 +393,10 @@ impl Prober {
                 watched.published.start(),
                 &watched.published.counts(),
             );
+            // What is in flight was begun under the old labels, which end here.
+            if let Some((_, running)) = watched.flying.take() {
+                running.abort();
+            }
             let before = std::mem::replace(&mut watched.published, next);
             out.events.push(Event {
                 target: Arc::clone(&before.target),
@@ -426,12 +418,8 @@ impl Prober {
         let Some(key) = self.keys.remove(name) else { return };
         self.schedule.remove(key);
         let Some(watched) = self.watched.remove(&key) else { return };
-        let stats = self.stats.get_mut(&watched.receiver).expect("a watched target has a receiver");
         if let Some((_, running)) = watched.flying {
             running.abort();
-            stats.cancelled.add(1);
-            stats.flying = stats.flying.saturating_sub(1);
-            stats.in_flight.set(stats.flying as f64);
         }
         let target = Arc::clone(&watched.published.target);
         out.events.push(Event { target, due: now, what: What::Disappeared });

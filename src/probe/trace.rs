@@ -34,6 +34,8 @@ pub(super) struct Trace {
     pub(super) lookup: Option<Duration>,
     pub(super) address: Option<IpAddr>,
     pub(super) failed_due_to_regex: Option<bool>,
+    /// A rule that failed already; what goes wrong later does not change why.
+    pub(super) broken: Option<(Reason, String)>,
     pub(super) http: Option<Http>,
     pub(super) tls: Option<Box<Tls>>,
     pub(super) icmp: Option<Icmp>,
@@ -50,6 +52,7 @@ impl Trace {
             lookup: None,
             address: None,
             failed_due_to_regex: None,
+            broken: None,
             http: None,
             tls: None,
             icmp: None,

@@ -99,6 +99,7 @@ words! {
         NoCredentials = "no_credentials", "a file with credentials could not be read";
         Suspended = "suspended", "the machine or the process was suspended";
         Paused = "paused", "probing was paused";
+        Internal = "internal", "a fault of ours: please report it";
     }
 }
 

@@ -20,4 +20,6 @@ pub use diff::{Diff, diff};
 pub use file::{FileContent, ReadError, expand_pattern, read, render_file_sd, write_atomic};
 pub use label::{Labels, is_hint, is_label_name};
 pub use set::TargetSet;
-pub use target::{Origin, Problem, Target, TargetId, parse_line};
+pub use target::{
+    Origin, Problem, Target, TargetId, parse_line, without_secrets, without_userinfo,
+};

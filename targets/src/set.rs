@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use crate::target::{Problem, Target, TargetId};
+use crate::target::{Problem, Target, TargetId, without_userinfo};
 
 /// Targets of one receiver, sorted by address and module hint.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,7 +26,7 @@ impl TargetSet {
                 origin: target.origin,
                 message: format!(
                     "{} is a target already, at {}; this one is left out",
-                    target.address,
+                    without_userinfo(&target.address),
                     entry.get().origin
                 ),
             }),

@@ -69,6 +69,28 @@ impl Target {
     }
 }
 
+/// An address without userinfo, as it may be shown and published: `https://user:pw@host/` is
+/// `https://host/`.
+#[must_use]
+pub fn without_userinfo(text: &str) -> String {
+    let (scheme, rest) = match text.find("://") {
+        Some(at) => text.split_at(at + 3),
+        None => ("", text),
+    };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    match rest[..end].rfind('@') {
+        Some(at) => format!("{scheme}{}", &rest[at + 1..]),
+        None => text.to_owned(),
+    }
+}
+
+/// Text that could not be read as an address, without anything that could be a password: what stands
+/// before the last `@` is not shown.
+#[must_use]
+pub fn without_secrets(text: &str) -> &str {
+    text.rsplit_once('@').map_or(text, |(_, rest)| rest)
+}
+
 /// The labels that the second to fourth field of a pinghosts line make; the fifth is the module hint.
 const FIELD_LABELS: [&str; 4] = ["humanname", "routing", "switching", MODULE_HINT];
 
@@ -85,16 +107,17 @@ pub fn parse_line(text: &str, group: &Labels, origin: Origin) -> Result<Target, 
     let fail = |message: String| Err(Problem { origin: origin.clone(), message });
     if fields.len() > 5 {
         return fail(format!(
-            "{} fields in {text:?}, at most 5 are known: address;humanname;routing;switching;module",
-            fields.len()
+            "{} fields in {:?}, at most 5 are known: address;humanname;routing;switching;module",
+            fields.len(),
+            without_secrets(text)
         ));
     }
     let address = fields[0];
     if address.is_empty() {
-        return fail(format!("no address in {text:?}"));
+        return fail(format!("no address in {:?}", without_secrets(text)));
     }
     if let Some(bad) = address.chars().find(|c| c.is_whitespace() || c.is_control()) {
-        return fail(format!("the address {address:?} holds {bad:?}"));
+        return fail(format!("the address {:?} holds {bad:?}", without_secrets(address)));
     }
     let (mut hints, mut labels): (Labels, Labels) =
         group.clone().into_iter().partition(|(name, _)| is_hint(name));
@@ -155,6 +178,21 @@ mod tests {
         assert_eq!(target.labels["routing"], "lan");
         assert_eq!(target.hints["__param_module"], "icmp");
         assert!(!target.labels.contains_key("__param_module"));
+    }
+
+    #[test]
+    fn userinfo_never_shows() {
+        for (text, shown) in [
+            ("https://u:p@a.invalid/x@y", "https://a.invalid/x@y"),
+            ("https://a.invalid/x@y", "https://a.invalid/x@y"),
+            ("u:p@127.0.0.1:80/x", "127.0.0.1:80/x"),
+            ("https://u:p@q@a.invalid", "https://a.invalid"),
+            ("a:1", "a:1"),
+        ] {
+            assert_eq!(without_userinfo(text), shown);
+        }
+        let wrong = parse_line("http://u:S3CRET@h;b;c;d;e;f", &Labels::new(), origin());
+        assert!(!wrong.expect_err("six fields").to_string().contains("S3CRET"));
     }
 
     #[test]

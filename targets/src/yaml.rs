@@ -127,11 +127,13 @@ enum Collection {
     Mapping { entries: Vec<Entry>, merges: Vec<Rc<Node>>, key: Option<(String, Mark)> },
 }
 
+#[derive(Default)]
 struct Builder {
     open: Vec<Open>,
     anchors: HashMap<usize, (Rc<Node>, usize)>,
     root: Option<Rc<Node>>,
     nodes: usize,
+    duplicates: Vec<YamlError>,
 }
 
 /// Reads the first document of a text; an empty text is [`Value::Null`].
@@ -139,8 +141,20 @@ struct Builder {
 /// # Errors
 /// A syntax error, a duplicate key, a second document, or a document beyond the bounds.
 pub fn parse(text: &str) -> Result<Rc<Node>, YamlError> {
+    match parse_all(text)? {
+        (node, duplicates) if duplicates.is_empty() => Ok(node),
+        (_, mut duplicates) => Err(duplicates.swap_remove(0)),
+    }
+}
+
+/// As [`parse`], but a duplicate key does not hide what else is wrong: the first value stands, and
+/// every duplicate is in the list.
+///
+/// # Errors
+/// As [`parse`], but for duplicate keys.
+pub fn parse_all(text: &str) -> Result<(Rc<Node>, Vec<YamlError>), YamlError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut builder = Builder { open: Vec::new(), anchors: HashMap::new(), root: None, nodes: 0 };
+    let mut builder = Builder::default();
     let mut documents = 0;
     for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|error| YamlError {
@@ -175,7 +189,8 @@ pub fn parse(text: &str) -> Result<Rc<Node>, YamlError> {
         }
     }
     let start = Mark { line: 1, column: 1 };
-    Ok(builder.root.unwrap_or_else(|| Rc::new(Node { mark: start, value: Value::Null })))
+    let root = builder.root.unwrap_or_else(|| Rc::new(Node { mark: start, value: Value::Null }));
+    Ok((root, builder.duplicates))
 }
 
 fn mark_of(line: usize, column: usize) -> Mark {
@@ -263,10 +278,9 @@ impl Builder {
                         matches!(&node.value, Value::Scalar { plain: true, .. }) && text == "<<";
                     if !merging && let Some(first) = entries.iter().find(|e| e.key == text) {
                         let line = first.key_mark.line;
-                        return Err(fail(
-                            mark,
-                            format!("the key {text:?} is here twice, first in line {line}"),
-                        ));
+                        let message =
+                            format!("the key {text:?} is here twice, first in line {line}");
+                        self.duplicates.push(fail(mark, message));
                     }
                     *key = Some((text, mark));
                 }
@@ -279,6 +293,8 @@ impl Builder {
                     }
                     _ => return Err(fail(key_mark, "`<<` merges a map or a list of maps")),
                 },
+                // The first of two stands.
+                Some((key, _)) if entries.iter().any(|have| have.key == key) => {}
                 Some((key, key_mark)) => entries.push(Entry { key, key_mark, value: node }),
             },
         }

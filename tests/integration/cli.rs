@@ -201,6 +201,32 @@ fn a_taken_port_is_one_clear_line() {
     );
 }
 
+#[test]
+fn a_reader_who_goes_away_is_no_fault() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = write(folder.path(), "w.yaml", "receivers: {probe: {targets: ['127.0.0.1:1']}}\n");
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = watchpost()
+        .args(["check", "--print", "--config", &config])
+        .stdout(writer)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(output.stderr.is_empty(), "{}", text(&output.stderr));
+}
+
+#[test]
+fn targets_that_would_write_one_series_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let targets = "['127.0.0.1:1;x', '127.0.0.1:1;x;;;ssh_banner', '127.0.0.1:1;y;;;ssh_banner']";
+    let config =
+        write(folder.path(), "w.yaml", &format!("receivers: {{probe: {{targets: {targets}}}}}\n"));
+    let out = text(&run(&["check", "--config", &config]).stdout);
+    assert!(out.contains("127.0.0.1:1 would write the same series as the target at"), "{out}");
+    assert!(out.contains("; 2 targets"), "{out}");
+}
+
 /// The files of real users: none makes it panic, good ones are read, wrong ones are refused.
 #[test]
 fn files_of_real_users() {

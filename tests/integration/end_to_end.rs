@@ -558,3 +558,109 @@ fn the_page_is_well_and_survives_nonsense() {
     }
     assert_eq!(get(daemon.page, "/-/healthy").unwrap().0, 200);
 }
+
+/// Found by a reviewer: with a timeout as long as the interval, as it is by default up to 10 s, the
+/// next slot came before the attempt had ended.
+#[test]
+fn a_silent_target_is_down_also_when_the_timeout_is_the_interval() {
+    let folder = tempfile::tempdir().unwrap();
+    let sink = Sink::new();
+    let silent = Server::tcp(|mut stream| drop(std::io::Read::read(&mut stream, &mut [0; 1])));
+    let deaf = Server::tcp(|stream| {
+        std::thread::sleep(Duration::from_secs(10));
+        drop(stream);
+    });
+    let config = format!(
+        "receivers:\n  probe: {{interval: 1s, targets: ['{};silent', '{};deaf']}}\n{}",
+        silent.url("/"),
+        deaf.url("/"),
+        sink.exporters()
+    );
+    let daemon = Daemon::start(&write(folder.path(), "w.yaml", &config));
+    until("zeros", || (sink.of("probe_success{humanname=\"deaf\"").len() >= 3).then_some(()));
+    let values = sink.of("probe_success{humanname=\"deaf\"");
+    assert!(values.iter().all(|(value, _)| *value == 0.0), "{values:?}");
+    let metrics = daemon.metrics();
+    let timeouts =
+        "watchpost_slots_total{outcome=\"failed\",reason=\"read_timeout\",receiver=\"probe\"}";
+    assert!(metrics[timeouts] >= 3.0, "{metrics:?}");
+}
+
+/// Found by a reviewer: a credential file that blocks, and a reader of the log that does not read,
+/// each stopped all probing.
+#[test]
+fn nothing_that_blocks_stops_probing_or_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let web = Server::http(|_| Response::new(200, ""));
+    let port = free_port();
+    let config = format!(
+        "receivers:\n  probe/pipe: {{interval: 1s, module: secret, targets: ['{web}']}}\n\
+         \x20 probe/well: {{interval: 1s, module: http_2xx, targets: ['{web}']}}\n\
+         modules: {{secret: {{prober: http, http: {{basic_auth: {{username: a, password_file: pipe}}}}}}}}\n\
+         http: {{listen: '127.0.0.1:{port}'}}\n",
+        web = web.url("/")
+    );
+    let config = write(folder.path(), "w.yaml", &config);
+    // Nobody reads what it logs, and it logs a lot.
+    let (reader, writer) = std::io::pipe().unwrap();
+    let mut child = watchpost()
+        .args(["--config", config.to_str().unwrap(), "--log-level", "trace"])
+        .stderr(writer)
+        .spawn()
+        .unwrap();
+    let page: SocketAddr = ([127, 0, 0, 1], port).into();
+    let ok = "watchpost_slots_total{outcome=\"ok\",receiver=\"probe/well\"}";
+    let skipped = "watchpost_slots_total{outcome=\"skipped\",reason=\"no_credentials\",receiver=\"probe/pipe\"}";
+    for (series, count) in [(ok, 6.0), (skipped, 3.0)] {
+        until(series, || {
+            let metrics = parse_metrics(&get(page, "/metrics")?.1);
+            metrics.get(series).copied().filter(|n| *n >= count)
+        });
+    }
+    assert_eq!(get(page, "/-/healthy").unwrap().0, 200);
+    std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    drop(reader);
+}
+
+#[test]
+fn a_file_in_a_folder_that_comes_later_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = "receivers: {probe: {interval: 1s, target_files: [one/two/t.yaml]}}\nhttp: {listen: '127.0.0.1:0'}\n";
+    let daemon = Daemon::start(&write(folder.path(), "w.yaml", config));
+    assert!(daemon.log().contains("one/two/t.yaml: no such file"), "{}", daemon.log());
+    std::fs::create_dir_all(folder.path().join("one/two")).unwrap();
+    write(&folder.path().join("one/two"), "t.yaml", "- targets: ['127.0.0.1:1']\n");
+    let count = "watchpost_targets{receiver=\"probe\"}";
+    until("its target", || daemon.metrics().get(count).copied().filter(|n| *n == 1.0));
+}
+
+/// Passwords in addresses are nobody's business: not in the log, not in the metrics.
+#[test]
+fn secrets_stay_secret() {
+    let folder = tempfile::tempdir().unwrap();
+    let sink = Sink::new();
+    let targets = "'http://user:S3CRET@127.0.0.1:1/;a', 'user:S3CRET@127.0.0.1:1/x;b;;;http_2xx', \
+         'http://user:S3CRET@127.0.0.1:1/;again', 'http://u:S3CRET/x@127.0.0.1:1', 'a:S3CRET@b;c;d;e;f;g', 'u:S3CRET@h;x;;;icmp'";
+    write(folder.path(), "t.yaml", &format!("- targets: [{targets}]\n"));
+    let config = format!(
+        "receivers: {{probe: {{interval: 1s, target_files: [t.yaml]}}}}\n{}",
+        sink.exporters()
+    );
+    let config = write(folder.path(), "w.yaml", &config);
+    let daemon = Daemon::start(&config);
+    until("two targets", || (sink.of("probe_success{humanname=\"b\"").len() >= 2).then_some(()));
+    until("both are down", || (daemon.log().matches("target is down").count() >= 2).then_some(()));
+    let output = watchpost()
+        .args(["check", "--print", "--config", config.to_str().unwrap()])
+        .output()
+        .unwrap();
+    let check = String::from_utf8(output.stdout).unwrap();
+    let sent = format!("{:?}", sink.samples.lock().unwrap());
+    for (what, text) in [("log", daemon.log()), ("check", check), ("samples", sent)] {
+        assert!(!text.contains("S3CRET"), "{what}: {text}");
+        assert!(text.contains("127.0.0.1:1"), "{what}: {text}");
+    }
+}

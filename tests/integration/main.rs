@@ -1,9 +1,15 @@
 //! What users see, tried from outside: one binary, so that everything is built once.
-#![allow(clippy::unwrap_used, clippy::print_stderr, clippy::disallowed_methods, unreachable_pub, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    unreachable_pub,
+    missing_docs
+)]
 
 mod cli;
+mod conformance;
 mod end_to_end;
 mod hostile;
-mod conformance;
 mod namespaces;
 mod support;

@@ -155,8 +155,8 @@ fn many_echoes_to_one_address_do_not_mix() {
     if able("many_echoes_to_one_address_do_not_mix") {
         let config = "cat > /tmp/mix-$$.yaml <<'END'
 receivers:
-  probe/a: {interval: 1s, targets: ['127.0.0.1', '127.0.0.1;;;;small', '127.0.0.1;;;;large', '127.0.0.2']}
-  probe/b: {interval: 1s, targets: ['127.0.0.1', '127.0.0.1;;;;small']}
+  probe/a: {interval: 1s, targets: ['127.0.0.1', '127.0.0.1;s;;;small', '127.0.0.1;l;;;large', '127.0.0.2']}
+  probe/b: {interval: 1s, targets: ['127.0.0.1', '127.0.0.1;s;;;small']}
   probe/c: {interval: 1s, targets: ['127.0.0.1', 'localhost']}
 modules:
   small: {prober: icmp, icmp: {payload_size: 1}}

@@ -78,7 +78,9 @@ pub fn get(address: SocketAddr, path: &str) -> Option<(u16, String)> {
 /// Percent-encodes a query's value.
 pub fn encode(text: &str) -> String {
     text.bytes()
-        .map(|b| if b.is_ascii_alphanumeric() { char::from(b).to_string() } else { format!("%{b:02X}") })
+        .map(|b| {
+            if b.is_ascii_alphanumeric() { char::from(b).to_string() } else { format!("%{b:02X}") }
+        })
         .collect()
 }
 
@@ -96,7 +98,8 @@ pub fn parse_metrics(text: &str) -> Metrics {
                 Some((name, labels)) => {
                     // No value of ours or of blackbox_exporter's in tests holds `",`.
                     let inner = labels.trim_end_matches('}').trim_end_matches(',');
-                    let mut pairs: Vec<&str> = inner.split_inclusive("\",").map(|p| p.trim_end_matches(',')).collect();
+                    let mut pairs: Vec<&str> =
+                        inner.split_inclusive("\",").map(|p| p.trim_end_matches(',')).collect();
                     pairs.sort_unstable();
                     format!("{name}{{{}}}", pairs.join(","))
                 }
@@ -108,14 +111,22 @@ pub fn parse_metrics(text: &str) -> Metrics {
 
 /// One attempt by the library: what happened, and what would be published about it.
 /// `modules` is the text of a `modules:` section, indented by two; `resolver` names a server.
-pub fn attempt_with(modules: &str, resolver: Option<SocketAddr>, module: &str, target: &str) -> Result<(Outcome, Metrics), String> {
-    let resolver = resolver.map_or_else(String::new, |a| format!("resolver: {{nameservers: ['{a}'], timeout: 2s, attempts: 1}}\n"));
+pub fn attempt_with(
+    modules: &str,
+    resolver: Option<SocketAddr>,
+    module: &str,
+    target: &str,
+) -> Result<(Outcome, Metrics), String> {
+    let resolver = resolver.map_or_else(String::new, |a| {
+        format!("resolver: {{nameservers: ['{a}'], timeout: 2s, attempts: 1}}\n")
+    });
     let text = format!("{resolver}modules:\n{modules}\n");
     let loaded = config::parse(&text, Path::new("test.yaml"), &Environment::new(), Strictness::Run);
     let plan = loaded.plan.ok_or_else(|| format!("{:?}", loaded.problems))?;
     let line = format!("{target};;;;{module}");
     let origin = watchpost_targets::Origin { file: "test".into(), line: 1 };
-    let target = watchpost_targets::parse_line(&line, &Default::default(), origin).map_err(|p| p.to_string())?;
+    let target = watchpost_targets::parse_line(&line, &Default::default(), origin)
+        .map_err(|p| p.to_string())?;
     let receiver = config::plan::Receiver {
         name: "probe".into(),
         job: "probe".into(),
@@ -130,7 +141,8 @@ pub fn attempt_with(modules: &str, resolver: Option<SocketAddr>, module: &str, t
     let planned = config::targets::plan_target(&receiver, &plan.modules, &target, None)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let result = runtime.block_on(async {
-        let tools = Tools { resolver: Resolver::new(plan.resolver.clone()), icmp: Default::default() };
+        let tools =
+            Tools { resolver: Resolver::new(plan.resolver.clone()), icmp: Default::default() };
         attempt(&planned.module, &planned.address, planned.timeout, &tools).await
     });
     let SlotResult::Outcome(outcome) = result else { return Err(format!("{result:?}")) };
@@ -141,11 +153,14 @@ pub fn attempt_with(modules: &str, resolver: Option<SocketAddr>, module: &str, t
             let mut pairs: Vec<String> = match &reading.own {
                 Own::None => Vec::new(),
                 Own::Phase(phase) => vec![format!("phase=\"{}\"", phase.word())],
-                Own::Pairs(pairs) => pairs.iter().map(|(name, value)| format!("{name}=\"{value}\"")).collect(),
+                Own::Pairs(pairs) => {
+                    pairs.iter().map(|(name, value)| format!("{name}=\"{value}\"")).collect()
+                }
             };
             pairs.sort();
             let name = naming.metric(reading.metric);
-            let series = if pairs.is_empty() { name } else { format!("{name}{{{}}}", pairs.join(",")) };
+            let series =
+                if pairs.is_empty() { name } else { format!("{name}{{{}}}", pairs.join(",")) };
             (series, reading.value)
         })
         .collect();

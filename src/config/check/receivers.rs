@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use watchpost_targets::label::{INTERVAL_HINT, MODULE_HINT, TIMEOUT_HINT};
 use watchpost_targets::yaml::{Node, Value};
-use watchpost_targets::{Labels, Origin, expand_pattern, is_label_name, parse_line};
+use watchpost_targets::{
+    Labels, Origin, expand_pattern, is_label_name, parse_line, without_userinfo,
+};
 
 use super::modules::Known;
 use super::{Checker, DEFAULT_INTERVAL, MIN_INTERVAL, without};
@@ -214,8 +216,10 @@ impl Checker<'_> {
             let named = inline.module.as_ref().map(|module| module.name.clone());
             let id = inline.target.id();
             if let Some(line) = seen.insert((id.address, named.or(id.module)), item.mark.line) {
-                let message =
-                    format!("{} is a target already, in line {line}", inline.target.address);
+                let message = format!(
+                    "{} is a target already, in line {line}",
+                    without_userinfo(&inline.target.address)
+                );
                 self.context.problems.borrow_mut().warning(&place, message);
             }
             // A wrong module of the receiver has been told; its targets are not blamed for it.

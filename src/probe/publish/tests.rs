@@ -132,12 +132,22 @@ fn time_not_watched_is_never_up() {
     let gauges = out.iter().filter(|s| s.start.is_none()).count() - 1; // all but target_info
     out.clear();
     let skipped = SlotResult::Skipped(Skip::Suspended, String::new());
-    published.slot(&plan, Kind::Scheduled, SLOT, &skipped, &mut out);
+    let next = |n: u64| Timestamp(SLOT.0 + n * 15_000_000_000);
+    published.slot(&plan, Kind::Scheduled, next(1), &skipped, &mut out);
     assert_eq!(out.len(), gauges);
     assert!(out.iter().all(|s| s.value == Value::Stale));
     out.clear();
-    published.slot(&plan, Kind::Scheduled, SLOT, &skipped, &mut out);
+    published.slot(&plan, Kind::Scheduled, next(2), &skipped, &mut out);
     assert!(out.is_empty(), "once is enough");
+    // An attempt that ends after a later slot was skipped is counted, and writes nothing older.
+    published.slot(&plan, Kind::Scheduled, SLOT, &outcome(Verdict::Up), &mut out);
+    assert!(out.is_empty());
+    published.slot(&plan, Kind::Scheduled, next(3), &outcome(Verdict::Up), &mut out);
+    assert!(
+        texts(&out).iter().any(|t| t == "probe.attempts[\"scheduled\"]@1045=3"),
+        "{:?}",
+        texts(&out)
+    );
 }
 
 #[test]
@@ -154,7 +164,10 @@ fn counters_outlive_new_labels_and_every_written_series_ends() {
     assert_eq!(ended.len(), distinct.len());
     let mut out = Vec::new();
     next.slot(&plan, Kind::Scheduled, SLOT, &outcome(DOWN), &mut out);
-    assert!(texts(&out).contains(&"probe.failures[\"rtt\", \"icmp_timeout\"]@1000=2".to_owned()));
+    // Without a 0 before it: what was counted under the old name is no failure of now.
+    let failures: Vec<String> =
+        texts(&out).into_iter().filter(|t| t.starts_with("probe.failures")).collect();
+    assert_eq!(failures, ["probe.failures[\"rtt\", \"icmp_timeout\"]@1000=2"]);
 }
 
 #[test]

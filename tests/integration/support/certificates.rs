@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair,
+};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{self, ServerConfig, SupportedProtocolVersion};
 
@@ -30,7 +32,8 @@ pub fn days_ahead(days: i64) -> SystemTime {
 }
 
 fn params(name: &str, names: &[&str], from: i64, to: i64) -> CertificateParams {
-    let mut params = CertificateParams::new(names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>()).unwrap();
+    let mut params =
+        CertificateParams::new(names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>()).unwrap();
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);
     params.not_before = days_ahead(from).into();
@@ -76,7 +79,11 @@ pub fn self_signed(names: &[&str], from: i64, to: i64) -> (Leaf, String) {
 
 impl Leaf {
     /// A server that shows it, with these versions of TLS (empty: all) and ALPN protocols.
-    pub fn server(&self, versions: &[&'static SupportedProtocolVersion], alpn: &[&str]) -> ServerConfig {
+    pub fn server(
+        &self,
+        versions: &[&'static SupportedProtocolVersion],
+        alpn: &[&str],
+    ) -> ServerConfig {
         let versions = if versions.is_empty() { rustls::ALL_VERSIONS } else { versions };
         let key = PrivateKeyDer::try_from(self.key.serialize_der()).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());

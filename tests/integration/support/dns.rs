@@ -25,7 +25,8 @@ pub struct Dns {
 
 impl Dns {
     pub fn new(names: impl IntoIterator<Item = (&'static str, Answer)>) -> Self {
-        let names: BTreeMap<String, Answer> = names.into_iter().map(|(n, a)| (n.to_owned(), a)).collect();
+        let names: BTreeMap<String, Answer> =
+            names.into_iter().map(|(n, a)| (n.to_owned(), a)).collect();
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
         let address = socket.local_addr().unwrap();

@@ -50,18 +50,26 @@ pub fn blackbox(config: &str) -> Option<Peer> {
 impl Peer {
     /// What blackbox_exporter finds.
     pub fn probe(&self, module: &str, target: &str) -> Metrics {
-        let (status, body) = get(self.address, &format!("/probe?module={module}&target={}", encode(target))).unwrap();
+        let (status, body) =
+            get(self.address, &format!("/probe?module={module}&target={}", encode(target)))
+                .unwrap();
         assert_eq!(status, 200, "{body}");
         parse_metrics(&body)
     }
 
     /// The instant vector that Prometheus answers a query with: labels and values.
     pub fn query(&self, query: &str) -> Vec<(Value, f64)> {
-        let Some((_, body)) = get(self.address, &format!("/api/v1/query?query={}", encode(query))) else { return Vec::new() };
+        let Some((_, body)) = get(self.address, &format!("/api/v1/query?query={}", encode(query)))
+        else {
+            return Vec::new();
+        };
         let answer: Value = serde_json::from_str(&body).unwrap();
         assert_eq!(answer["status"], "success", "{body}");
         let results = answer["data"]["result"].as_array().unwrap();
-        results.iter().map(|r| (r["metric"].clone(), r["value"][1].as_str().unwrap().parse().unwrap())).collect()
+        results
+            .iter()
+            .map(|r| (r["metric"].clone(), r["value"][1].as_str().unwrap().parse().unwrap()))
+            .collect()
     }
 }
 

@@ -23,7 +23,10 @@ impl Server {
     }
 
     /// The same at a certain address.
-    pub fn tcp_on(address: SocketAddr, handler: impl Fn(TcpStream) + Send + Sync + 'static) -> Self {
+    pub fn tcp_on(
+        address: SocketAddr,
+        handler: impl Fn(TcpStream) + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap();
         let stop = Arc::new(AtomicBool::new(false));
@@ -50,7 +53,10 @@ impl Server {
     }
 
     /// Serves TLS.
-    pub fn tls(config: ServerConfig, handler: impl Fn(&mut TlsStream) + Send + Sync + 'static) -> Self {
+    pub fn tls(
+        config: ServerConfig,
+        handler: impl Fn(&mut TlsStream) + Send + Sync + 'static,
+    ) -> Self {
         let config = Arc::new(config);
         Self::tcp(move |stream| {
             let connection = ServerConnection::new(Arc::clone(&config)).unwrap();
@@ -71,7 +77,10 @@ impl Server {
     }
 
     /// Serves HTTPS.
-    pub fn https(config: ServerConfig, answer: impl Fn(&Request) -> Response + Send + Sync + 'static) -> Self {
+    pub fn https(
+        config: ServerConfig,
+        answer: impl Fn(&Request) -> Response + Send + Sync + 'static,
+    ) -> Self {
         Self::tls(config, move |stream| {
             if let Some(request) = Request::read(&mut *stream) {
                 let _ = stream.write_all(&answer(&request).bytes());
@@ -109,7 +118,11 @@ impl Request {
         let mut line = String::new();
         reader.read_line(&mut line).ok()?;
         let mut words = line.split_whitespace();
-        let mut request = Request { method: words.next()?.into(), path: words.next()?.into(), ..Default::default() };
+        let mut request = Request {
+            method: words.next()?.into(),
+            path: words.next()?.into(),
+            ..Default::default()
+        };
         loop {
             let mut line = String::new();
             reader.read_line(&mut line).ok()?;
