@@ -161,7 +161,7 @@ receivers:
 modules:
   small: {prober: icmp, icmp: {payload_size: 1}}
   large: {prober: icmp, icmp: {payload_size: 1400}}
-  well: {prober: http, http: {fail_if_body_matches_regexp: ['outcome=\"(failed|skipped)\"'], fail_if_body_not_matches_regexp: ['watchpost_slots_total.outcome=\"ok\",receiver=\"probe/c\". ([4-9]|1[0-9])']}}
+  well: {prober: http, http: {fail_if_body_matches_regexp: ['outcome=\"failed\"|reason=\"no_socket\"'], fail_if_body_not_matches_regexp: ['watchpost_slots_total.outcome=\"ok\",receiver=\"probe/c\". ([4-9]|1[0-9])']}}
 http: {listen: '127.0.0.1:9115'}
 END";
         let probe = "$W --config /tmp/mix-$$.yaml & D=$!; sleep 5; set +e; $W probe http://127.0.0.1:9115/metrics -m well --config /tmp/mix-$$.yaml; code=$?; \
@@ -180,7 +180,7 @@ fn the_embedded_default_watches_this_machine() {
     // Something to watch: another Watchpost, which listens on a port.
     let other = "printf 'http: {listen: \"127.0.0.1:8099\"}' > /tmp/other-$$.yaml; $W --config /tmp/other-$$.yaml --log-level error & O=$!";
     let end = "kill $O; wait $O || true; rm /tmp/other-$$.yaml";
-    let terminal = "script -qec 'stty cols 110 rows 30; timeout -s INT 4 $W' /dev/null";
+    let terminal = "script -qec 'stty cols 110 rows 30; timeout -s INT 9 $W' /dev/null";
     let script = format!("{other}; {ALLOW}; sleep 0.5; {terminal} || true; {end}");
     check(
         &script,
