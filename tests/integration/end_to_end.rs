@@ -13,7 +13,7 @@ use watchpost::wire::remote_write::{STALE_NAN, decode};
 use crate::support::certificates::{Authority, pem_file};
 use crate::support::peers::{self, Peer};
 use crate::support::servers::{Request, Response, Server};
-use crate::support::{free_port, get, parse_metrics, skip, until, watchpost};
+use crate::support::{free_port, get, parse_metrics, send_signal, skip, until, watchpost};
 
 /// A daemon that ends with the test.
 struct Daemon {
@@ -52,10 +52,7 @@ impl Daemon {
     }
 
     fn signal(&self, signal: &str) {
-        let status = std::process::Command::new("kill")
-            .args([signal, &self.child.id().to_string()])
-            .status();
-        assert!(status.unwrap().success());
+        send_signal(self.child.id(), signal);
     }
 
     /// Asks it to stop; returns its exit code.
@@ -531,7 +528,7 @@ fn systemd_is_told() {
     heard("READY=1");
     heard("WATCHDOG=1");
     heard("WATCHDOG=1");
-    std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    send_signal(child.id(), "-TERM");
     heard("STOPPING=1");
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
@@ -622,7 +619,7 @@ fn nothing_that_blocks_stops_probing_or_the_end() {
         });
     }
     assert_eq!(get(page, "/-/healthy").unwrap().0, 200);
-    std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    send_signal(child.id(), "-TERM");
     assert_eq!(child.wait().unwrap().code(), Some(0));
     drop(reader);
 }
