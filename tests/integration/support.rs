@@ -12,6 +12,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use watchpost::config::{self, Environment, Strictness};
@@ -73,9 +74,17 @@ pub fn send_signal(process: u32, name: &str) {
     kill_process(process, signal).unwrap();
 }
 
-/// A port that was free a moment ago.
+/// A port that nobody listens on, and that nobody is given by the kernel: it is below the range from
+/// which ports are chosen for those who ask for any, and no two calls get the same.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = (std::process::id() % 100) as u16 * 100;
+    loop {
+        let port = 15_000 + (first + NEXT.fetch_add(1, Ordering::SeqCst)) % 10_000;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// A small HTTP client: status and body, or nothing when nobody answers.
