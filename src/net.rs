@@ -7,3 +7,6 @@ pub mod http_server;
 pub mod resolve;
 pub mod tls;
 pub mod x509;
+
+/// How we name ourselves to HTTP servers, probed ones and backends alike.
+pub const AGENT: &str = concat!("Watchpost/", env!("CARGO_PKG_VERSION"));

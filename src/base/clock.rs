@@ -84,12 +84,6 @@ impl Moment {
             i128::from(self.wall.0) + boot.0.as_nanos() as i128 - self.boot.0.as_nanos() as i128;
         Timestamp(u64::try_from(wall).unwrap_or(0))
     }
-
-    /// The monotonic instant of a boot time, by this moment's offset; never before this moment.
-    #[must_use]
-    pub fn instant_at(&self, boot: BootTime) -> Instant {
-        self.monotonic + boot.since(self.boot)
-    }
 }
 
 /// Reads all three clocks.
@@ -131,6 +125,5 @@ mod tests {
         assert_eq!(before, Timestamp(999_999_998_000_000_000));
         assert_eq!(at.wall_at(at.boot), at.wall);
         assert_eq!(Timestamp(1_500_000_000).millis(), 1500);
-        assert_eq!(at.instant_at(BootTime(Duration::from_secs(1))), at.monotonic);
     }
 }

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::base::clock::{self, BootTime};
 use crate::exporter::retry::{Action, HOLD, MAX_REFUSED, classify};
+use crate::net::AGENT;
 use crate::net::http_client::HttpClient;
 use crate::net::resolve::Resolver;
 use crate::net::tls::TlsClient;
@@ -155,7 +156,7 @@ impl RemoteWrite {
             .header(CONTENT_TYPE, "application/x-protobuf")
             .header(CONTENT_ENCODING, "snappy")
             .header("X-Prometheus-Remote-Write-Version", "0.1.0")
-            .header(USER_AGENT, concat!("Watchpost/", env!("CARGO_PKG_VERSION")))
+            .header(USER_AGENT, AGENT)
             .body(Full::new(Bytes::from(body)))
             .expect("the endpoint was read as a URL");
         for (name, value) in &self.settings.headers {

@@ -2,7 +2,6 @@
 //! any processor, read by whoever shows it.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -41,7 +40,6 @@ pub struct Row {
 #[derive(Default)]
 pub struct Board {
     rows: Mutex<BTreeMap<Arc<TargetRef>, Row>>,
-    version: AtomicU64,
 }
 
 impl Board {
@@ -65,19 +63,12 @@ impl Board {
                 }
             }
         }
-        self.version.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A copy of all rows, sorted by job and instance.
     #[must_use]
     pub fn rows(&self) -> Vec<Row> {
         self.rows.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
-    }
-
-    /// A number that changes whenever a row does.
-    #[must_use]
-    pub fn version(&self) -> u64 {
-        self.version.load(Ordering::Relaxed)
     }
 }
 

@@ -50,17 +50,17 @@ pub async fn attempt(
         Ok(Ok(())) => Ok(()),
         Ok(Err(Stop::Down(reason, detail))) => Err((reason, detail)),
         Ok(Err(Stop::Skip(skip, detail))) => return SlotResult::Skipped(skip, detail),
-        Err(_) if trace.broken.is_some() => {
-            trace.begin(Phase::Processing);
-            let broken = trace.broken.take();
-            Err(broken.map(|(reason, detail)| (reason, detail.into())).expect("it is there"))
-        }
-        Err(_) => {
-            let phase = trace.phase();
-            let detail =
-                format!("no end within {} while {}", duration::format(timeout), phase.plain());
-            Err((fault::timed_out(phase), detail.into()))
-        }
+        Err(_) => Err(match trace.broken.take() {
+            Some((reason, detail)) => {
+                trace.begin(Phase::Processing);
+                (reason, detail.into())
+            }
+            None => {
+                let (phase, within) = (trace.phase(), duration::format(timeout));
+                let detail = format!("no end within {within} while {}", phase.plain());
+                (fault::timed_out(phase), detail.into())
+            }
+        }),
     };
     SlotResult::Outcome(Box::new(trace.finish(result)))
 }

@@ -17,9 +17,11 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use percent_encoding::percent_decode_str;
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
+use crate::net::AGENT;
 use crate::probe::attempt::{self, Tools};
 use crate::probe::module::{Credentials, Http, Secret};
 use crate::probe::rules;
@@ -35,9 +37,6 @@ const MAX_HEAD: usize = 64 << 10;
 
 /// Time that reading a secret may take.
 const READ_WITHIN: Duration = Duration::from_millis(500);
-
-/// Who asks.
-pub(crate) const AGENT: &str = concat!("Watchpost/", env!("CARGO_PKG_VERSION"));
 
 /// What is asked on a hop.
 struct Ask {
@@ -233,7 +232,7 @@ async fn credentials(module: &Http, url: &Url) -> Result<Option<HeaderValue>, St
             format!("{scheme} {}", read(credentials).await?.expose_secret())
         }
         None if !url.username().is_empty() || url.password().is_some() => {
-            let plain = |text: &str| String::from_utf8_lossy(&percent_decode(text)).into_owned();
+            let plain = |text| percent_decode_str(text).decode_utf8_lossy();
             basic(&plain(url.username()), &plain(url.password().unwrap_or_default()))
         }
         None => return Ok(None),
@@ -259,26 +258,6 @@ async fn read(secret: &Secret) -> Result<SecretString, Stop> {
         Ok(Err(error)) => Err(unreadable(error.to_string())),
         Err(_) => Err(unreadable(format!("{shown}: not read within {READ_WITHIN:?}"))),
     }
-}
-
-fn percent_decode(text: &str) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len());
-    let bytes = text.as_bytes();
-    let mut at = 0;
-    while at < bytes.len() {
-        let hex = text.get(at + 1..at + 3).and_then(|pair| u8::from_str_radix(pair, 16).ok());
-        match (bytes[at], hex) {
-            (b'%', Some(byte)) => {
-                out.push(byte);
-                at += 3;
-            }
-            (byte, _) => {
-                out.push(byte);
-                at += 1;
-            }
-        }
-    }
-    out
 }
 
 /// Judges an answer, or follows where it leads.

@@ -117,12 +117,6 @@ impl LazyTls {
         Self { settings, alpn, client: OnceLock::new() }
     }
 
-    /// The settings.
-    #[must_use]
-    pub fn settings(&self) -> &TlsSettings {
-        &self.settings
-    }
-
     /// The client.
     ///
     /// # Errors

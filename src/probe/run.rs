@@ -257,10 +257,6 @@ impl Prober {
         let Some(watched) = self.watched.get_mut(&key) else { return };
         let receiver = Arc::clone(&watched.receiver);
         let stats = self.stats.get_mut(&receiver).expect("a watched target has a receiver");
-        let count = |outcome: &str, reason: &str| {
-            let attributes = [("receiver", &*receiver), ("outcome", outcome), ("reason", reason)];
-            self.meter.counter(&names::SLOTS, &attributes).add(1);
-        };
         let name = &watched.published.target.instance;
         match &result {
             SlotResult::Outcome(outcome) => match outcome.verdict {
@@ -272,7 +268,7 @@ impl Prober {
                     watched.up = Some(true);
                 }
                 Verdict::Down { reason, phase } => {
-                    count("failed", reason.word());
+                    stats.ended(&self.meter, &receiver, "failed", reason.word());
                     if reason == Reason::Unclassified {
                         self.unclassified.add(1);
                         tracing::error!(probe.target = %name, detail = %outcome.detail, "an error without a name of its own");
@@ -284,7 +280,7 @@ impl Prober {
                 }
             },
             SlotResult::Skipped(skip, why) => {
-                count("skipped", skip.word());
+                stats.ended(&self.meter, &receiver, "skipped", skip.word());
                 let now = clock::now().boot;
                 let logged = stats.logged.get(skip);
                 if logged.is_none_or(|at| now.since(*at) >= LOG_EVERY) {

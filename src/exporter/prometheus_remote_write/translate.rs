@@ -144,16 +144,12 @@ impl Translator {
             return;
         }
         let resource = Arc::as_ptr(&series.resource) as usize;
-        let about = self.about.entry(resource).or_insert_with(|| About {
-            _resource: Arc::clone(&series.resource),
-            info: None,
-            plain: None,
-            series: 0,
-        });
-        about.series += 1;
-        if about.series == 1 {
-            let info = self.info(&series.resource);
-            self.about.entry(resource).and_modify(|about| about.info = info);
+        if !self.about.contains_key(&resource) {
+            let (info, kept) = (self.info(&series.resource), Arc::clone(&series.resource));
+            self.about.insert(resource, About { _resource: kept, info, plain: None, series: 0 });
+        }
+        if let Some(about) = self.about.get_mut(&resource) {
+            about.series += 1;
         }
         let parts = match &sample.value {
             Value::Histogram(histogram) => {
@@ -210,10 +206,7 @@ impl Translator {
             labels.extend(naming::labels(series.resource.attributes.iter()));
         }
         labels.extend(naming::labels(series.attributes()));
-        labels.extend(naming::job(&series.resource).map(|job| ("job".to_owned(), job)));
-        labels.extend(
-            naming::instance(&series.resource).map(|id| ("instance".to_owned(), id.to_owned())),
-        );
+        identify(&series.resource, &mut labels);
         labels
     }
 
@@ -227,8 +220,7 @@ impl Translator {
         }
         let mut labels = self.external.clone();
         labels.extend(naming::labels(others));
-        labels.extend(naming::job(resource).map(|job| ("job".to_owned(), job)));
-        labels.extend(naming::instance(resource).map(|id| ("instance".to_owned(), id.to_owned())));
+        identify(resource, &mut labels);
         let name = match self.naming.namespace.as_str() {
             "" => "target_info".to_owned(),
             namespace => format!("{namespace}_target_info"),
@@ -237,6 +229,12 @@ impl Translator {
         let whole = encode_labels(labels.into_iter().collect());
         Some(SeriesLabels(EncodedLabels::default(), whole))
     }
+}
+
+/// Adds `job` and `instance`: no other label of these names stands against them.
+fn identify(resource: &Resource, labels: &mut BTreeMap<String, String>) {
+    labels.extend(naming::job(resource).map(|job| ("job".to_owned(), job)));
+    labels.extend(naming::instance(resource).map(|id| ("instance".to_owned(), id.to_owned())));
 }
 
 /// Writes the samples of one series, in order; a histogram as the classic series of its buckets.

@@ -17,6 +17,8 @@ const MAX_CHANGES: u32 = 50;
 pub(super) struct Stats {
     pub(super) due: Counter,
     pub(super) ok: Counter,
+    /// Slots by other ends, by outcome and reason; made when they first happen.
+    ended: HashMap<(&'static str, &'static str), Counter>,
     pub(super) cancelled: Counter,
     pub(super) lateness: Timing,
     pub(super) targets: Gauge,
@@ -36,6 +38,7 @@ impl Stats {
         Stats {
             due: meter.counter(&names::SLOTS_DUE, &own),
             ok: outcome("ok"),
+            ended: HashMap::new(),
             cancelled: outcome("cancelled"),
             lateness: meter.timing(&names::SLOT_LATENESS, &own),
             targets: meter.gauge(&names::TARGETS, &own),
@@ -44,6 +47,21 @@ impl Stats {
             logged: HashMap::new(),
             changes: (BootTime::default(), 0),
         }
+    }
+
+    /// Counts a slot that ended in this way.
+    pub(super) fn ended(
+        &mut self,
+        meter: &Meter,
+        receiver: &str,
+        outcome: &'static str,
+        reason: &'static str,
+    ) {
+        let counter = self.ended.entry((outcome, reason)).or_insert_with(|| {
+            let own = [("receiver", receiver), ("outcome", outcome), ("reason", reason)];
+            meter.counter(&names::SLOTS, &own)
+        });
+        counter.add(1);
     }
 
     /// Whether a change of state may still be logged in this minute.
