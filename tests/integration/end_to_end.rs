@@ -1,148 +1,16 @@
 //! The spine, from a pinghosts file to a Prometheus that nobody here wrote.
 
-use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::Path;
-use std::process::{Child, Stdio};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use watchpost::wire::remote_write::{STALE_NAN, decode};
+use watchpost::wire::remote_write::STALE_NAN;
 
 use crate::support::certificates::{Authority, pem_file};
+use crate::support::daemon::{Daemon, Sink, write};
 use crate::support::peers::{self, Peer};
-use crate::support::servers::{Request, Response, Server};
+use crate::support::servers::{Response, Server};
 use crate::support::{free_port, get, parse_metrics, send_signal, skip, until, watchpost};
-
-/// A daemon that ends with the test.
-struct Daemon {
-    child: Child,
-    log: Arc<Mutex<String>>,
-    page: SocketAddr,
-}
-
-impl Daemon {
-    /// Starts it with this configuration, and waits until its page answers.
-    fn start(config: &Path) -> Self {
-        let mut child = watchpost()
-            .args(["run", "--config", config.to_str().unwrap(), "--color", "never"])
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let log = Arc::new(Mutex::new(String::new()));
-        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        std::thread::spawn({
-            let log = Arc::clone(&log);
-            move || {
-                for line in lines.map_while(Result::ok) {
-                    log.lock().unwrap().push_str(&(line + "\n"));
-                }
-            }
-        });
-        let page = until("the page", || {
-            let log = log.lock().unwrap();
-            log.split("address=").nth(1)?.split_whitespace().next()?.parse().ok()
-        });
-        Self { child, log, page }
-    }
-
-    fn log(&self) -> String {
-        self.log.lock().unwrap().clone()
-    }
-
-    fn signal(&self, signal: &str) {
-        send_signal(self.child.id(), signal);
-    }
-
-    /// Asks it to stop; returns its exit code.
-    fn stop(&mut self) -> i32 {
-        self.signal("-TERM");
-        self.child.wait().unwrap().code().expect("an exit code, not a signal")
-    }
-
-    fn metrics(&self) -> BTreeMap<String, f64> {
-        parse_metrics(&get(self.page, "/metrics").unwrap().1)
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// A receiver of remote write that keeps what it gets, and answers as it is told.
-struct Sink {
-    server: Server,
-    /// Series with their labels (as `name{label="value"}`), value and time in milliseconds.
-    samples: Arc<Mutex<Vec<(String, f64, i64)>>>,
-    answer: Arc<Mutex<u16>>,
-}
-
-impl Sink {
-    fn new() -> Self {
-        let samples = Arc::new(Mutex::new(Vec::new()));
-        let answer = Arc::new(Mutex::new(204));
-        let server = Server::http({
-            let (samples, answer) = (Arc::clone(&samples), Arc::clone(&answer));
-            move |request: &Request| {
-                let status = *answer.lock().unwrap();
-                if status / 100 == 2 {
-                    samples.lock().unwrap().extend(flatten(&request.body));
-                }
-                Response::new(status, "")
-            }
-        });
-        Self { server, samples, answer }
-    }
-
-    fn exporters(&self) -> String {
-        format!(
-            "exporters: {{prometheus_remote_write: {{endpoint: '{}'}}}}\nhttp: {{listen: '127.0.0.1:0'}}\n",
-            self.server.url("/api/v1/write")
-        )
-    }
-
-    fn count(&self) -> usize {
-        self.samples.lock().unwrap().len()
-    }
-
-    fn of(&self, series: &str) -> Vec<(f64, i64)> {
-        self.samples
-            .lock()
-            .unwrap()
-            .iter()
-            .filter(|(s, ..)| s.starts_with(series))
-            .map(|(_, v, t)| (*v, *t))
-            .collect()
-    }
-}
-
-fn flatten(body: &[u8]) -> Vec<(String, f64, i64)> {
-    let request = decode(body).expect("a remote write request");
-    let mut list = Vec::new();
-    for series in request.timeseries {
-        assert!(series.labels.is_sorted_by(|a, b| a.name < b.name), "labels are sorted and unique");
-        let name = series.labels.iter().find(|l| l.name == "__name__").unwrap().value.clone();
-        let labels: Vec<String> = series
-            .labels
-            .iter()
-            .filter(|l| l.name != "__name__")
-            .map(|l| format!("{}=\"{}\"", l.name, l.value))
-            .collect();
-        let series_name = format!("{name}{{{}}}", labels.join(","));
-        list.extend(series.samples.iter().map(|s| (series_name.clone(), s.value, s.timestamp)));
-    }
-    list
-}
-
-fn write(folder: &Path, name: &str, text: &str) -> std::path::PathBuf {
-    let path = folder.join(name);
-    std::fs::write(&path, text).unwrap();
-    path
-}
 
 fn one(prometheus: &Peer, query: &str) -> Option<f64> {
     let found = prometheus.query(query);

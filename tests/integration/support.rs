@@ -3,6 +3,7 @@
 //! ports that the kernel chose, and ends with the test.
 
 pub mod certificates;
+pub mod daemon;
 pub mod dns;
 pub mod peers;
 pub mod servers;
