@@ -1,87 +1,104 @@
 //! The composition root: builds what a plan says, runs it, takes changes over, and drains it.
 //!
-//! Two threads carry the work. On one the prober runs alone, so that nothing delays an attempt; on
-//! the other everything that may wait: exporters, the page, files, signals. A third empties the ring.
+//! On one thread the prober runs alone, so that nothing delays an attempt; on the main thread runs
+//! everything that may wait: exporters, the page, files, signals. Each pipeline has a thread that
+//! empties its ring.
 
 mod catalog;
+mod detect;
 pub mod embedded;
 pub mod facts;
+mod graph;
 mod page;
+mod ports;
 mod reload;
 mod shutdown;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::base::clock;
-use crate::config::plan::{Http, Plan};
-use crate::net::http_server;
+use crate::config::plan::{Plan, Telemetry};
 use crate::net::resolve::Resolver;
 use crate::pipeline::board::Board;
 use crate::pipeline::outlet::Outlet;
-use crate::pipeline::ring::{DEFAULT_SAMPLES, Ring};
-use crate::pipeline::selfmetrics::Meter;
+use crate::pipeline::selfmetrics::{Gauge, Meter};
 use crate::probe::icmp::Engine;
-use crate::probe::{Command, Prober, ProberHandle, Tools};
-use crate::queue::memory::MemoryQueue;
-use crate::queue::writer;
+use crate::probe::{Command, Prober, ProberHandle, Replacement, Tools};
 use crate::signal::names;
 use crate::signal::payload::Payload;
-use reload::{FileWatch, TargetSource};
+use graph::{Graph, Routes};
+use page::{Ask, Site};
+use ports::Ports;
+pub use reload::Configuration;
+use reload::{Changed, TargetSource, Watches};
 pub use shutdown::{Report, STOP_WITHIN};
 
-/// How often our own metrics go through the pipeline.
+/// How often our own metrics go through the pipelines.
 const OWN_METRICS_EVERY: Duration = Duration::from_secs(15);
-/// How many ports the embedded default tries.
-const PORTS: u16 = 100;
+
+/// Told what the configuration says of our own logs.
+pub type OnTelemetry = Box<dyn Fn(&Telemetry)>;
 
 /// What the daemon is to run.
 pub struct Settings {
-    /// The configuration.
+    /// What runs first.
     pub plan: Plan,
-    /// Watch this machine instead of what the plan names.
-    pub embedded: bool,
+    /// Where it comes from; `None`: watch this machine instead of what the plan names.
+    pub configuration: Option<Configuration>,
+    /// Told what the configuration says of our own logs, at each reload.
+    pub on_telemetry: OnTelemetry,
 }
 
 /// A daemon that has been built and started.
 pub struct App {
     board: Arc<Board>,
     meter: Arc<Meter>,
+    /// Where our own metrics go.
     outlet: Outlet,
     prober: ProberHandle,
     prober_thread: JoinHandle<()>,
     /// Cancelled when the prober's thread has ended, however it did.
     prober_gone: CancellationToken,
     signals: shutdown::Signals,
-    changes: mpsc::Receiver<()>,
-    ring: Arc<Ring>,
-    writer: JoinHandle<()>,
-    exporters: TaskTracker,
-    queues: Vec<(String, Arc<MemoryQueue>)>,
-    hurry: CancellationToken,
-    stop: CancellationToken,
+    watches: Watches,
+    graph: Graph,
+    ports: Ports,
+    site: Site,
+    asks: mpsc::Receiver<Ask>,
     page: TaskTracker,
     address: SocketAddr,
     targets: TargetSource,
+    configuration: Option<Configuration>,
+    on_telemetry: OnTelemetry,
+    reloads: Reloads,
     ready: Arc<AtomicBool>,
+}
+
+/// What is told of reloads.
+struct Reloads {
+    successful: Gauge,
+    timestamp: Gauge,
+    unsupported: Arc<Mutex<BTreeSet<String>>>,
 }
 
 /// Why the daemon could not start: one line, with what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The page's port is taken.
-    #[error(
-        "http.listen {0}: {1}: end the program that has it, or set http.listen to another port"
-    )]
-    Listen(SocketAddr, std::io::Error),
+    /// A port is taken.
+    #[error("{0} {1}: {2}: end the program that has it, or set {0} to another port")]
+    Listen(String, SocketAddr, std::io::Error),
+    /// An address is wanted twice.
+    #[error("{0} is wanted by {1} and by {2}: set one of them to another port")]
+    Twice(SocketAddr, String, String),
     /// A certificate or key cannot be read.
     #[error("exporters.{0}: {1}")]
     Exporter(String, String),
@@ -96,50 +113,41 @@ impl App {
     /// # Errors
     /// Why nothing was started.
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
-        let Settings { plan, embedded } = settings;
+        let Settings { plan, configuration, on_telemetry } = settings;
         // First of all: a signal during a long start must not end us half-way.
         let signals = shutdown::Signals::new();
         let started = clock::now();
         let limit = facts::raise_descriptor_limit();
-        let meter = Arc::new(Meter::new(facts::own_resource(), started.wall));
+        let resource = facts::own_resource(&plan.telemetry.resource);
+        let meter = Arc::new(Meter::new(resource, started.wall));
         facts::own_metrics(&meter, started.wall);
-        let listener = open_page(plan.http).await?;
-        let address =
-            listener.local_addr().map_err(|error| StartError::Listen(plan.http.listen, error))?;
-
-        let hurry = CancellationToken::new();
         let board = Arc::new(Board::default());
-        let exporters = TaskTracker::new();
-        let resolver = Resolver::new(plan.resolver.clone());
-        let mut queues = Vec::new();
-        for exporter in &plan.exporters {
-            let queue = catalog::exporter(exporter, &resolver, &meter, &hurry, &exporters)?;
-            queues.push((exporter.name.clone(), queue));
-        }
-        let ring = Arc::new(Ring::new(DEFAULT_SAMPLES, meter.counter(&names::RING_DROPPED, &[])));
-        let writer = writer::start(
-            "metrics",
-            Arc::clone(&ring),
-            queues.iter().map(|(_, q)| Arc::clone(q)).collect(),
-        )
-        .map_err(StartError::Thread)?;
-        // Without an exporter nothing is kept that nobody will ever read.
-        let rings = if queues.is_empty() { Vec::new() } else { vec![Arc::clone(&ring)] };
-        let outlet = Outlet::new(Arc::clone(&board), rings);
-
-        let (prober, prober_thread, prober_gone) = start_prober(&plan, &outlet, &meter, limit)?;
-        let mut targets = TargetSource::new(plan, embedded.then_some(address), &meter);
-        // The watch begins before the first look, so that no change falls between them.
         let page = TaskTracker::new();
-        let stop = CancellationToken::new();
-        let (watch, changes) = FileWatch::new(targets.files());
-        page.spawn(watch.run(stop.clone()));
-        prober.send(Command::Replace(targets.read())).await;
+        let ports = Ports::new(page.clone());
+        let bound = ports.bind(&page::wanted(&plan)).await?;
+        let graph = Graph::new(Arc::clone(&board), Arc::clone(&meter), CancellationToken::new());
+        let prepared = graph.prepare(&plan).await?;
 
+        let outlet = Outlet::new(Arc::clone(&board), Vec::new());
+        let (prober, prober_thread, prober_gone) = start_prober(&plan, &outlet, &meter, limit)?;
         let ready = Arc::new(AtomicBool::new(true));
-        let router = page::router(Arc::clone(&meter), prober.clone(), Arc::clone(&ready));
-        page.spawn(http_server::serve(listener, router, stop.clone()));
-        Ok(Self {
+        let (reload, asks) = mpsc::channel(1);
+        let site = Site {
+            meter: Arc::clone(&meter),
+            prober: prober.clone(),
+            ready: Arc::clone(&ready),
+            started: started.wall,
+            reload,
+        };
+        let listen = plan.http.listen;
+        let embedded = configuration.is_none();
+        let reloads = Reloads {
+            successful: meter.gauge(&names::CONFIG_LAST_RELOAD_SUCCESSFUL, &[]),
+            timestamp: meter.gauge(&names::CONFIG_LAST_RELOAD_SUCCESS_TIMESTAMP, &[]),
+            unsupported: Arc::default(),
+        };
+        let targets = TargetSource::new(plan, &meter);
+        let mut app = Self {
             board,
             meter,
             outlet,
@@ -147,18 +155,30 @@ impl App {
             prober_thread,
             prober_gone,
             signals,
-            changes,
-            ring,
-            writer,
-            exporters,
-            queues,
-            hurry,
-            stop,
+            watches: Watches::new(page.clone()),
+            graph,
+            ports,
+            site,
+            asks,
             page,
-            address,
+            address: listen,
             targets,
+            configuration,
+            on_telemetry,
+            reloads,
             ready,
-        })
+        };
+        let standing = Graph::standing_exporters(&prepared);
+        let routers = app.site.routers(app.targets.plan(), &standing);
+        app.ports.serve(bound, routers);
+        app.address = app.ports.local(listen).unwrap_or(listen);
+        app.targets.embed(embedded.then_some(app.address));
+        // The watch begins before the first look, so that no change falls between them.
+        app.watches.targets(&app.targets.files());
+        app.watches.configuration(app.configuration.as_ref());
+        app.lead(prepared).await?;
+        app.told();
+        Ok(app)
     }
 
     /// What is now, for whoever shows it.
@@ -187,17 +207,28 @@ impl App {
                         tracing::info!(signal = name, "stopping");
                         break;
                     }
-                    shutdown::Signal::Reload => self.reload(true).await,
+                    shutdown::Signal::Reload => {
+                        tracing::info!("reloading");
+                        let _ = self.reload().await;
+                    }
                 },
-                Some(()) = self.changes.recv() => self.reload(false).await,
-                _ = refresh.tick(), if self.targets.is_embedded() => self.reload(false).await,
+                Some(ask) = self.asks.recv() => {
+                    tracing::info!("reloading");
+                    let _ = ask.send(self.reload().await);
+                }
+                changed = self.watches.changed() => match changed {
+                    Changed::Configuration => {
+                        tracing::info!("the configuration has changed");
+                        let _ = self.reload().await;
+                    }
+                    Changed::Targets => self.read_targets().await,
+                },
+                _ = refresh.tick(), if self.targets.is_embedded() => self.read_targets().await,
                 () = self.prober_gone.cancelled() => {
                     tracing::error!("the prober has ended by itself: please report it");
                     return Report::Broken;
                 }
-                _ = own.tick() => {
-                    self.outlet.offer(Payload::Metrics(self.meter.snapshot(clock::wall())));
-                }
+                _ = own.tick() => self.report(),
                 () = watchdog.due() => watchdog.feed(self.prober.heartbeat()),
             }
         }
@@ -208,64 +239,137 @@ impl App {
         }
     }
 
-    async fn reload(&mut self, asked: bool) {
-        if asked {
-            tracing::info!("reloading the target files");
+    fn report(&self) {
+        let mut batch = self.meter.report(clock::wall());
+        batch.lifetime = Some(OWN_METRICS_EVERY * 2);
+        self.outlet.offer(Payload::Metrics(batch));
+    }
+
+    /// Reads the target files again.
+    async fn read_targets(&mut self) {
+        let (done, is_done) = oneshot::channel();
+        let plans = self.targets.read();
+        let replacement = Replacement { plans, outlets: None, resolver: None, done };
+        self.prober.send(Command::Replace(replacement)).await;
+        let _ = is_done.await;
+    }
+
+    /// Reads the whole configuration again and lets it take the place of what runs. What is wrong
+    /// with it is told, and nothing changes.
+    async fn reload(&mut self) -> Result<(), String> {
+        let Some(configuration) = self.configuration.clone() else {
+            self.read_targets().await;
+            return Ok(());
+        };
+        let taken = self.try_reload(configuration).await;
+        match &taken {
+            Ok(()) => {
+                self.told();
+                tracing::info!("the configuration is taken over");
+            }
+            Err(why) => {
+                self.reloads.successful.set(0.0);
+                for line in why.lines() {
+                    tracing::error!("{line}");
+                }
+                tracing::error!(
+                    "the configuration is not taken over: everything runs on as it was"
+                );
+            }
         }
-        self.prober.send(Command::Replace(self.targets.read())).await;
+        taken
+    }
+
+    async fn try_reload(&mut self, configuration: Configuration) -> Result<(), String> {
+        let read = tokio::task::spawn_blocking(move || configuration.load()).await;
+        let (loaded, configuration) = read.map_err(|error| error.to_string())?;
+        // Also of a wrong configuration: when it is mended, it is read again.
+        self.watches.configuration(Some(&configuration));
+        self.configuration = Some(configuration);
+        let lines = |problems: &[crate::base::place::Problem]| {
+            problems.iter().map(|problem| format!("{problem}\n")).collect::<String>()
+        };
+        let Some(plan) = loaded.plan else { return Err(lines(&loaded.problems)) };
+        for problem in &loaded.problems {
+            tracing::warn!("{problem}");
+        }
+        let told = |error: StartError| format!("{error}\n");
+        let bound = self.ports.bind(&page::wanted(&plan)).await.map_err(told)?;
+        let prepared = self.graph.prepare(&plan).await.map_err(told)?;
+        let standing = Graph::standing_exporters(&prepared);
+        let routers = self.site.routers(&plan, &standing);
+        self.targets.replace(plan);
+        self.watches.targets(&self.targets.files());
+        self.lead(prepared).await.map_err(told)?;
+        self.ports.serve(bound, routers);
+        Ok(())
+    }
+
+    /// Lets prepared pipelines run, and leads the sources over to them.
+    async fn lead(&mut self, prepared: graph::Prepared) -> Result<(), StartError> {
+        let plans = self.targets.read();
+        let (prober, meter, own) = (self.prober.clone(), Arc::clone(&self.meter), &mut self.outlet);
+        let plan = self.targets.plan();
+        let resolver = Resolver::new(plan.resolver.clone());
+        let lead = async |routes: Routes| {
+            let (done, is_done) = oneshot::channel();
+            let Routes { receivers, own: next } = routes;
+            let (outlets, resolver) = (Some(receivers), Some(resolver));
+            let replacement = Replacement { plans, outlets, resolver, done };
+            prober.send(Command::Replace(replacement)).await;
+            let _ = is_done.await;
+            // Own metrics end where they are heard no more.
+            own.without(&next).offer(Payload::Metrics(meter.farewell(clock::wall())));
+            *own = next;
+        };
+        self.graph.commit(prepared, plan, lead).await
+    }
+
+    /// Says what is to be said of a configuration that has been taken over.
+    fn told(&self) {
+        let plan = self.targets.plan();
+        self.reloads.successful.set(1.0);
+        self.reloads.timestamp.set(clock::wall().seconds());
+        (self.on_telemetry)(&plan.telemetry);
+        if !plan.renamed.is_empty() {
+            let pairs = plan.renamed.iter().map(|(old, new)| format!("{old} is {new}"));
+            let pairs: Vec<String> = pairs.collect();
+            tracing::info!("older names of components are read: {}", pairs.join(", "));
+        }
+        let now: BTreeSet<String> = plan.unsupported.iter().cloned().collect();
+        for path in &now {
+            let shared = Arc::clone(&self.reloads.unsupported);
+            let own = path.clone();
+            self.meter.read(&names::UNSUPPORTED, &[("path", path)], move |_| {
+                let now = shared.lock().unwrap_or_else(PoisonError::into_inner);
+                now.contains(&own).then_some(1.0)
+            });
+        }
+        *self.reloads.unsupported.lock().unwrap_or_else(PoisonError::into_inner) = now;
     }
 
     /// Sources stop, then each stage ends when its inlet is closed and empty.
-    async fn drain(self) -> Report {
+    async fn drain(mut self) -> Report {
         let deadline = tokio::time::Instant::now() + STOP_WITHIN;
-        let dropped: Vec<u64> =
-            self.queues.iter().map(|(_, queue)| queue.books.dropped.get()).collect();
         shutdown::stopping();
         self.ready.store(false, Ordering::Relaxed);
-        let (answer, stopped) = tokio::sync::oneshot::channel();
+        let (answer, stopped) = oneshot::channel();
         let stopping = async {
             self.prober.send(Command::Stop(answer)).await;
             stopped.await
         };
         let stopped = tokio::time::timeout_at(deadline, stopping).await.is_ok();
-        self.outlet.offer(Payload::Metrics(self.meter.snapshot(clock::wall())));
-        self.ring.close();
-        // The writer only moves memory: it ends at once.
-        let _ = self.writer.join();
-        self.hurry.cancel();
-        self.exporters.close();
-        let _ = tokio::time::timeout_at(deadline, self.exporters.wait()).await;
-        for (_, queue) in &self.queues {
-            queue.abandon();
-        }
-        self.stop.cancel();
+        self.report();
+        let lost = self.graph.stop(deadline).await;
+        self.watches.stop();
+        self.ports.close();
         self.page.close();
         let _ = tokio::time::timeout_at(deadline, self.page.wait()).await;
         if stopped {
             // It has said its last word; a thread that hangs is left to the end of the process.
             let _ = self.prober_thread.join();
         }
-        let lost = self.queues.iter().zip(dropped);
-        let lost =
-            lost.map(|((name, queue), before)| (name.clone(), queue.books.dropped.get() - before));
-        Report::Drained { lost: lost.filter(|(_, lost)| *lost > 0).collect() }
-    }
-}
-
-async fn open_page(http: Http) -> Result<TcpListener, StartError> {
-    let mut address = http.listen;
-    let mut tries = if http.search { PORTS } else { 1 };
-    loop {
-        match http_server::listen(address).await {
-            Ok(listener) => return Ok(listener),
-            Err(error) if tries <= 1 || error.kind() != std::io::ErrorKind::AddrInUse => {
-                return Err(StartError::Listen(address, error));
-            }
-            Err(_) => {
-                tries -= 1;
-                address.set_port(address.port().saturating_add(1));
-            }
-        }
+        Report::Drained { lost }
     }
 }
 

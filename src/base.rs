@@ -7,3 +7,4 @@ pub mod duration;
 pub mod fs;
 pub mod hash;
 pub mod place;
+pub mod regexp;

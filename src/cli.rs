@@ -1,7 +1,5 @@
 //! The command line as data.
 
-use std::path::PathBuf;
-
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Watches what is up: probes targets over HTTP, TCP and ICMP and hands the results on.
@@ -23,15 +21,19 @@ pub struct Cli {
 /// Options of every command.
 #[derive(Debug, Args)]
 pub struct Global {
-    /// The configuration file
+    /// A configuration: a file, or file:PATH, env:NAME, yaml:TEXT; of several the later one wins
     #[arg(long, short, global = true, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// How much is logged: error, warn, info, debug, trace, or a filter such as `watchpost::probe=debug`
-    #[arg(long, global = true, value_name = "LEVEL", default_value = "info")]
-    pub log_level: String,
-    /// How it is logged
-    #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
-    pub log_format: LogFormat,
+    pub config: Vec<String>,
+    /// A value of the configuration, such as exporters.debug.verbosity=detailed; wins over all files
+    #[arg(long, global = true, value_name = "KEY.KEY=VALUE")]
+    pub set: Vec<String>,
+    /// How much is logged: error, warn, info, debug, trace, or a filter such as `watchpost::probe=debug`;
+    /// default: what the configuration says, else info
+    #[arg(long, global = true, value_name = "LEVEL")]
+    pub log_level: Option<String>,
+    /// How it is logged; default: what the configuration says, else text
+    #[arg(long, global = true, value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
     /// Whether colours are used
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub color: Color,

@@ -8,13 +8,12 @@ mod style;
 mod table;
 
 use std::io::{IsTerminal as _, Write as _};
-use std::path::Path;
 
 use crate::app::facts;
 use crate::base::place::{Problem, Severity};
-use crate::cli::{Cli, Color, Command};
+use crate::cli::{Cli, Color, Command, Global};
 use crate::config::plan::Plan;
-use crate::config::{self, Environment, Strictness};
+use crate::config::{Environment, Loaded, Sources};
 use style::Style;
 
 /// The exit code of a wrong configuration or a wrong use (`EX_USAGE` of sysexits.h).
@@ -48,9 +47,14 @@ fn style(color: Color, terminal: bool, environment: &Environment) -> Style {
     Style::new(wanted)
 }
 
-/// Loads a configuration, and tells its problems on stderr. `None`: there were errors.
-fn load(path: &Path, environment: &Environment, strictness: Strictness) -> Option<Plan> {
-    let loaded = config::load(path, environment, strictness);
+/// The configuration that the command line names; `None`: none.
+fn sources(global: &Global) -> Option<Sources> {
+    let given = !global.config.is_empty() || !global.set.is_empty();
+    given.then(|| Sources { configs: global.config.clone(), sets: global.set.clone() })
+}
+
+/// Tells the problems of a configuration on stderr. `None`: there were errors.
+fn told(loaded: Loaded) -> Option<Plan> {
     #[allow(clippy::print_stderr, reason = "problems are told before anything is logged")]
     for problem in &loaded.problems {
         eprintln!("{problem}");

@@ -7,18 +7,20 @@ mod decode;
 mod expand;
 pub mod plan;
 mod raw;
+mod sources;
 pub mod targets;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::PathBuf;
+use std::rc::Rc;
 
-use watchpost_targets::yaml::{self, YamlError};
+use watchpost_targets::yaml::Node;
 
-use crate::base::fs;
-use crate::base::place::{Place, Problem, Problems};
+use crate::base::place::{Problem, Problems};
 pub use expand::Strictness;
 use plan::Plan;
+pub use sources::Sources;
 
 /// The largest configuration file that is read, in bytes.
 const MAX_BYTES: u64 = 16 << 20;
@@ -31,62 +33,39 @@ pub type Environment = BTreeMap<String, String>;
 pub struct Loaded {
     /// What will run; none when there is an error among the problems.
     pub plan: Option<Plan>,
-    /// Everything that was found wrong, in the order of the text.
+    /// Everything that was found wrong, in the order of the texts.
     pub problems: Vec<Problem>,
+    /// The files that were read: a change of one of them is a change of the configuration.
+    pub files: Vec<PathBuf>,
 }
 
-/// Reads a configuration file.
+/// Reads a configuration out of all its sources.
 #[must_use]
-pub fn load(path: &Path, environment: &Environment, strictness: Strictness) -> Loaded {
-    match fs::read_text(path, MAX_BYTES) {
-        Ok(text) => parse(&text, path, environment, strictness),
-        Err(message) => {
-            let mut problems = Problems::default();
-            // The message names the file already.
-            let message =
-                message.split_once(": ").map_or(message.clone(), |(_, why)| why.to_owned());
-            problems.error(
-                &Place { file: path.display().to_string().into(), ..Place::default() },
-                message,
-            );
-            Loaded { plan: None, problems: problems.sorted() }
-        }
-    }
+pub fn load(sources: &Sources, environment: &Environment, strictness: Strictness) -> Loaded {
+    let problems = RefCell::default();
+    let read = sources::read(sources, environment, &problems);
+    settle(read, sources.files(), environment, strictness, problems)
 }
 
-/// Reads the text of a configuration; `path` names it, and relative paths begin at its folder.
-#[must_use]
-pub fn parse(text: &str, path: &Path, environment: &Environment, strictness: Strictness) -> Loaded {
-    let mut problems = Problems::default();
-    let file = path.display().to_string();
-    let folder = path.parent().unwrap_or(Path::new(""));
-    let plan = match yaml::parse_all(text) {
-        Err(error) => {
-            let place = Place {
-                file: file.into(),
-                line: error.mark.line,
-                column: error.mark.column,
-                path: String::new(),
-            };
-            problems.error(&place, error.message);
-            None
-        }
-        Ok((document, duplicates)) => {
-            for YamlError { mark, message } in duplicates {
-                let (line, column, path) = (mark.line, mark.column, String::new());
-                problems.error(&Place { file: file.clone().into(), line, column, path }, message);
-            }
-            let mut expander =
-                expand::Expander::new(&file, folder, environment, strictness, &mut problems);
-            let document = expander.expand(&document);
-            let told = RefCell::new(problems);
-            let plan = check::plan(&document, &file, folder, &told);
-            problems = told.into_inner();
-            plan
-        }
-    };
+/// Turns a tree, and the names of its texts, into what will run.
+fn settle(
+    read: Option<(Rc<Node>, Vec<String>)>,
+    mut files: Vec<PathBuf>,
+    environment: &Environment,
+    strictness: Strictness,
+    problems: RefCell<Problems>,
+) -> Loaded {
+    let plan = read.and_then(|(document, names)| {
+        let mut told = problems.borrow_mut();
+        let mut expander = expand::Expander::new(&names, environment, strictness, &mut told);
+        let document = expander.expand(&document);
+        files.append(&mut expander.read);
+        drop(told);
+        check::plan(&document, &names, &problems)
+    });
+    let problems = problems.into_inner();
     let plan = plan.filter(|_| !problems.has_errors());
-    Loaded { plan, problems: problems.sorted() }
+    Loaded { plan, problems: problems.sorted(), files }
 }
 
 /// What runs when there is no configuration: nothing yet, on a page that takes the next free port.
@@ -96,11 +75,17 @@ pub fn embedded() -> Plan {
     Plan {
         receivers: Vec::new(),
         modules: check::builtin(),
-        exporters: Vec::new(),
+        pipelines: Vec::new(),
+        processors: BTreeMap::new(),
+        exporters: BTreeMap::new(),
+        extensions: BTreeMap::new(),
+        telemetry: plan::Telemetry::default(),
         http: check::default_http(true),
         storage: None,
         vantage: String::new(),
         resolver: crate::net::resolve::ResolverSettings::default(),
+        unsupported: Vec::new(),
+        renamed: Vec::new(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The network below HTTP and TLS, for probes and exporters alike: names, connections, certificates,
 //! a pooled client and a small server. Knows nothing of targets and outcomes: its faults are its own.
 
+pub mod auth;
 pub mod dial;
 pub mod http_client;
 pub mod http_server;

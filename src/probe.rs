@@ -18,4 +18,4 @@ mod trace;
 
 pub use attempt::{Tools, attempt};
 pub use plan::{PlannedTarget, ReceiverPlan};
-pub use run::{Command, Prober, ProberHandle};
+pub use run::{Command, Prober, ProberHandle, Replacement};

@@ -1,52 +1,127 @@
 //! The one match over every kind of component.
 
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
-
 use crate::app::StartError;
-use crate::config::plan::{Exporter, ExporterSettings};
+use crate::config::plan::{ExporterSettings, ProcessorSettings};
+use crate::exporter::debug::Debug;
+use crate::exporter::deliver::Duty;
+use crate::exporter::otlp::{OtlpGrpc, OtlpHttp};
+use crate::exporter::prometheus::Prometheus;
 use crate::exporter::prometheus_remote_write::RemoteWrite;
+use crate::net::auth::Authenticator;
 use crate::net::resolve::Resolver;
-use crate::pipeline::selfmetrics::Meter;
-use crate::queue::memory::{Books, MemoryQueue};
-use crate::signal::names;
+use crate::pipeline::memory::Memory;
+use crate::pipeline::stage::{Processor, Sink};
+use crate::processor::actions::{PointActions, ResourceActions};
+use crate::processor::filter::Filter;
+use crate::processor::memory_limiter::MemoryLimiter;
+use crate::processor::resource_detection::{Facts, ResourceDetection};
 
-/// Starts an exporter; returns the queue that feeds it.
-pub(super) fn exporter(
-    exporter: &Exporter,
-    resolver: &Resolver,
-    meter: &Arc<Meter>,
-    hurry: &CancellationToken,
-    tasks: &TaskTracker,
-) -> Result<Arc<MemoryQueue>, StartError> {
-    let name = &exporter.name;
-    let (capacity, batching) = match &exporter.settings {
-        ExporterSettings::RemoteWrite(settings) => (settings.queue_size, settings.batching),
-    };
-    let queue = Arc::new(MemoryQueue::new(capacity, batching, Books::new(meter, name)));
-    match &exporter.settings {
-        ExporterSettings::RemoteWrite(settings) => {
-            let (queue, meter) = (Arc::clone(&queue), Arc::clone(meter));
-            let built = RemoteWrite::new(
-                name,
-                (**settings).clone(),
-                resolver.clone(),
-                queue,
-                meter,
-                hurry.clone(),
-            )
-            .map_err(|why| StartError::Exporter(name.clone(), why))?;
-            tasks.spawn(built.run());
+/// What components are built with.
+pub(super) struct Tools<'a> {
+    pub(super) memory: &'a Arc<Memory>,
+    /// The memory that this process may have, in bytes.
+    pub(super) total_memory: u64,
+    /// What is known of this machine, by processor.
+    pub(super) facts: &'a BTreeMap<String, Arc<Facts>>,
+    pub(super) authenticators: &'a BTreeMap<String, Arc<Authenticator>>,
+    pub(super) resolver: &'a Resolver,
+}
+
+/// Builds a processor; `None` for what is no step of its own.
+pub(super) fn processor(
+    name: &str,
+    settings: &ProcessorSettings,
+    tools: &Tools<'_>,
+) -> Option<Box<dyn Processor>> {
+    Some(match settings {
+        ProcessorSettings::MemoryLimiter(settings) => {
+            let memory = Arc::clone(tools.memory);
+            Box::new(MemoryLimiter::new(name, *settings, tools.total_memory, memory))
+        }
+        ProcessorSettings::ResourceDetection(settings) => {
+            let facts = tools.facts.get(name).map(Arc::clone).unwrap_or_default();
+            Box::new(ResourceDetection::new(settings.overrides, facts))
+        }
+        ProcessorSettings::Resource(actions) => Box::new(ResourceActions::new(actions.clone())),
+        ProcessorSettings::Attributes(actions) => Box::new(PointActions::new(actions.clone())),
+        ProcessorSettings::Filter(settings) => Box::new(Filter::new(name, Arc::clone(settings))),
+        ProcessorSettings::Batch(_) => return None,
+    })
+}
+
+/// An exporter that stands beside the queues, and the values that it serves.
+#[derive(Clone)]
+pub(super) enum Standing {
+    /// Latest values, for whoever scrapes them.
+    Prometheus(Arc<Prometheus>),
+    /// The log.
+    Debug(Arc<Debug>),
+}
+
+impl Standing {
+    pub(super) fn sink(&self) -> Arc<dyn Sink> {
+        match self {
+            Standing::Prometheus(exporter) => Arc::clone(exporter) as Arc<dyn Sink>,
+            Standing::Debug(exporter) => Arc::clone(exporter) as Arc<dyn Sink>,
         }
     }
-    let own = [("exporter", name.as_str())];
-    let waiting = Arc::clone(&queue);
-    meter.read(&names::QUEUE_SAMPLES, &own, move |_| Some(waiting.len() as f64));
-    let waiting = Arc::clone(&queue);
-    meter.read(&names::QUEUE_OLDEST_AGE, &own, move |now| {
-        Some(waiting.oldest().map_or(0.0, |oldest| (now.seconds() - oldest.seconds()).max(0.0)))
-    });
-    Ok(queue)
+}
+
+/// Builds an exporter that stands beside the queues.
+pub(super) fn standing(
+    name: &str,
+    settings: &ExporterSettings,
+    memory: &Memory,
+) -> Option<Standing> {
+    match settings {
+        ExporterSettings::Prometheus(settings) => {
+            let exporter = Arc::new(Prometheus::new((**settings).clone()));
+            memory.count(&(Arc::clone(&exporter) as _));
+            Some(Standing::Prometheus(exporter))
+        }
+        ExporterSettings::Debug(settings) => {
+            Some(Standing::Debug(Arc::new(Debug::new(name, *settings))))
+        }
+        ExporterSettings::RemoteWrite(_)
+        | ExporterSettings::OtlpGrpc(_)
+        | ExporterSettings::OtlpHttp(_) => None,
+    }
+}
+
+/// An exporter's work, to be begun.
+pub(super) type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Builds an exporter that sends; it does nothing until its work is begun.
+pub(super) fn sending(
+    settings: &ExporterSettings,
+    tools: &Tools<'_>,
+    duty: Duty,
+) -> Result<Work, StartError> {
+    let name = duty.name.clone();
+    let auth = settings.client().and_then(|client| client.auth.as_ref()?.as_ref());
+    let auth = auth.and_then(|auth| tools.authenticators.get(auth).map(Arc::clone));
+    let resolver = tools.resolver.clone();
+    let built: Result<Work, String> = match settings {
+        ExporterSettings::RemoteWrite(settings) => {
+            RemoteWrite::new((**settings).clone(), resolver, auth, duty)
+                .map(|exporter| Box::pin(exporter.run()) as Work)
+        }
+        ExporterSettings::OtlpGrpc(settings) => {
+            OtlpGrpc::new((**settings).clone(), resolver, auth, duty)
+                .map(|exporter| Box::pin(exporter.run()) as Work)
+        }
+        ExporterSettings::OtlpHttp(settings) => {
+            OtlpHttp::new((**settings).clone(), resolver, auth, duty)
+                .map(|exporter| Box::pin(exporter.run()) as Work)
+        }
+        ExporterSettings::Prometheus(_) | ExporterSettings::Debug(_) => {
+            Ok(Box::pin(std::future::ready(())))
+        }
+    };
+    built.map_err(|why| StartError::Exporter(name, why))
 }

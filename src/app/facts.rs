@@ -1,13 +1,17 @@
 //! What this process knows of itself and of its machine. The one place that reads the environment.
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
 use procfs::process::Process;
 use rustix::process::{Resource as Limit, Rlimit, getrlimit, setrlimit};
 
 use crate::base::clock::Timestamp;
+use crate::base::fs;
 use crate::config::Environment;
 use crate::pipeline::selfmetrics::Meter;
 use crate::signal::names;
-use crate::signal::series::Resource;
+use crate::signal::series::{Attributes, Resource, SERVICE_INSTANCE_ID, SERVICE_NAME};
 
 /// The share of file descriptors that attempts may take.
 const SHARE: f64 = 0.8;
@@ -22,6 +26,11 @@ pub fn environment() -> Environment {
         .collect()
 }
 
+/// The operating system that this program was built for.
+pub(super) const OS: &str = std::env::consts::OS;
+/// The processor that this program was built for.
+pub(super) const ARCH: &str = std::env::consts::ARCH;
+
 /// The name of this machine.
 #[must_use]
 pub fn host_name() -> String {
@@ -29,9 +38,30 @@ pub fn host_name() -> String {
 }
 
 /// What our own metrics are about.
-pub(super) fn own_resource() -> Resource {
-    let version = ("service.version", env!("CARGO_PKG_VERSION"));
-    Resource::new("watchpost", &host_name(), [version])
+///
+/// `changes` are attributes that the configuration adds, changes, or leaves out.
+pub(super) fn own_resource(changes: &BTreeMap<String, Option<String>>) -> Resource {
+    let mut attributes: BTreeMap<String, String> = BTreeMap::from([
+        (SERVICE_NAME.to_owned(), "watchpost".to_owned()),
+        (SERVICE_INSTANCE_ID.to_owned(), host_name()),
+        ("service.version".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
+    ]);
+    for (name, value) in changes {
+        match value {
+            Some(value) => drop(attributes.insert(name.clone(), value.clone())),
+            None => drop(attributes.remove(name)),
+        }
+    }
+    Resource { attributes: Attributes::new(attributes) }
+}
+
+/// The memory that this process may have, in bytes: what its control group allows, or all there is.
+pub(super) fn total_memory() -> u64 {
+    use procfs::Current as _;
+    let all = procfs::Meminfo::current().map_or(1 << 30, |memory| memory.mem_total);
+    let limits = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
+    let read = |path: &&str| fs::read_text(Path::new(path), 64).ok()?.trim().parse::<u64>().ok();
+    limits.iter().filter_map(read).fold(all, u64::min)
 }
 
 /// Raises the limit of file descriptors as far as it goes; returns how many attempts may be in

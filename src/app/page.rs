@@ -1,49 +1,282 @@
-//! What our own page answers: own metrics, and whether we are well.
+//! What our own addresses answer: own metrics, whether we are well, the values that exporters serve,
+//! and the order to reload.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
-use axum::routing::get;
+use axum::extract::Path;
+use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use tokio::sync::{mpsc, oneshot};
 
-use crate::base::clock;
+use crate::app::catalog::Standing;
+use crate::app::ports::Wanted;
+use crate::base::clock::{self, Timestamp};
+use crate::config::plan::{ExporterSettings, ExtensionSettings, Plan};
+use crate::exporter::prometheus::Prometheus;
+use crate::extension::health_check;
 use crate::pipeline::selfmetrics::Meter;
 use crate::probe::ProberHandle;
-use crate::wire::exposition;
+use crate::wire::exposition::{self, Format};
 use crate::wire::naming::Naming;
 
 /// A schedule that has not been looked at for this long is stuck; it is looked at every second.
 pub(super) const STUCK: Duration = Duration::from_secs(10);
+/// How many ports the embedded default tries.
+const PORTS: u16 = 100;
 
-pub(super) fn router(meter: Arc<Meter>, prober: ProberHandle, ready: Arc<AtomicBool>) -> Router {
-    let metrics = move || {
-        let text = exposition::text(&meter.snapshot(clock::wall()), &Naming::default());
-        async move { ([(header::CONTENT_TYPE, exposition::CONTENT_TYPE)], text) }
-    };
-    let well = {
-        let prober = prober.clone();
+/// Somebody who wants a reload, and who waits for what came of it.
+pub(super) type Ask = oneshot::Sender<Result<(), String>>;
+
+/// What the answers are made of.
+pub(super) struct Site {
+    pub(super) meter: Arc<Meter>,
+    pub(super) prober: ProberHandle,
+    pub(super) ready: Arc<AtomicBool>,
+    pub(super) started: Timestamp,
+    pub(super) reload: mpsc::Sender<Ask>,
+}
+
+/// The addresses that a plan wants.
+pub(super) fn wanted(plan: &Plan) -> Vec<Wanted> {
+    let others = if plan.http.search { PORTS - 1 } else { 0 };
+    let page = Wanted { address: plan.http.listen, by: "http.listen".to_owned(), others };
+    let telemetry = plan.telemetry.listeners.iter();
+    let by = "service.telemetry.metrics";
+    let telemetry =
+        telemetry.map(|address| Wanted { address: *address, by: by.to_owned(), others: 0 });
+    let used = |name: &String| plan.pipelines.iter().any(|p| p.exporters.contains(name));
+    let exporters = plan.exporters.iter().filter(|(name, _)| used(name));
+    let exporters = exporters.filter_map(|(name, exporter)| match &exporter.settings {
+        ExporterSettings::Prometheus(settings) => {
+            let by = format!("exporters.{name}.endpoint");
+            Some(Wanted { address: settings.endpoint?, by, others: 0 })
+        }
+        _ => None,
+    });
+    let extensions = plan.extensions.iter();
+    let extensions = extensions.filter_map(|(name, extension)| match &extension.settings {
+        ExtensionSettings::HealthCheck(settings) => {
+            let by = format!("extensions.{name}.endpoint");
+            Some(Wanted { address: settings.endpoint, by, others: 0 })
+        }
+        _ => None,
+    });
+    [page].into_iter().chain(telemetry).chain(exporters).chain(extensions).collect()
+}
+
+impl Site {
+    /// What is answered at each of these addresses.
+    pub(super) fn routers(
+        &self,
+        plan: &Plan,
+        standing: &BTreeMap<String, Standing>,
+    ) -> Vec<(SocketAddr, Router)> {
+        let mut mounted = BTreeMap::new();
+        let mut routers = Vec::new();
+        for (name, standing) in standing {
+            let Standing::Prometheus(exporter) = standing else { continue };
+            let settings = plan.exporters.get(name).map(|exporter| &exporter.settings);
+            match settings {
+                Some(ExporterSettings::Prometheus(settings)) if settings.endpoint.is_some() => {
+                    let exporter = Arc::clone(exporter);
+                    let scrape = move |headers: HeaderMap| {
+                        let answer = scrape(&exporter, &headers);
+                        async move { answer }
+                    };
+                    let router = Router::new().route("/metrics", get(scrape));
+                    routers.extend(settings.endpoint.map(|address| (address, router)));
+                }
+                _ => drop(mounted.insert(name.clone(), Arc::clone(exporter))),
+            }
+        }
+        for address in &plan.telemetry.listeners {
+            routers.push((*address, Router::new().route("/metrics", get(self.own()))));
+        }
+        for extension in plan.extensions.values() {
+            if let ExtensionSettings::HealthCheck(settings) = &extension.settings {
+                let well = self.is_ready();
+                let router = health_check::router(settings.clone(), self.started, Arc::new(well));
+                routers.push((settings.endpoint, router));
+            }
+        }
+        routers.push((plan.http.listen, self.page(plan, mounted)));
+        routers
+    }
+
+    fn own(&self) -> impl Fn(HeaderMap) -> std::future::Ready<Response> + Clone + use<> {
+        let meter = Arc::clone(&self.meter);
+        move |headers| {
+            let format = asked(&headers);
+            let batch = meter.snapshot(clock::wall());
+            let families = exposition::families(&batch, &Naming::default());
+            std::future::ready(text(exposition::text(&families, format), format))
+        }
+    }
+
+    fn is_well(&self) -> impl Fn() -> bool + Clone + Send + Sync + use<> {
+        let prober = self.prober.clone();
         move || clock::now().boot.since(prober.heartbeat()) < STUCK
-    };
-    let healthy = {
-        let well = well.clone();
-        move || async move { answer(well(), "Watchpost is healthy.\n", "The schedule is stuck.\n") }
-    };
-    let ready = move || async move {
-        let ready = ready.load(Ordering::Relaxed) && well();
-        answer(ready, "Watchpost is ready.\n", "Watchpost is not ready.\n")
-    };
-    let index =
-        concat!("Watchpost ", env!("CARGO_PKG_VERSION"), "\n\n/metrics\n/-/healthy\n/-/ready\n");
-    Router::new()
-        .route("/", get(move || async move { index }))
-        .route("/metrics", get(metrics))
-        .route("/-/healthy", get(healthy))
-        .route("/-/ready", get(ready))
+    }
+
+    fn is_ready(&self) -> impl Fn() -> bool + Clone + Send + Sync + use<> {
+        let (well, ready) = (self.is_well(), Arc::clone(&self.ready));
+        move || ready.load(Ordering::Relaxed) && well()
+    }
+
+    fn page(&self, plan: &Plan, mounted: BTreeMap<String, Arc<Prometheus>>) -> Router {
+        let well = self.is_well();
+        let healthy = move || async move {
+            answer(well(), "Watchpost is healthy.\n", "The schedule is stuck.\n")
+        };
+        let ready = self.is_ready();
+        let ready = move || async move {
+            answer(ready(), "Watchpost is ready.\n", "Watchpost is not ready.\n")
+        };
+        let mut index = concat!(
+            "Watchpost ",
+            env!("CARGO_PKG_VERSION"),
+            "\n\n/metrics\n/-/healthy\n/-/ready\n/-/reload (POST)\n"
+        )
+        .to_owned();
+        for name in mounted.keys() {
+            index.push_str(&format!("/metrics/{name}\n"));
+        }
+        if !plan.unsupported.is_empty() {
+            index.push_str("\nLeft out, because it is not supported yet:\n");
+            index.extend(plan.unsupported.iter().map(|path| format!("  {path}\n")));
+        }
+        let loopback = plan.http.listen.ip().is_loopback();
+        let ask = self.reload.clone();
+        let reload = move |uri: Uri, headers: HeaderMap| {
+            let ask = ask.clone();
+            async move { reload(&ask, &uri, &headers, loopback).await }
+        };
+        let mounted = Arc::new(mounted);
+        let scraped = move |Path(name): Path<String>, headers: HeaderMap| {
+            let answer = match mounted.get(&name) {
+                Some(exporter) => scrape(exporter, &headers),
+                None => StatusCode::NOT_FOUND.into_response(),
+            };
+            async move { answer }
+        };
+        Router::new()
+            .route("/", get(move || async move { index }))
+            .route("/metrics", get(self.own()))
+            .route("/metrics/{*name}", get(scraped))
+            .route("/-/healthy", get(healthy))
+            .route("/-/ready", get(ready))
+            .route("/-/reload", post(reload.clone()).put(reload))
+    }
 }
 
 fn answer(good: bool, yes: &'static str, no: &'static str) -> impl IntoResponse {
     if good { (StatusCode::OK, yes) } else { (StatusCode::SERVICE_UNAVAILABLE, no) }
+}
+
+fn accepted(headers: &HeaderMap) -> &str {
+    headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+fn asked(headers: &HeaderMap) -> Format {
+    if accepted(headers).contains("application/openmetrics-text") {
+        Format::OpenMetrics
+    } else {
+        Format::Text
+    }
+}
+
+fn scrape(exporter: &Prometheus, headers: &HeaderMap) -> Response {
+    let format = exporter.format(accepted(headers));
+    text(exporter.render(format, clock::now().boot), format)
+}
+
+fn text(text: String, format: Format) -> Response {
+    ([(header::CONTENT_TYPE, format.content_type())], text).into_response()
+}
+
+/// Reloads, when nobody's browser was talked into asking for it.
+async fn reload(
+    ask: &mpsc::Sender<Ask>,
+    uri: &Uri,
+    headers: &HeaderMap,
+    loopback: bool,
+) -> Response {
+    if let Err(why) = same_origin(uri, headers, loopback) {
+        return (StatusCode::FORBIDDEN, format!("{why}\n")).into_response();
+    }
+    let (answer, answered) = oneshot::channel();
+    if ask.send(answer).await.is_err() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "Watchpost is stopping.\n").into_response();
+    }
+    match answered.await {
+        Ok(Ok(())) => (StatusCode::OK, "Reloaded.\n").into_response(),
+        Ok(Err(why)) => (StatusCode::INTERNAL_SERVER_ERROR, why).into_response(),
+        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "Watchpost is stopping.\n").into_response(),
+    }
+}
+
+/// Whether a request comes from no page at all, or from one of ours: browsers say so.
+fn same_origin(uri: &Uri, headers: &HeaderMap, loopback: bool) -> Result<(), &'static str> {
+    let get = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let host = get("host").or_else(|| uri.authority().map(|authority| authority.as_str()));
+    if get("sec-fetch-site").is_some_and(|site| !matches!(site, "same-origin" | "none")) {
+        return Err("asked for by the page of another site");
+    }
+    if let Some(origin) = get("origin") {
+        let from = origin.split_once("://").map(|(_, rest)| rest);
+        if from.is_none() || from != host {
+            return Err("asked for by the page of another site");
+        }
+    }
+    // A name that leads to this machine may be anybody's: DNS rebinding.
+    let name = host.map(|host| match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => host,
+    });
+    let own = |name: &str| {
+        name == "localhost" || name.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok()
+    };
+    if loopback && !name.is_some_and(own) {
+        return Err("asked for under a name that is not this machine's");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(headers: &[(&'static str, &'static str)], allowed: bool) {
+        let map: HeaderMap = headers
+            .iter()
+            .map(|(name, value)| {
+                let name = axum::http::HeaderName::from_static(name);
+                (name, axum::http::HeaderValue::from_static(value))
+            })
+            .collect();
+        let uri = Uri::from_static("/-/reload");
+        assert_eq!(same_origin(&uri, &map, true).is_ok(), allowed, "{headers:?}");
+    }
+
+    #[test]
+    fn only_our_own_page_and_no_page_may_reload() {
+        check(&[("host", "127.0.0.1:9115")], true);
+        check(&[("host", "[::1]:9115")], true);
+        check(&[("host", "localhost:9115"), ("sec-fetch-site", "none")], true);
+        check(&[("host", "127.0.0.1:9115"), ("origin", "http://127.0.0.1:9115")], true);
+        check(&[("host", "127.0.0.1:9115"), ("origin", "http://evil.example")], false);
+        check(&[("host", "127.0.0.1:9115"), ("origin", "null")], false);
+        check(&[("host", "127.0.0.1:9115"), ("sec-fetch-site", "cross-site")], false);
+        check(
+            &[("host", "rebound.example:9115"), ("origin", "http://rebound.example:9115")],
+            false,
+        );
+        check(&[], false);
+    }
 }

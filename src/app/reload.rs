@@ -8,11 +8,12 @@ use std::time::Duration;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::app::embedded;
-use crate::base::clock;
 use crate::config::plan::Plan;
 use crate::config::targets::TargetReader;
+use crate::config::{self, Environment, Loaded, Sources, Strictness};
 use crate::pipeline::selfmetrics::{Gauge, Meter};
 use crate::probe::ReceiverPlan;
 use crate::signal::names;
@@ -30,27 +31,24 @@ pub(super) struct TargetSource {
     embedded: Option<SocketAddr>,
     reader: TargetReader,
     told: BTreeSet<String>,
-    files: Vec<PathBuf>,
     problems: Gauge,
-    successful: Gauge,
-    timestamp: Gauge,
 }
 
 impl TargetSource {
-    /// Targets of a plan; with an address, what this machine serves, but for that address itself.
-    pub(super) fn new(plan: Plan, embedded: Option<SocketAddr>, meter: &Meter) -> Self {
-        // Patterns are watched by their folders, so that new files are seen.
-        let files = plan.receivers.iter().flat_map(|receiver| receiver.files.clone()).collect();
+    /// Targets of a plan.
+    pub(super) fn new(plan: Plan, meter: &Meter) -> Self {
         Self {
             plan,
-            embedded,
+            embedded: None,
             reader: TargetReader::default(),
             told: BTreeSet::new(),
-            files,
             problems: meter.gauge(&names::TARGET_FILE_PROBLEMS, &[]),
-            successful: meter.gauge(&names::CONFIG_LAST_RELOAD_SUCCESSFUL, &[]),
-            timestamp: meter.gauge(&names::CONFIG_LAST_RELOAD_SUCCESS_TIMESTAMP, &[]),
         }
+    }
+
+    /// With an address: what this machine serves, but for that address itself.
+    pub(super) fn embed(&mut self, own: Option<SocketAddr>) {
+        self.embedded = own;
     }
 
     pub(super) fn is_embedded(&self) -> bool {
@@ -71,23 +69,134 @@ impl TargetSource {
             tracing::info!(left = problems.len(), "problems of target files are mended");
         }
         self.problems.set(problems.len() as f64);
-        self.successful.set(if problems.is_empty() { 1.0 } else { 0.0 });
-        if problems.is_empty() {
-            self.timestamp.set(clock::wall().seconds());
-        }
         self.told = problems;
         targets.receivers
     }
 
-    /// The files and patterns that are read.
-    pub(super) fn files(&self) -> &[PathBuf] {
-        &self.files
+    /// The plan in force.
+    pub(super) fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Reads the targets of another plan from now on.
+    pub(super) fn replace(&mut self, plan: Plan) {
+        self.plan = plan;
+    }
+
+    /// The files and patterns that are read. Patterns are watched by their folders, so that new files
+    /// are seen.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        self.plan.receivers.iter().flat_map(|receiver| receiver.files.clone()).collect()
+    }
+}
+
+/// A configuration that can be read again.
+#[derive(Clone, Debug)]
+pub struct Configuration {
+    sources: Sources,
+    environment: Environment,
+    /// The files that the last reading has read, and what they were before it.
+    files: Vec<PathBuf>,
+    seen: Vec<Stamp>,
+}
+
+impl Configuration {
+    /// A configuration out of these sources.
+    #[must_use]
+    pub fn new(sources: Sources, environment: Environment) -> Self {
+        Self { sources, environment, files: Vec::new(), seen: Vec::new() }
+    }
+
+    /// Reads it.
+    #[must_use]
+    pub fn load(mut self) -> (Loaded, Self) {
+        // What changes while it is read is another change.
+        let before = stamps(&self.sources.files());
+        let loaded = config::load(&self.sources, &self.environment, Strictness::Run);
+        self.files.clone_from(&loaded.files);
+        self.seen = stamps(&loaded.files)
+            .into_iter()
+            .map(|(path, now)| {
+                let of = |list: &[Stamp]| list.iter().find(|(p, _)| *p == path).map(|(_, s)| *s);
+                let stamp = of(&before).unwrap_or(now);
+                (path, stamp)
+            })
+            .collect();
+        (loaded, self)
+    }
+}
+
+/// Both watches: of the configuration, and of the target files.
+pub(super) struct Watches {
+    tasks: TaskTracker,
+    configuration: Watch,
+    targets: Watch,
+}
+
+/// What may have changed.
+pub(super) enum Changed {
+    /// The configuration.
+    Configuration,
+    /// Target files.
+    Targets,
+}
+
+/// A watch that can be given other files.
+struct Watch {
+    tell: mpsc::Sender<()>,
+    changes: mpsc::Receiver<()>,
+    stop: CancellationToken,
+}
+
+impl Watch {
+    fn new() -> Self {
+        let (tell, changes) = mpsc::channel(1);
+        Self { tell, changes, stop: CancellationToken::new() }
+    }
+
+    fn replace(&mut self, files: &[PathBuf], seen: Option<Vec<Stamp>>, tasks: &TaskTracker) {
+        let watch = FileWatch::new(files, seen, self.tell.clone());
+        std::mem::replace(&mut self.stop, CancellationToken::new()).cancel();
+        tasks.spawn(watch.run(self.stop.clone()));
+    }
+}
+
+impl Watches {
+    /// Nothing is watched yet; `tasks` owns those who watch.
+    pub(super) fn new(tasks: TaskTracker) -> Self {
+        Self { tasks, configuration: Watch::new(), targets: Watch::new() }
+    }
+
+    /// Watches the files of a configuration from now on.
+    pub(super) fn configuration(&mut self, configuration: Option<&Configuration>) {
+        if let Some(Configuration { files, seen, .. }) = configuration {
+            self.configuration.replace(files, Some(seen.clone()), &self.tasks);
+        }
+    }
+
+    /// Watches these target files from now on.
+    pub(super) fn targets(&mut self, files: &[PathBuf]) {
+        self.targets.replace(files, None, &self.tasks);
+    }
+
+    /// Waits until something may have changed.
+    pub(super) async fn changed(&mut self) -> Changed {
+        tokio::select! {
+            _ = self.configuration.changes.recv() => Changed::Configuration,
+            _ = self.targets.changes.recv() => Changed::Targets,
+        }
+    }
+
+    /// Watches nothing any more.
+    pub(super) fn stop(&self) {
+        self.configuration.stop.cancel();
+        self.targets.stop.cancel();
     }
 }
 
 /// Tells when files may have changed. A task of its own: nothing that happens elsewhere makes it
 /// forget what it has seen.
-pub(super) struct FileWatch {
+struct FileWatch {
     watcher: Option<RecommendedWatcher>,
     folders: BTreeSet<PathBuf>,
     events: mpsc::Receiver<()>,
@@ -101,8 +210,8 @@ pub(super) struct FileWatch {
 type Stamp = (PathBuf, Option<(i64, i64, i64, i64, u64, u64)>);
 
 impl FileWatch {
-    /// Watches these files and patterns from now on; the receiver hears of each change.
-    pub(super) fn new(files: &[PathBuf]) -> (Self, mpsc::Receiver<()>) {
+    /// Watches these files and patterns from now on; `seen` is what was known of them before.
+    fn new(files: &[PathBuf], seen: Option<Vec<Stamp>>, tell: mpsc::Sender<()>) -> Self {
         let (sender, events) = mpsc::channel(1);
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             // Reading a file is an event, too: only what changes something counts.
@@ -113,13 +222,12 @@ impl FileWatch {
         let watcher = watcher
             .map_err(|error| tracing::debug!(%error, "files are looked at every 30 s only"))
             .ok();
-        let (tell, changes) = mpsc::channel(1);
-        let seen = stamps(files);
+        let seen = seen.unwrap_or_else(|| stamps(files));
         let patterns = files.to_vec();
         let folders = BTreeSet::new();
         let mut this = Self { watcher, folders, events, patterns, seen, tell };
         this.watch_folders();
-        (this, changes)
+        this
     }
 
     /// Watches the folders that are there; those that come later are found by looking.
@@ -147,7 +255,7 @@ impl FileWatch {
     }
 
     /// Looks until it is stopped.
-    pub(super) async fn run(mut self, stop: CancellationToken) {
+    async fn run(mut self, stop: CancellationToken) {
         if self.patterns.is_empty() {
             return;
         }

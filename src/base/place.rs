@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
@@ -17,6 +18,14 @@ pub struct Place {
     pub column: u32,
     /// The path of keys, such as `receivers.probe/lan.interval`.
     pub path: String,
+}
+
+impl Place {
+    /// A path as it is written here: relative ones begin at the folder of this file.
+    #[must_use]
+    pub fn beside(&self, path: &str) -> PathBuf {
+        Path::new(&*self.file).parent().unwrap_or(Path::new("")).join(path)
+    }
 }
 
 /// A value of a configuration file and its place. A value that could not be read is `None`, and the
@@ -117,6 +126,9 @@ impl fmt::Display for Problem {
 #[derive(Debug, Default)]
 pub struct Problems {
     list: Vec<Problem>,
+    /// What exists in the Collector and not here is left out, and only said.
+    skip: bool,
+    skipped: Vec<String>,
 }
 
 impl Problems {
@@ -128,6 +140,32 @@ impl Problems {
     /// Adds a warning.
     pub fn warning(&mut self, place: &Place, message: impl Into<String>) {
         self.add(place, Severity::Warning, message.into());
+    }
+
+    /// Leaves out from now on what exists in the Collector and not here.
+    pub fn skip_unsupported(&mut self) {
+        self.skip = true;
+    }
+
+    /// Adds something that exists in the Collector and not here: an error, unless such things are to
+    /// be left out.
+    pub fn unsupported(&mut self, place: &Place, message: impl Into<String>) {
+        let message = message.into();
+        if self.skip {
+            let path = if place.path.is_empty() { &message } else { &place.path };
+            if !self.skipped.contains(path) {
+                self.skipped.push(path.clone());
+            }
+            self.warning(place, format!("{message}: it is left out"));
+        } else {
+            self.error(place, message);
+        }
+    }
+
+    /// The paths of everything that has been left out.
+    #[must_use]
+    pub fn skipped(&self) -> &[String] {
+        &self.skipped
     }
 
     fn add(&mut self, place: &Place, severity: Severity, message: String) {

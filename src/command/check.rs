@@ -1,13 +1,12 @@
 //! `watchpost check`: every problem of a configuration, and what would be probed.
 
 use std::fmt::Write as _;
-use std::path::Path;
 
 use crate::base::duration;
 use crate::cli::{Check, Global};
 use crate::command::style::tame;
-use crate::command::{USAGE, count, print};
-use crate::config::plan::Plan;
+use crate::command::{USAGE, count, print, sources};
+use crate::config::plan::{ExporterSettings, Plan};
 use crate::config::targets::TargetReader;
 use crate::config::{self, Environment, Strictness};
 
@@ -17,7 +16,7 @@ pub(super) fn run(
     global: &Global,
     environment: &Environment,
 ) -> anyhow::Result<u8> {
-    let Some(path) = &global.config else {
+    let Some(sources) = sources(global) else {
         #[allow(clippy::print_stderr, reason = "a wrong use is told on stderr")]
         {
             eprintln!("watchpost: check needs --config FILE");
@@ -25,7 +24,7 @@ pub(super) fn run(
         return Ok(USAGE);
     };
     let mut out = String::new();
-    let loaded = config::load(path, environment, Strictness::Check);
+    let loaded = config::load(&sources, environment, Strictness::Check);
     for problem in &loaded.problems {
         let _ = writeln!(out, "{problem}");
     }
@@ -44,7 +43,7 @@ pub(super) fn run(
         }
     }
     if options.print {
-        describe(&plan, path, &targets.receivers, &mut out);
+        describe(&plan, &sources.title(), &targets.receivers, &mut out);
     }
     let total: usize = targets.receivers.iter().map(|receiver| receiver.targets.len()).sum();
     let plural = if warnings == 1 { "" } else { "s" };
@@ -53,7 +52,8 @@ pub(super) fn run(
     } else {
         String::new()
     };
-    let _ = writeln!(out, "{}: {}{more}; {total} targets", path.display(), count(&loaded.problems));
+    let _ =
+        writeln!(out, "{}: {}{more}; {total} targets", sources.title(), count(&loaded.problems));
     print(&out)?;
     Ok(0)
 }
@@ -66,8 +66,8 @@ fn as_warning(problem: &str) -> String {
     }
 }
 
-fn describe(plan: &Plan, path: &Path, receivers: &[crate::probe::ReceiverPlan], out: &mut String) {
-    let _ = writeln!(out, "# {}", path.display());
+fn describe(plan: &Plan, title: &str, receivers: &[crate::probe::ReceiverPlan], out: &mut String) {
+    let _ = writeln!(out, "# {title}");
     for receiver in receivers {
         let _ = writeln!(
             out,
@@ -94,9 +94,26 @@ fn describe(plan: &Plan, path: &Path, receivers: &[crate::probe::ReceiverPlan], 
             );
         }
     }
-    for exporter in &plan.exporters {
-        let crate::config::plan::ExporterSettings::RemoteWrite(settings) = &exporter.settings;
-        let _ = writeln!(out, "\n{} to {}", exporter.name, settings.endpoint);
+    for pipeline in &plan.pipelines {
+        let list = |names: &[String]| names.join(", ");
+        let _ = write!(out, "\n{}: {}", pipeline.name, list(&pipeline.receivers));
+        if !pipeline.processors.is_empty() {
+            let _ = write!(out, " → {}", pipeline.processors.join(" → "));
+        }
+        let _ = writeln!(out, " → {}", list(&pipeline.exporters));
+    }
+    for (name, exporter) in &plan.exporters {
+        let to = match &exporter.settings {
+            ExporterSettings::RemoteWrite(settings) => settings.endpoint.to_string(),
+            ExporterSettings::OtlpGrpc(settings) => settings.endpoint.to_string(),
+            ExporterSettings::OtlpHttp(settings) => settings.endpoint.to_string(),
+            ExporterSettings::Prometheus(settings) => match settings.endpoint {
+                Some(address) => format!("{address}/metrics"),
+                None => format!("{}/metrics/{name}", plan.http.listen),
+            },
+            ExporterSettings::Debug(_) => "the log".to_owned(),
+        };
+        let _ = writeln!(out, "{name} to {to}");
     }
     out.push('\n');
 }

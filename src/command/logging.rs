@@ -5,10 +5,14 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::{self, MakeWriter};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, reload};
 
+use crate::app::OnTelemetry;
 use crate::cli::{Global, LogFormat};
+use crate::config::plan::Telemetry;
 
 /// Lines that are kept for the live table.
 const KEPT: usize = 50;
@@ -61,27 +65,46 @@ impl<'a> MakeWriter<'a> for Tail {
 const WAITING: usize = 8192;
 
 /// Starts logging. With a tail, lines go there instead of stderr. Whoever logs never waits: a thread
-/// writes, and ends with what is returned.
+/// writes, and ends with what is returned first. What is returned second follows the configuration.
 pub(super) fn start(
     global: &Global,
+    telemetry: &Telemetry,
     color: bool,
     tail: Option<Tail>,
-) -> anyhow::Result<Option<WorkerGuard>> {
-    let filter = EnvFilter::try_new(&global.log_level)
-        .map_err(|error| anyhow::anyhow!("--log-level {}: {error}", global.log_level))?;
-    let base = tracing_subscriber::fmt().with_env_filter(filter).with_target(false);
+) -> anyhow::Result<(Option<WorkerGuard>, OnTelemetry)> {
+    let level = global.log_level.as_ref().or(telemetry.log_level.as_ref());
+    let level = level.map_or("info", String::as_str);
+    let filter = EnvFilter::try_new(level)
+        .map_err(|error| anyhow::anyhow!("--log-level {level}: {error}"))?;
+    let (filter, handle) = reload::Layer::new(filter);
+    let registry = tracing_subscriber::registry().with(filter);
+    // The command line wins over any configuration, at every reload.
+    let fixed = global.log_level.is_some();
+    let follow: OnTelemetry = Box::new(move |telemetry| {
+        let level = telemetry.log_level.as_deref().unwrap_or("info");
+        if let (false, Ok(filter)) = (fixed, EnvFilter::try_new(level)) {
+            let _ = handle.reload(filter);
+        }
+    });
     if let Some(tail) = tail {
-        let told = base.with_ansi(false).without_time().with_writer(tail).try_init();
-        return told.map(|()| None).map_err(|error| anyhow::anyhow!("logging: {error}"));
+        let lines = fmt::layer().with_target(false).with_ansi(false).without_time();
+        let told = registry.with(lines.with_writer(tail)).try_init();
+        return told.map(|()| (None, follow)).map_err(|error| anyhow::anyhow!("logging: {error}"));
     }
     let (writer, guard) = NonBlockingBuilder::default()
         .lossy(true)
         .buffered_lines_limit(WAITING)
         .thread_name("log")
         .finish(io::stderr());
-    let told = match global.log_format {
-        LogFormat::Text => base.with_ansi(color).with_writer(writer).try_init(),
-        LogFormat::Json => base.json().with_writer(writer).try_init(),
+    let json = match global.log_format {
+        Some(format) => format == LogFormat::Json,
+        None => telemetry.log_json.unwrap_or(false),
     };
-    told.map(|()| Some(guard)).map_err(|error| anyhow::anyhow!("logging: {error}"))
+    let lines = fmt::layer().with_target(false).with_writer(writer);
+    let told = if json {
+        registry.with(lines.json()).try_init()
+    } else {
+        registry.with(lines.with_ansi(color)).try_init()
+    };
+    told.map(|()| (Some(guard), follow)).map_err(|error| anyhow::anyhow!("logging: {error}"))
 }

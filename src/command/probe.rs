@@ -12,7 +12,7 @@ use crate::base::clock::Timestamp;
 use crate::base::duration;
 use crate::cli::{Global, Probe};
 use crate::command::style::{Style, latency, tame};
-use crate::command::{USAGE, load, print, style};
+use crate::command::{USAGE, print, sources, style, told};
 use crate::config::plan::Receiver;
 use crate::config::targets::plan_target;
 use crate::config::{self, Environment, Strictness};
@@ -33,9 +33,9 @@ pub(super) fn run(
     global: &Global,
     environment: &Environment,
 ) -> anyhow::Result<u8> {
-    let plan = match &global.config {
+    let plan = match sources(global) {
         None => config::embedded(),
-        Some(path) => match load(path, environment, Strictness::Check) {
+        Some(sources) => match told(config::load(&sources, environment, Strictness::Check)) {
             Some(plan) => plan,
             None => return Ok(USAGE),
         },

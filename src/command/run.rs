@@ -1,31 +1,35 @@
 //! `watchpost run`: the daemon, with a live table when a person watches the embedded default.
 
-use crate::app::{App, Report, Settings};
+use crate::app::{App, Configuration, Report, Settings};
 use crate::cli::Global;
 use crate::command::logging::{self, Tail};
 use crate::command::style::tame;
 use crate::command::table::Table;
-use crate::command::{USAGE, load, style, terminal};
-use crate::config::{self, Environment, Strictness};
+use crate::command::{USAGE, sources, style, terminal, told};
+use crate::config::{self, Environment};
 
 /// Runs until it is stopped; returns the exit code.
 pub(super) fn run(global: &Global, environment: &Environment) -> anyhow::Result<u8> {
-    let plan = match &global.config {
-        None => config::embedded(),
-        Some(path) => match load(path, environment, Strictness::Run) {
-            Some(plan) => plan,
-            None => return Ok(USAGE),
-        },
+    let (plan, configuration) = match sources(global) {
+        None => (config::embedded(), None),
+        Some(sources) => {
+            let (loaded, read) = Configuration::new(sources, environment.clone()).load();
+            match told(loaded) {
+                Some(plan) => (plan, Some(read)),
+                None => return Ok(USAGE),
+            }
+        }
     };
-    let embedded = global.config.is_none();
+    let embedded = configuration.is_none();
     let terminal = terminal();
     let style = style(global.color, terminal, environment);
     let tail = (embedded && terminal).then(Tail::default);
-    let _log = logging::start(global, style.is_on(), tail.clone())?;
+    let log = logging::start(global, &plan.telemetry, style.is_on(), tail.clone())?;
+    let (_log, on_telemetry) = log;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let shown = tail.clone();
     let report = runtime.block_on(async {
-        let app = App::start(Settings { plan, embedded }).await?;
+        let app = App::start(Settings { plan, configuration, on_telemetry }).await?;
         let address = app.address();
         tracing::info!(%address, "watching");
         let Some(tail) = tail else { return Ok::<_, anyhow::Error>(app.run().await) };

@@ -1,23 +1,28 @@
 //! From what may be written to what will run.
 
+mod components;
 mod modules;
+mod pipelines;
 mod receivers;
+mod settings;
+mod telemetry;
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-use watchpost_targets::yaml::{Entry, Node, Value};
+use watchpost_targets::yaml::{Node, Value};
 
-use crate::base::place::{At, Place, Problems, nearest};
-use crate::config::decode::{Context, decode, unknown_key};
-use crate::config::plan::{Exporter, ExporterSettings, Http, Modules, Plan};
+use crate::base::place::{At, Place, Problems};
+use crate::config::decode::{Context, Keys, decode, unknown_key};
+use crate::config::plan::{Http, Modules, Plan};
 use crate::config::raw::{RawHttp, RawResolver, RawStorage, SECTIONS, SECTIONS_LATER};
-use crate::exporter::prometheus_remote_write::settings::{self as remote_write, RawRemoteWrite};
+use crate::net::http_server;
 use crate::net::resolve::ResolverSettings;
 use crate::probe::module::raw::LATER as MODULE_LATER;
+use components::{EXPORTERS, EXTENSIONS, PROCESSORS, RECEIVERS};
 use modules::builtin_modules;
 
 /// Targets are probed this often when nobody says otherwise.
@@ -28,56 +33,82 @@ pub(super) const MIN_INTERVAL: Duration = Duration::from_secs(1);
 pub(super) const DEFAULT_LISTEN: SocketAddr =
     SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9115);
 
-const EXPORTERS: [&str; 2] = ["prometheus_remote_write", "prometheusremotewrite"];
-const EXPORTERS_LATER: [&str; 9] = [
-    "otlp",
-    "otlp_grpc",
-    "otlphttp",
-    "otlp_http",
-    "prometheus",
-    "debug",
-    "logging",
-    "file",
-    "loki",
-];
-
 /// Reads a whole document. What could not be read is among the problems.
 pub(super) fn plan(
     document: &Rc<Node>,
-    file: &str,
-    folder: &Path,
+    files: &[String],
     problems: &RefCell<Problems>,
 ) -> Option<Plan> {
     let mut modules = builtin_modules();
-    let checker = Checker { folder, context: context(file, MODULE_LATER, problems) };
+    let checker =
+        Checker { context: context(files, &[MODULE_LATER], problems), renamed: RefCell::default() };
     if !matches!(document.value, Value::Mapping(_) | Value::Null) {
         let message = format!("a map of sections is expected, found {}", document.kind());
         checker.error(&checker.place(document, ""), message);
         return None;
     }
     checker.sections(document);
+    let service = checker.service(document);
     if let Some(section) = document.get("modules") {
         checker.modules(section, &mut modules);
     }
-    let receivers =
-        document.get("receivers").map(|node| checker.receivers(node, &modules)).unwrap_or_default();
-    let exporters =
-        document.get("exporters").map(|node| checker.exporters(node)).unwrap_or_default();
+    let used = |kinds| service.uses(kinds);
+    let (receivers, no_receivers) = checker.declared(document, &RECEIVERS, &used(&RECEIVERS));
+    let (processors, no_processors) = checker.declared(document, &PROCESSORS, &used(&PROCESSORS));
+    let (exporters, no_exporters) = checker.declared(document, &EXPORTERS, &used(&EXPORTERS));
+    let (extensions, no_extensions) = checker.declared(document, &EXTENSIONS, &used(&EXTENSIONS));
+    let connectors = checker.connectors(document, &service);
+    let found = pipelines::Found {
+        receivers: &receivers,
+        processors: &processors,
+        exporters: &exporters,
+        extensions: &extensions,
+        missing: [no_receivers, no_processors, no_exporters, no_extensions, connectors].concat(),
+    };
+    let mut pipelines = checker.pipelines(&service, &found);
+    let enabled = checker.enabled_extensions(&service, &found);
     let vantage = document.get("vantage").map(|node| {
         let at: Option<At<String>> = decode(node, "vantage", &checker.context);
         at.and_then(|at| at.value).unwrap_or_default()
     });
+    let processor_plans = checker.processors(&processors);
+    for pipeline in &mut pipelines {
+        settings::batching(pipeline, &processor_plans);
+    }
+    let exporter_plans = checker.exporters(&exporters, &enabled);
+    let watched = |name: &String| pipelines.iter().any(|p| p.receivers.contains(name));
+    let receivers: Vec<_> = receivers
+        .iter()
+        .filter_map(|declared| {
+            let name = declared.id.text();
+            let plan = checker.receiver(&name, declared.node, &declared.place, &modules);
+            if !watched(&name) && service.is_written() {
+                let message = "is in no pipeline: its targets are not watched";
+                problems.borrow_mut().warning(&declared.place, message);
+                return None;
+            }
+            plan
+        })
+        .collect();
+    checker.doubts(&pipelines, &processor_plans, &receivers, &service);
+    let modules: Modules =
+        modules.into_iter().filter_map(|(name, known)| Some((name, known.built?))).collect();
+    let (http, storage, resolver) =
+        (checker.http(document), checker.storage(document), checker.resolver(document));
     Some(Plan {
         receivers,
-        exporters,
-        http: checker.http(document),
-        storage: checker.storage(document),
+        modules,
+        processors: processor_plans,
+        exporters: exporter_plans,
+        extensions: checker.extensions(&extensions, &enabled),
+        telemetry: checker.telemetry(&service),
+        http,
+        storage,
         vantage: vantage.unwrap_or_default(),
-        resolver: checker.resolver(document),
-        modules: modules
-            .into_iter()
-            .filter_map(|(name, known)| Some((name, known.built?)))
-            .collect(),
+        resolver,
+        unsupported: problems.borrow().skipped().to_vec(),
+        renamed: checker.renamed.into_inner().into_iter().collect(),
+        pipelines,
     })
 }
 
@@ -92,11 +123,11 @@ pub(crate) fn builtin() -> Modules {
 }
 
 fn context<'a>(
-    file: &'a str,
-    later: &'a [(&'a str, &'a [&'a str])],
+    files: &'a [String],
+    later: &'a [Keys],
     problems: &'a RefCell<Problems>,
 ) -> Context<'a> {
-    Context { file, later, problems }
+    Context { files, later, idle: &[], problems }
 }
 
 /// A map without some of its keys.
@@ -108,14 +139,15 @@ fn without(node: &Rc<Node>, keys: &[&str]) -> Rc<Node> {
         .cloned()
         .collect();
     match &node.value {
-        Value::Mapping(_) => Rc::new(Node { mark: node.mark, value: Value::Mapping(entries) }),
+        Value::Mapping(_) => Rc::new(Node::new(node.mark, Value::Mapping(entries))),
         _ => Rc::clone(node),
     }
 }
 
 struct Checker<'a> {
-    folder: &'a Path,
     context: Context<'a>,
+    /// Older spellings that were read, and the present ones.
+    renamed: RefCell<BTreeMap<String, String>>,
 }
 
 impl Checker<'_> {
@@ -127,75 +159,30 @@ impl Checker<'_> {
         self.context.problems.borrow_mut().error(place, message);
     }
 
+    /// A context in which other keys are known to come later, or to have no effect.
+    fn with<'c>(&'c self, later: &'c [Keys], idle: &'c [Keys]) -> Context<'c> {
+        Context { later, idle, files: self.context.files, problems: self.context.problems }
+    }
+
     fn sections(&self, document: &Node) {
-        for entry in
-            document.entries().iter().filter(|entry| !SECTIONS.contains(&entry.key.as_str()))
-        {
-            let place = self.context.place(entry.key_mark, &entry.key);
-            let later = [("document", &SECTIONS_LATER[..])];
-            self.error(&place, unknown_key(&entry.key, "document", &SECTIONS, &later));
-        }
-        for (key, node) in document.entries().iter().map(|entry| (&entry.key, &entry.value)) {
-            let map = matches!(key.as_str(), "receivers" | "modules" | "exporters");
-            if map && !matches!(node.value, Value::Mapping(_) | Value::Null) {
-                self.error(
-                    &self.place(node, key),
-                    format!("a map is expected, found {}", node.kind()),
-                );
-            }
-        }
-    }
-
-    /// The type and the whole name of a component, when the type is known here.
-    fn component<'n>(
-        &self,
-        entry: &'n Entry,
-        what: &str,
-        known: &[&str],
-        later: &[&str],
-    ) -> Option<(&'n str, Place)> {
-        let kind = entry.key.split('/').next().unwrap_or_default().trim();
-        let place = self.context.place(entry.key_mark, &format!("{what}s.{}", entry.key));
-        if known.contains(&kind) {
-            if entry.key.split_once('/').is_some_and(|(_, name)| name.trim().is_empty()) {
-                self.error(&place, "there is no name after the slash");
-            }
-            return Some((kind, place));
-        }
-        let message = if later.contains(&kind) {
-            format!("the {what} {kind:?} is not supported yet")
-        } else {
-            match nearest(kind, known.iter().copied()) {
-                Some(near) => format!("unknown {what} {kind:?} (did you mean {near}?)"),
-                None => format!("unknown {what} {kind:?} (known: {})", known.join(", ")),
-            }
-        };
-        self.error(&place, message);
-        None
-    }
-
-    fn exporters(&self, section: &Rc<Node>) -> Vec<Exporter> {
-        let mut list = Vec::new();
-        for entry in section.entries() {
-            let Some((_, place)) = self.component(entry, "exporter", &EXPORTERS, &EXPORTERS_LATER)
-            else {
+        for entry in document.entries() {
+            let (key, node) = (entry.key.as_str(), &entry.value);
+            if !SECTIONS.contains(&key) {
+                let place = self.context.place(entry.key_mark, key);
+                let mut problems = self.context.problems.borrow_mut();
+                if SECTIONS_LATER.contains(&key) {
+                    problems.unsupported(&place, "this section is not supported yet");
+                } else {
+                    problems.error(&place, unknown_key(key, &SECTIONS));
+                }
                 continue;
-            };
-            let raw = {
-                // The keys that come later are those of this kind of exporter.
-                let context =
-                    context(self.context.file, remote_write::LATER, self.context.problems);
-                decode::<At<RawRemoteWrite>>(&entry.value, &place.path, &context)
-                    .and_then(|at| at.value)
-            };
-            let mut problems = self.context.problems.borrow_mut();
-            let settings = raw.and_then(|raw| raw.settle(&place, self.folder, &mut problems));
-            list.extend(settings.map(|settings| Exporter {
-                name: entry.key.clone(),
-                settings: ExporterSettings::RemoteWrite(Box::new(settings)),
-            }));
+            }
+            let map = !matches!(key, "vantage");
+            if map && !matches!(node.value, Value::Mapping(_) | Value::Null) {
+                let message = format!("a map is expected, found {}", node.kind());
+                self.error(&self.place(node, key), message);
+            }
         }
-        list
     }
 
     fn section<T: for<'de> serde::Deserialize<'de>>(
@@ -203,20 +190,16 @@ impl Checker<'_> {
         document: &Node,
         key: &str,
     ) -> Option<T> {
-        decode::<At<T>>(document.get(key)?, key, &self.context)?.value
+        let node = document.get(key)?;
+        // What is no map has been told.
+        matches!(node.value, Value::Mapping(_) | Value::Null).then_some(())?;
+        decode::<At<T>>(node, key, &self.context)?.value
     }
 
     fn http(&self, document: &Node) -> Http {
         let raw: Option<RawHttp> = self.section(document, "http");
         let Some(at) = raw.and_then(|raw| raw.listen) else { return default_http(false) };
-        let listen = at.as_ref().and_then(|text| {
-            let text = text
-                .strip_prefix("localhost:")
-                .map_or(text.clone(), |port| format!("127.0.0.1:{port}"));
-            // `:9115` means every address, as Go has it.
-            let text = text.strip_prefix(':').map_or(text.clone(), |port| format!("[::]:{port}"));
-            text.parse().ok()
-        });
+        let listen = at.as_ref().and_then(|text| http_server::address(text));
         if listen.is_none() && at.value.is_some() {
             self.error(&at.place, "must be an address and a port, such as 127.0.0.1:9115");
         }
@@ -225,7 +208,7 @@ impl Checker<'_> {
 
     fn storage(&self, document: &Node) -> Option<std::path::PathBuf> {
         let raw: RawStorage = self.section(document, "storage")?;
-        raw.directory.and_then(|at| at.value).map(|text| self.folder.join(text))
+        raw.directory.and_then(|at| Some(at.place.beside(at.as_ref()?)))
     }
 
     fn resolver(&self, document: &Node) -> ResolverSettings {

@@ -14,21 +14,31 @@ use serde::{Deserialize, forward_to_deserialize_any};
 use watchpost_targets::yaml::{Entry, Mark, Node, Value};
 
 use crate::base::place::{AT, AT_FIELDS, Place, Problems, nearest};
+use crate::signal::any_value::ANY_VALUE;
+
+/// Keys by the struct where they would stand.
+pub(super) type Keys = &'static [(&'static str, &'static [&'static str])];
 
 /// What all decoders of one document share.
 pub(super) struct Context<'a> {
-    /// The file, for places.
-    pub(super) file: &'a str,
+    /// The names of the texts, by the numbers that marks have.
+    pub(super) files: &'a [String],
     /// Keys that exist elsewhere and not here yet, by the struct where they would stand.
-    pub(super) later: &'a [(&'a str, &'a [&'a str])],
+    pub(super) later: &'a [Keys],
+    /// Keys that exist elsewhere and change nothing here.
+    pub(super) idle: &'a [Keys],
     /// What has been found wrong.
     pub(super) problems: &'a RefCell<Problems>,
 }
 
 impl Context<'_> {
+    fn file(&self, mark: Mark) -> &str {
+        self.files.get(mark.source as usize).map_or("", String::as_str)
+    }
+
     pub(super) fn place(&self, mark: Mark, path: &str) -> Place {
         Place {
-            file: self.file.into(),
+            file: self.file(mark).into(),
             line: mark.line,
             column: mark.column,
             path: path.to_owned(),
@@ -107,6 +117,29 @@ impl Decoder<'_> {
         }
     }
 
+    /// A value of the kind that it is written as, by YAML's core schema.
+    fn typed<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failed> {
+        let read = match &self.node.value {
+            Value::Scalar { text, plain: true } => match text.as_str() {
+                "true" | "True" | "TRUE" => visitor.visit_bool(true),
+                "false" | "False" | "FALSE" => visitor.visit_bool(false),
+                text => match (text.parse::<i64>(), text.parse::<f64>()) {
+                    (Ok(int), _) => visitor.visit_i64(int),
+                    (_, Ok(double)) if !text.contains(|c: char| c.is_alphabetic() && c != 'e') => {
+                        visitor.visit_f64(double)
+                    }
+                    _ => visitor.visit_str(text),
+                },
+            },
+            Value::Scalar { text, .. } => visitor.visit_str(text),
+            Value::Sequence(items) => {
+                visitor.visit_seq(Items { items, at: 0, path: &self.path, context: self.context })
+            }
+            Value::Mapping(_) | Value::Null => return self.fail("a value"),
+        };
+        self.tell(read)
+    }
+
     fn child_path(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
@@ -173,10 +206,10 @@ impl<'de> Deserializer<'de> for Decoder<'_> {
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(
         self,
-        _: &'static str,
+        name: &'static str,
         visitor: V,
     ) -> Result<V::Value, Failed> {
-        visitor.visit_newtype_struct(self)
+        if name == ANY_VALUE { self.typed(visitor) } else { visitor.visit_newtype_struct(self) }
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failed> {
@@ -215,8 +248,9 @@ impl<'de> Deserializer<'de> for Decoder<'_> {
         let (known, unknown): (Vec<&Entry>, Vec<&Entry>) =
             self.node.entries().iter().partition(|entry| fields.contains(&entry.key.as_str()));
         for entry in unknown {
-            let message = unknown_key(&entry.key, name, fields, self.context.later);
-            self.context.error(entry.key_mark, &self.child_path(&entry.key), message);
+            let path = self.child_path(&entry.key);
+            let place = self.context.place(entry.key_mark, &path);
+            tell_unknown(&entry.key, name, fields, self.context, &place);
         }
         let access = Entries { entries: known, at: 0, decoder: &self };
         let read = visitor.visit_map(access);
@@ -230,17 +264,24 @@ impl<'de> Deserializer<'de> for Decoder<'_> {
     forward_to_deserialize_any! { i128 u128 char bytes byte_buf unit unit_struct tuple tuple_struct enum identifier }
 }
 
-/// What to say about a key that is not known.
-pub(super) fn unknown_key(
-    key: &str,
-    name: &str,
-    known: &[&str],
-    later: &[(&str, &[&str])],
-) -> String {
-    let later = later.iter().filter(|(block, _)| *block == name).flat_map(|(_, keys)| keys.iter());
-    if later.clone().any(|have| *have == key) {
-        return "this key is not supported yet".to_owned();
+/// Tells of a key that is not known, or not supported yet.
+fn tell_unknown(key: &str, name: &str, known: &[&str], context: &Context<'_>, place: &Place) {
+    let among = |tables: &[Keys]| {
+        let mut blocks = tables.iter().flat_map(|table| table.iter());
+        blocks.any(|(block, keys)| *block == name && keys.contains(&key))
+    };
+    let mut problems = context.problems.borrow_mut();
+    if among(context.later) {
+        problems.unsupported(place, "this key is not supported yet");
+    } else if among(context.idle) {
+        problems.warning(place, "this key has no effect here");
+    } else {
+        problems.error(place, unknown_key(key, known));
     }
+}
+
+/// What to say about a key that is not known.
+pub(super) fn unknown_key(key: &str, known: &[&str]) -> String {
     match nearest(key, known.iter().copied()) {
         Some(near) => format!("unknown key (did you mean {near}?)"),
         None => format!("unknown key (known: {})", known.join(", ")),
@@ -316,7 +357,7 @@ impl<'de> MapAccess<'de> for AtAccess<'_> {
         let Decoder { node, path, context } = self.decoder;
         self.field += 1;
         match AT_FIELDS[self.field - 1] {
-            "file" => seed.deserialize(context.file.into_deserializer()),
+            "file" => seed.deserialize(context.file(node.mark).into_deserializer()),
             "line" => seed.deserialize(node.mark.line.into_deserializer()),
             "column" => seed.deserialize(node.mark.column.into_deserializer()),
             "path" => seed.deserialize(path.as_str().into_deserializer()),

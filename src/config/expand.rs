@@ -1,10 +1,11 @@
 //! `${env:NAME}`, `${env:NAME:-default}`, `${file:path}` and `$$` in values, as the Collector knows
-//! them. A value that comes from outside is never read as structure.
+//! them. A whole value that comes from outside and is a list or a map is read as one where no text is
+//! expected.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::rc::Rc;
 
-use watchpost_targets::yaml::{Entry, Node, Value};
+use watchpost_targets::yaml::{self, Entry, Mark, Node, Value};
 
 use crate::base::fs;
 use crate::base::place::{Place, Problems};
@@ -24,24 +25,36 @@ const VITAL: [&str; 5] = ["headers", "authorization", "basic_auth", "endpoint", 
 /// How deep `${env:${env:X}}` may nest.
 const MAX_DEPTH: u32 = 8;
 
+/// How deep texts that are put in for a reference may refer to others.
+const MAX_SPLICES: u32 = 8;
+
 pub(super) struct Expander<'a> {
-    file: &'a str,
-    folder: &'a Path,
+    files: &'a [String],
     environment: &'a Environment,
     strictness: Strictness,
     problems: &'a mut Problems,
     path: Vec<String>,
+    splices: u32,
+    /// The files that were referred to.
+    pub(super) read: Vec<PathBuf>,
 }
 
 impl<'a> Expander<'a> {
     pub(super) fn new(
-        file: &'a str,
-        folder: &'a Path,
+        files: &'a [String],
         environment: &'a Environment,
         strictness: Strictness,
         problems: &'a mut Problems,
     ) -> Self {
-        Self { file, folder, environment, strictness, problems, path: Vec::new() }
+        Self {
+            files,
+            environment,
+            strictness,
+            problems,
+            path: Vec::new(),
+            splices: 0,
+            read: Vec::new(),
+        }
     }
 
     /// The tree with every scalar expanded.
@@ -49,7 +62,7 @@ impl<'a> Expander<'a> {
         let value = match &node.value {
             Value::Null => return Rc::clone(node),
             Value::Scalar { text, .. } if !text.contains('$') => return Rc::clone(node),
-            Value::Scalar { text, plain } => self.scalar(node, text, *plain),
+            Value::Scalar { text, plain } => return self.scalar(node, text, *plain),
             Value::Sequence(items) => {
                 Value::Sequence(items.iter().map(|item| self.expand(item)).collect())
             }
@@ -65,14 +78,36 @@ impl<'a> Expander<'a> {
                     .collect(),
             ),
         };
-        Rc::new(Node { mark: node.mark, value })
+        Rc::new(Node { mark: node.mark, value, written: node.written.clone() })
     }
 
-    fn scalar(&mut self, node: &Node, text: &str, plain: bool) -> Value {
-        let whole = text.starts_with("${") && text.find('}') == Some(text.len() - 1);
+    fn scalar(&mut self, node: &Node, text: &str, plain: bool) -> Rc<Node> {
+        let reference = text.strip_prefix("${").and_then(matching);
+        let whole = plain && reference.is_some_and(|(_, rest)| rest.is_empty());
         let text = self.text(node, text, 0);
         // An unquoted variable that is unset or empty is nothing, so that the default stands.
-        if whole && plain && text.is_empty() { Value::Null } else { Value::Scalar { text, plain } }
+        if whole && text.is_empty() {
+            return Rc::new(Node::new(node.mark, Value::Null));
+        }
+        if whole && let Some(structure) = self.structure(node, &text) {
+            return structure;
+        }
+        Rc::new(Node::new(node.mark, Value::Scalar { text, plain }))
+    }
+
+    /// The list or the map that a text from outside is; the text stays beside it, for where a text is
+    /// meant.
+    fn structure(&mut self, node: &Node, text: &str) -> Option<Rc<Node>> {
+        if self.splices >= MAX_SPLICES {
+            return None;
+        }
+        let read = yaml::parse(text).ok()?;
+        matches!(read.value, Value::Sequence(_) | Value::Mapping(_)).then_some(())?;
+        self.splices += 1;
+        let expanded = self.expand(&moved(&read, node.mark));
+        self.splices -= 1;
+        let value = expanded.value.clone();
+        Some(Rc::new(Node { mark: node.mark, value, written: Some(text.into()) }))
     }
 
     fn text(&mut self, node: &Node, text: &str, depth: u32) -> String {
@@ -108,7 +143,10 @@ impl<'a> Expander<'a> {
         }
         let inner = self.text(node, inner, depth + 1);
         if let Some(path) = inner.strip_prefix("file:") {
-            return fs::read_secret(&self.folder.join(path)).unwrap_or_else(|why| {
+            let path = self.place(node).beside(path);
+            let text = fs::read_secret(&path);
+            self.read.push(path);
+            return text.unwrap_or_else(|why| {
                 self.missing(node, why);
                 String::new()
             });
@@ -150,12 +188,31 @@ impl<'a> Expander<'a> {
 
     fn place(&self, node: &Node) -> Place {
         Place {
-            file: self.file.into(),
+            file: self.files.get(node.mark.source as usize).map_or("", String::as_str).into(),
             line: node.mark.line,
             column: node.mark.column,
             path: self.path.join("."),
         }
     }
+}
+
+/// The same tree, all of it at one place.
+fn moved(node: &Rc<Node>, mark: Mark) -> Rc<Node> {
+    let value = match &node.value {
+        Value::Sequence(items) => {
+            Value::Sequence(items.iter().map(|item| moved(item, mark)).collect())
+        }
+        Value::Mapping(entries) => {
+            let entry = |entry: &Entry| Entry {
+                key: entry.key.clone(),
+                key_mark: mark,
+                value: moved(&entry.value, mark),
+            };
+            Value::Mapping(entries.iter().map(entry).collect())
+        }
+        other => other.clone(),
+    };
+    Rc::new(Node { mark, value, written: node.written.clone() })
 }
 
 /// What stands before the brace that closes, and what after it.

@@ -9,12 +9,22 @@ use crate::base::duration::GoDuration;
 use crate::base::place::At;
 
 /// The keys of a document.
-pub(super) const SECTIONS: [&str; 7] =
-    ["receivers", "modules", "exporters", "http", "storage", "vantage", "resolver"];
+pub(super) const SECTIONS: [&str; 11] = [
+    "receivers",
+    "modules",
+    "processors",
+    "exporters",
+    "extensions",
+    "connectors",
+    "service",
+    "http",
+    "storage",
+    "vantage",
+    "resolver",
+];
 
 /// Sections that exist in the Collector's language, or come here later.
-pub(super) const SECTIONS_LATER: [&str; 6] =
-    ["processors", "connectors", "extensions", "service", "discovery", "modules_file"];
+pub(super) const SECTIONS_LATER: [&str; 2] = ["discovery", "modules_file"];
 
 /// A `probe/*` receiver, but for `module:` and `targets:`, which may be a text or a map.
 #[derive(Debug, Default, Deserialize)]
@@ -63,3 +73,189 @@ pub(super) struct RawResolver {
     pub(super) timeout: Option<At<GoDuration>>,
     pub(super) attempts: Option<At<u64>>,
 }
+
+/// The `service:` section, but for `pipelines:`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawService {
+    pub(super) extensions: Vec<At<String>>,
+    pub(super) telemetry: Option<At<RawTelemetry>>,
+    pub(super) unsupported: Option<At<String>>,
+}
+
+/// A pipeline.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawPipeline {
+    pub(super) receivers: Vec<At<String>>,
+    pub(super) processors: Vec<At<String>>,
+    pub(super) exporters: Vec<At<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawTelemetry {
+    pub(super) logs: Option<At<RawLogs>>,
+    pub(super) metrics: Option<At<RawMetrics>>,
+    pub(super) traces: Option<At<RawTraces>>,
+    pub(super) resource: BTreeMap<String, Option<At<String>>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawLogs {
+    pub(super) level: Option<At<String>>,
+    pub(super) encoding: Option<At<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawMetrics {
+    pub(super) level: Option<At<String>>,
+    pub(super) address: Option<At<String>>,
+    pub(super) readers: Vec<At<RawReader>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawReader {
+    pub(super) pull: Option<At<RawPull>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawPull {
+    pub(super) exporter: Option<At<RawPullExporter>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawPullExporter {
+    pub(super) prometheus: Option<At<RawPullPrometheus>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawPullPrometheus {
+    pub(super) host: Option<At<String>>,
+    pub(super) port: Option<At<u64>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawTraces {
+    pub(super) level: Option<At<String>>,
+    pub(super) processors: Vec<At<RawSpanProcessor>>,
+    pub(super) sampler: Option<At<RawSampler>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawSpanProcessor {
+    pub(super) batch: Option<At<RawSpanBatch>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawSpanBatch {
+    pub(super) exporter: Option<At<RawSpanExporter>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawSpanExporter {
+    pub(super) otlp: Option<At<RawSpanOtlp>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawSpanOtlp {
+    pub(super) protocol: Option<At<String>>,
+    pub(super) endpoint: Option<At<String>>,
+    pub(super) headers: BTreeMap<String, At<String>>,
+    pub(super) timeout: Option<At<u64>>,
+    pub(super) insecure: Option<At<bool>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawSampler {
+    pub(super) trace_id_ratio_based: Option<At<RawRatio>>,
+    pub(super) always_on: Option<At<RawNothing>>,
+    pub(super) always_off: Option<At<RawNothing>>,
+    pub(super) parent_based: Option<At<RawParentBased>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawParentBased {
+    pub(super) root: Option<At<RawRootSampler>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawRootSampler {
+    pub(super) trace_id_ratio_based: Option<At<RawRatio>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawRatio {
+    pub(super) ratio: Option<At<f64>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawNothing {}
+
+/// The keys of `batch`, which becomes the exporters' batching.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawBatchProcessor {
+    pub(super) timeout: Option<At<GoDuration>>,
+    pub(super) send_batch_size: Option<At<u64>>,
+    pub(super) send_batch_max_size: Option<At<u64>>,
+}
+
+/// Keys of the service section that are not built yet.
+pub(super) const SERVICE_LATER: &[(&str, &[&str])] = &[
+    ("RawReader", &["periodic"]),
+    ("RawPullExporter", &["otlp"]),
+    ("RawSpanProcessor", &["simple"]),
+    ("RawSpanExporter", &["console", "zipkin"]),
+    ("RawSpanOtlp", &["certificate", "client_key", "client_certificate", "tls", "compression"]),
+    ("RawSampler", &["jaeger_remote"]),
+];
+
+/// Keys of the service section that change nothing here.
+pub(super) const SERVICE_IDLE: &[(&str, &[&str])] = &[
+    (
+        "RawLogs",
+        &[
+            "development",
+            "sampling",
+            "output_paths",
+            "error_output_paths",
+            "disable_caller",
+            "disable_stacktrace",
+            "initial_fields",
+            "processors",
+        ],
+    ),
+    ("RawMetrics", &["views"]),
+    ("RawTraces", &["propagators"]),
+    (
+        "RawSpanBatch",
+        &["schedule_delay", "export_timeout", "max_queue_size", "max_export_batch_size"],
+    ),
+    (
+        "RawPullPrometheus",
+        &[
+            "without_scope_info",
+            "without_type_suffix",
+            "without_units",
+            "with_resource_constant_labels",
+        ],
+    ),
+    ("RawBatchProcessor", &["metadata_keys", "metadata_cardinality_limit"]),
+];

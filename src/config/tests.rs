@@ -1,8 +1,17 @@
+use std::path::Path;
 use std::time::Duration;
 
 use super::*;
 use crate::config::plan::ExporterSettings;
 use crate::config::targets::TargetReader;
+
+/// Reads a text as if it stood in a file.
+fn parse(text: &str, path: &Path, environment: &Environment, strictness: Strictness) -> Loaded {
+    let problems = RefCell::default();
+    let name = path.display().to_string();
+    let read = sources::parse(text, &name, 0, &problems).map(|document| (document, vec![name]));
+    settle(read, Vec::new(), environment, strictness, problems)
+}
 
 fn problems(text: &str) -> Vec<String> {
     let environment = Environment::from([("SET".to_owned(), "x".to_owned())]);
@@ -41,8 +50,9 @@ fn a_good_file_becomes_a_plan() {
     assert_eq!(plan.receivers.len(), 2);
     assert_eq!(plan.vantage, "home");
     assert_eq!(plan.resolver.nameservers.len(), 2);
-    let ExporterSettings::RemoteWrite(exporter) = &plan.exporters[0].settings;
-    assert_eq!(exporter.external_labels["a"], "b");
+    let exporter = &plan.exporters["prometheus_remote_write/home"].settings;
+    let ExporterSettings::RemoteWrite(exporter) = exporter else { panic!("remote write") };
+    assert_eq!(exporter.identity.external_labels["a"], "b");
     let targets = TargetReader::default().read(&plan);
     assert_eq!(targets.problems, Vec::<String>::new());
     let by_receiver: Vec<Vec<(&str, &str, u64, u64)>> = targets
@@ -113,7 +123,7 @@ exporters:
   otlphttp: {}
 http: {listen: 9115}
 http: {}
-service: {}
+service: {pipelines: {metrics: {receivers: [hostmetrics, probe/a, probe/b], exporters: [prometheus_remote_write]}, logs: {}}}
 recievers: {}
 "#;
     let found = problems(text);
@@ -134,10 +144,12 @@ recievers: {}
         ("w.yaml:15:16: error: modules.q.extends", "circle"),
         ("w.yaml:17:39: error: exporters.prometheus_remote_write.endpoint", "http:// or https://"),
         ("w.yaml:17:59: error: exporters.prometheus_remote_write.timeout", "write 5s"),
-        ("w.yaml:18:3: error: exporters.otlphttp", "not supported yet"),
+        ("w.yaml:18:3: error: exporters.otlphttp", "`endpoint:` is missing"),
         ("w.yaml:19:16: error: http.listen", "127.0.0.1:9115"),
         ("w.yaml:20:1: error: the key \"http\" is here twice", "first in line 19"),
-        ("w.yaml:21:1: error: service", "not supported yet"),
+        ("w.yaml:21:67: error: service.pipelines.metrics.receivers[2]", "did you mean probe/a?"),
+        ("w.yaml:21:116: error: service.pipelines.logs", "not supported yet"),
+        ("w.yaml:21:116: error: service.pipelines.logs", "at least one receiver"),
         ("w.yaml:22:1: error: recievers", "did you mean receivers?"),
     ] {
         assert!(
@@ -186,8 +198,12 @@ fn values_from_outside() {
     let loaded = parse(text, &folder.path().join("w.yaml"), &Environment::new(), Strictness::Run);
     let plan = loaded.plan.expect("valid");
     assert!(!format!("{plan:?}").contains("s3cret"), "secrets never print");
-    let ExporterSettings::RemoteWrite(exporter) = &plan.exporters[0].settings;
-    assert_eq!(secrecy::ExposeSecret::expose_secret(&exporter.headers[0].1), "Bearer s3cret");
+    let exporter = &plan.exporters.values().next().expect("one").settings;
+    let ExporterSettings::RemoteWrite(exporter) = exporter else { panic!("remote write") };
+    assert_eq!(
+        secrecy::ExposeSecret::expose_secret(&exporter.client.headers[0].1),
+        "Bearer s3cret"
+    );
 }
 
 #[test]
@@ -246,7 +262,11 @@ fn a_broken_file_keeps_its_last_good_targets() {
 
 #[test]
 fn a_missing_file_is_one_clear_line() {
-    let loaded = load(Path::new("/nonexistent/w.yaml"), &Environment::new(), Strictness::Run);
+    let loaded = load(
+        &Sources::file(Path::new("/nonexistent/w.yaml")),
+        &Environment::new(),
+        Strictness::Run,
+    );
     assert_eq!(loaded.problems[0].to_string(), "/nonexistent/w.yaml: error: no such file");
     assert!(loaded.plan.is_none());
 }

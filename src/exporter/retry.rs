@@ -50,6 +50,25 @@ pub fn classify(status: u16, retry_after: Option<&str>, text: &str) -> Action {
     }
 }
 
+/// Reads the code of a gRPC status (the numbers of google.rpc.Code), the wait that its RetryInfo asks
+/// for, and what it says.
+#[must_use]
+pub fn classify_grpc(code: i32, after: Option<Duration>, text: &str) -> Action {
+    let text = text.to_lowercase();
+    let after = after.map(|after| after.min(MAX_RETRY_AFTER));
+    match code {
+        0 => Action::Done,
+        // RESOURCE_EXHAUSTED: a message that is too large, or a backend that asks for patience.
+        8 if text.contains("larger than max") || text.contains("too large") => Action::Split,
+        // CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, ABORTED, OUT_OF_RANGE, UNAVAILABLE, DATA_LOSS
+        1 | 4 | 8 | 10 | 11 | 14 | 15 => Action::Retry(after),
+        // NOT_FOUND, PERMISSION_DENIED, UNIMPLEMENTED, UNAUTHENTICATED
+        5 | 7 | 12 | 16 => Action::Hold,
+        _ if BLAMES.iter().any(|word| text.contains(word)) => Action::Bisect,
+        _ => Action::Refused,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

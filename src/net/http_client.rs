@@ -44,7 +44,8 @@ pub enum RequestError {
 }
 
 /// All causes of an error in one line: the outermost says only that the client failed.
-fn chain(error: &dyn std::error::Error) -> String {
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -59,7 +60,7 @@ impl HttpClient {
     /// A client that speaks TLS by these settings to `https` endpoints.
     #[must_use]
     pub fn new(resolver: Resolver, tls: TlsClient) -> Self {
-        let connector = Connector { resolver, tls };
+        let connector = Connector { resolver, tls, secure: None };
         let inner = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(90))
@@ -90,10 +91,13 @@ impl HttpClient {
     }
 }
 
+/// Makes connections, over TLS where that is wanted.
 #[derive(Clone, Debug)]
-struct Connector {
+pub struct Connector {
     resolver: Resolver,
     tls: TlsClient,
+    /// Whether TLS is spoken; `None`: as the scheme says.
+    secure: Option<bool>,
 }
 
 impl std::fmt::Debug for Resolver {
@@ -118,9 +122,15 @@ impl tower_service::Service<Uri> for Connector {
 }
 
 impl Connector {
+    /// A connector that speaks TLS, or does not, whatever the scheme of a URI is.
+    #[must_use]
+    pub fn new(resolver: Resolver, tls: TlsClient, secure: bool) -> Self {
+        Self { resolver, tls, secure: Some(secure) }
+    }
+
     async fn connect(&self, uri: &Uri) -> io::Result<Stream> {
         let host = uri.host().ok_or_else(|| io::Error::other("the endpoint has no host"))?;
-        let secure = uri.scheme_str() == Some("https");
+        let secure = self.secure.unwrap_or_else(|| uri.scheme_str() == Some("https"));
         let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
         let family = Family { prefer_ip6: false, fallback: true };
         let address: IpAddr = self
@@ -139,8 +149,11 @@ impl Connector {
 }
 
 /// A connection, plain or not.
-enum Stream {
+#[allow(missing_debug_implementations)]
+pub enum Stream {
+    /// Plain.
     Plain(TokioIo<TcpStream>),
+    /// Over TLS.
     Tls(Box<TokioIo<tls::Stream>>),
 }
 

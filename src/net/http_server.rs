@@ -19,6 +19,18 @@ const MAX_CONNECTIONS: usize = 128;
 /// How long a client may take to send its request's head, and to idle between two requests.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// Reads an address to listen on, as Go has it: `:9115` means every address.
+#[must_use]
+pub fn address(text: &str) -> Option<SocketAddr> {
+    match text.rsplit_once(':')? {
+        ("localhost", port) => format!("127.0.0.1:{port}"),
+        ("", port) => format!("[::]:{port}"),
+        _ => text.to_owned(),
+    }
+    .parse()
+    .ok()
+}
+
 /// Opens the listening socket.
 ///
 /// # Errors

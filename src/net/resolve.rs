@@ -127,6 +127,37 @@ impl Resolver {
         }
     }
 
+    /// The name of an address.
+    ///
+    /// # Errors
+    /// Why there is none, in one line.
+    pub async fn reverse(&self, address: IpAddr) -> Result<String, String> {
+        let resolver = self.current().map_err(|error| error.to_string())?;
+        let lookup = resolver.reverse_lookup(address).await.map_err(|error| error.to_string())?;
+        let name = lookup.answers().iter().find_map(|record| match &record.data {
+            RData::PTR(name) => Some(name.to_string()),
+            _ => None,
+        });
+        let name = name.ok_or_else(|| format!("{address} has no name"))?;
+        Ok(name.trim_end_matches('.').to_owned())
+    }
+
+    /// The name that a name leads to, by way of its aliases.
+    ///
+    /// # Errors
+    /// Why there is none, in one line.
+    pub async fn canonical(&self, name: &str) -> Result<String, String> {
+        let resolver = self.current().map_err(|error| error.to_string())?;
+        let lookup =
+            resolver.lookup(name, RecordType::A).await.map_err(|error| error.to_string())?;
+        let owner = lookup.answers().iter().find_map(|record| match &record.data {
+            RData::A(_) => Some(record.name.to_string()),
+            _ => None,
+        });
+        let owner = owner.ok_or_else(|| format!("{name} has no address"))?;
+        Ok(owner.trim_end_matches('.').to_owned())
+    }
+
     /// The resolver in force; built anew when the system's settings have changed.
     fn current(&self) -> Result<TokioResolver, ResolveError> {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);

@@ -20,6 +20,21 @@ impl Outlet {
         Self { board, rings: rings.into() }
     }
 
+    /// What of this outlet another one does not reach: a source that changes from one to the other
+    /// ends its series there.
+    #[must_use]
+    pub fn without(&self, other: &Outlet) -> Outlet {
+        let reaches = |ring: &Arc<Ring>| other.rings.iter().any(|have| Arc::ptr_eq(have, ring));
+        let rings = self.rings.iter().filter(|ring| !reaches(ring)).cloned().collect();
+        Outlet { board: Arc::clone(&self.board), rings }
+    }
+
+    /// Whether samples that are offered here reach nobody.
+    #[must_use]
+    pub fn is_deaf(&self) -> bool {
+        self.rings.is_empty()
+    }
+
     /// Hands a payload over. Events reach the board before any processor; samples go into every ring.
     pub fn offer(&self, payload: Payload) {
         match payload {

@@ -6,11 +6,15 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::base::clock;
+use crate::pipeline::memory::Holder;
 use crate::pipeline::selfmetrics::Counter;
-use crate::signal::batch::Batch;
+use crate::signal::batch::{Batch, SAMPLE_BYTES};
 
 /// Samples that a ring holds when nobody says otherwise.
 pub const DEFAULT_SAMPLES: usize = 64 << 10;
+
+/// What part of its usual samples a ring holds while memory is short.
+const SHORT: usize = 4;
 
 /// The writer takes no more often than this: at once when it was idle, and then what has gathered.
 /// A thread that wakes for every single probe costs more than the probe's samples do.
@@ -20,7 +24,10 @@ const PACE: Duration = Duration::from_millis(100);
 struct State {
     batches: VecDeque<Batch>,
     samples: usize,
+    capacity: usize,
     closed: bool,
+    /// The writer is wanted, whether there is something to take or not.
+    nudged: bool,
     /// The writer waits for something to take.
     waiting: bool,
     /// When it has taken last.
@@ -31,15 +38,17 @@ struct State {
 pub struct Ring {
     state: Mutex<State>,
     filled: Condvar,
-    capacity: usize,
     dropped: Counter,
+    /// The capacity when memory is not short.
+    usual: usize,
 }
 
 impl Ring {
     /// A ring for so many samples; `dropped` counts those that had to go.
     #[must_use]
     pub fn new(capacity: usize, dropped: Counter) -> Self {
-        Self { state: Mutex::default(), filled: Condvar::new(), capacity, dropped }
+        let state = Mutex::new(State { capacity, ..State::default() });
+        Self { state, filled: Condvar::new(), dropped, usual: capacity }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -56,7 +65,7 @@ impl Ring {
         }
         state.samples += batch.len();
         state.batches.push_back(batch);
-        while state.samples > self.capacity {
+        while state.samples > state.capacity {
             let Some(oldest) = state.batches.pop_front() else { break };
             state.samples -= oldest.len();
             self.dropped.add(oldest.len() as u64);
@@ -67,18 +76,41 @@ impl Ring {
         }
     }
 
-    /// Waits for something and takes all that is there; `None` once the ring is closed and empty.
+    /// Wakes the writer, although there may be nothing to take.
+    pub fn nudge(&self) {
+        self.lock().nudged = true;
+        self.filled.notify_all();
+    }
+
+    /// Samples that wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.lock().samples
+    }
+
+    /// Whether nothing waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn set_capacity(&self, samples: usize) {
+        self.lock().capacity = samples;
+    }
+
+    /// Waits for something and takes all that is there, which is nothing after a nudge; `None` once
+    /// the ring is closed and empty.
     pub fn take_all(&self) -> Option<Vec<Batch>> {
         let mut state = self.lock();
         loop {
             let rest =
                 state.taken.map(|at| PACE.saturating_sub(clock::instant().duration_since(at)));
-            match rest.filter(|rest| !rest.is_zero() && !state.closed) {
+            match rest.filter(|rest| !rest.is_zero() && !state.closed && !state.nudged) {
                 Some(rest) => {
                     let waited = self.filled.wait_timeout(state, rest);
                     state = waited.unwrap_or_else(PoisonError::into_inner).0;
                 }
-                None if !state.batches.is_empty() => break,
+                None if !state.batches.is_empty() || state.nudged => break,
                 None if state.closed => return None,
                 None => {
                     state.waiting = true;
@@ -87,6 +119,7 @@ impl Ring {
             }
         }
         state.samples = 0;
+        state.nudged = false;
         state.taken = Some(clock::instant());
         Some(std::mem::take(&mut state.batches).into())
     }
@@ -95,6 +128,17 @@ impl Ring {
     pub fn close(&self) {
         self.lock().closed = true;
         self.filled.notify_all();
+    }
+}
+
+impl Holder for Ring {
+    fn bytes(&self) -> usize {
+        self.len() * SAMPLE_BYTES
+    }
+
+    fn squeeze(&self, short: bool) {
+        let share = if short { SHORT } else { 1 };
+        self.set_capacity(self.usual / share);
     }
 }
 
@@ -112,7 +156,7 @@ mod tests {
         let resource = Arc::new(Resource::new("j", "i", []));
         let series =
             Series::new(&PROBE_SUCCESS, Attributes::default(), Attributes::default(), resource);
-        Batch { samples: vec![Sample::number(&series, Timestamp(1), 1.0); samples] }
+        Batch { samples: vec![Sample::number(&series, Timestamp(1), 1.0); samples], lifetime: None }
     }
 
     #[test]

@@ -85,6 +85,8 @@ enum Cell {
 struct Entry {
     series: Arc<Series>,
     cell: Cell,
+    /// Whether it has been reported and has not ended since.
+    reported: bool,
 }
 
 /// All own metrics of a process.
@@ -117,7 +119,7 @@ impl Meter {
         }
         let cell = T::default();
         let series = Series::new(metric, Attributes::default(), own, Arc::clone(&self.resource));
-        entries.push(Entry { series, cell: wrap(cell.clone()) });
+        entries.push(Entry { series, cell: wrap(cell.clone()), reported: false });
         cell
     }
 
@@ -151,7 +153,8 @@ impl Meter {
         )
     }
 
-    /// A metric whose value is read when it is asked for; `None` is not shown.
+    /// A metric whose value is read when it is asked for; `None` is not shown. It takes the place of
+    /// an earlier one with these attributes.
     pub fn read(
         &self,
         metric: &'static Metric,
@@ -161,31 +164,61 @@ impl Meter {
         let own = Attributes::new(attributes.iter().copied());
         let series = Series::new(metric, Attributes::default(), own, Arc::clone(&self.resource));
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        entries.push(Entry { series, cell: Cell::Read(Box::new(read)) });
+        let cell = Cell::Read(Box::new(read));
+        let same = |entry: &&mut Entry| {
+            std::ptr::eq(entry.series.metric, metric) && entry.series.own == series.own
+        };
+        match entries.iter_mut().find(same) {
+            Some(entry) => entry.cell = cell,
+            None => entries.push(Entry { series, cell, reported: false }),
+        }
     }
 
     /// All values at this moment, sorted by metric and attributes.
     #[must_use]
     pub fn snapshot(&self, now: Timestamp) -> Batch {
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut samples: Vec<Sample> = entries
-            .iter()
-            .filter_map(|entry| {
-                let (cumulative, value) = match &entry.cell {
-                    Cell::Counter(counter) => (true, Value::Number(counter.get() as f64)),
-                    Cell::Gauge(gauge) => (false, Value::Number(gauge.get())),
-                    Cell::Timing(timing) => (true, Value::Histogram(Arc::new(timing.snapshot()))),
-                    Cell::Read(read) => (false, Value::Number(read(now)?)),
-                };
-                let start = cumulative.then_some(self.start);
-                Some(Sample { series: Arc::clone(&entry.series), start, time: now, value })
-            })
-            .collect();
+        let mut samples: Vec<Sample> =
+            entries.iter().filter_map(|entry| self.sample(entry, now)).collect();
         samples.sort_by(|a, b| {
             (a.series.metric.name, a.series.attributes())
                 .cmp(&(b.series.metric.name, b.series.attributes()))
         });
-        Batch { samples }
+        Batch { samples, lifetime: None }
+    }
+
+    /// As [`Meter::snapshot`], for a pipeline: what is not shown any more ends.
+    #[must_use]
+    pub fn report(&self, now: Timestamp) -> Batch {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut samples = Vec::with_capacity(entries.len());
+        for entry in entries.iter_mut() {
+            let sample = self.sample(entry, now);
+            let reported = std::mem::replace(&mut entry.reported, sample.is_some());
+            let ended = || reported.then(|| Sample::stale(Arc::clone(&entry.series), now));
+            samples.extend(sample.or_else(ended));
+        }
+        Batch { samples, lifetime: None }
+    }
+
+    /// The end of everything that has been reported: for a pipeline that hears nothing more.
+    #[must_use]
+    pub fn farewell(&self, now: Timestamp) -> Batch {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let reported = entries.iter().filter(|entry| entry.reported);
+        let samples = reported.map(|entry| Sample::stale(Arc::clone(&entry.series), now)).collect();
+        Batch { samples, lifetime: None }
+    }
+
+    fn sample(&self, entry: &Entry, now: Timestamp) -> Option<Sample> {
+        let (cumulative, value) = match &entry.cell {
+            Cell::Counter(counter) => (true, Value::Int(counter.get() as i64)),
+            Cell::Gauge(gauge) => (false, Value::Double(gauge.get())),
+            Cell::Timing(timing) => (true, Value::Histogram(Arc::new(timing.snapshot()))),
+            Cell::Read(read) => (false, Value::Double(read(now)?)),
+        };
+        let start = cumulative.then_some(self.start);
+        Some(Sample { series: Arc::clone(&entry.series), start, time: now, value })
     }
 }
 
@@ -210,7 +243,14 @@ mod tests {
             .samples
             .iter()
             .map(|s| {
-                (s.series.metric.name, if let Value::Number(n) = s.value { Some(n) } else { None })
+                (
+                    s.series.metric.name,
+                    match s.value {
+                        Value::Double(n) => Some(n),
+                        Value::Int(n) => Some(n as f64),
+                        _ => None,
+                    },
+                )
             })
             .collect();
         assert_eq!(

@@ -2,7 +2,6 @@
 //! here is what will run, without anything left to decide.
 
 pub mod raw;
-mod regexp;
 
 use std::fmt;
 use std::net::IpAddr;

@@ -46,6 +46,7 @@ pub(super) struct Published {
     shared: Attributes,
     resource: Arc<Resource>,
     disabled: Arc<BTreeSet<String>>,
+    vantage: String,
     info: Arc<Series>,
     start: Timestamp,
     /// Series that the last scheduled slot carried.
@@ -98,6 +99,7 @@ impl Published {
             shared,
             resource,
             disabled,
+            vantage: receiver.vantage.clone(),
             info,
             start,
             carried: Vec::new(),
@@ -226,7 +228,7 @@ impl Published {
             series: Arc::clone(series),
             start,
             time,
-            value: Value::Number(count as f64),
+            value: Value::Int(count as i64),
         };
         if self.enabled(&PROBE_ATTEMPTS) {
             out.extend(self.attempts.iter().map(|a| counter(&a.series, due, a.count)));
@@ -250,24 +252,25 @@ impl Published {
         }
     }
 
-    /// The target is gone, or goes on under other labels: every series that was written ends.
-    pub(super) fn end(self, at: Timestamp, out: &mut Vec<Sample>) {
+    /// Whether it would be the same for this receiver, as far as that does not change with its name.
+    pub(super) fn suits(&self, receiver: &ReceiverPlan) -> bool {
+        *self.disabled == receiver.disabled && self.vantage == receiver.vantage
+    }
+
+    /// The target is gone, or goes on under other labels or elsewhere: every series that was written
+    /// ends.
+    pub(super) fn end(&self, at: Timestamp, out: &mut Vec<Sample>) {
         if !self.written {
             return;
         }
-        let attempts = self.attempts.into_iter().map(|a| a.series);
-        let failures = self.failures.into_iter().filter(|f| f.born).map(|f| f.series);
-        let latency = self.latency.into_iter().map(|(series, _)| series);
-        let all = self
-            .carried
-            .into_iter()
-            .chain(attempts)
-            .chain(failures)
-            .chain(latency)
-            .chain([self.info]);
+        let attempts = self.attempts.iter().map(|a| &a.series);
+        let failures = self.failures.iter().filter(|f| f.born).map(|f| &f.series);
+        let latency = self.latency.iter().map(|(series, _)| series);
+        let all = self.carried.iter().chain(attempts).chain(failures).chain(latency);
         out.extend(
-            all.filter(|s| !self.disabled.contains(s.metric.name))
-                .map(|series| Sample::stale(series, at)),
+            all.chain([&self.info])
+                .filter(|s| !self.disabled.contains(s.metric.name))
+                .map(|series| Sample::stale(Arc::clone(series), at)),
         );
     }
 }
@@ -276,9 +279,9 @@ fn fits(series: &Series, reading: &Reading) -> bool {
     std::ptr::eq(series.metric, reading.metric)
         && match &reading.own {
             Own::None => series.own.is_empty(),
-            Own::Phase(phase) => series.own.get("phase") == Some(phase.word()),
+            Own::Phase(phase) => series.own.text("phase") == Some(phase.word()),
             Own::Pairs(pairs) => {
-                pairs.iter().all(|(name, value)| series.own.get(name) == Some(value))
+                pairs.iter().all(|(name, value)| series.own.text(name) == Some(value))
             }
         }
 }

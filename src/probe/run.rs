@@ -1,6 +1,8 @@
 //! The async shell around the schedule: starts attempts when they are due, hands on what they found,
 //! takes new plans over without moving the targets that stay the same.
 
+mod command;
+mod output;
 mod stats;
 
 use std::collections::{BTreeMap, HashMap};
@@ -8,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 
 use crate::base::clock::{self, BootTime, Moment, Timestamp};
@@ -18,46 +20,19 @@ use crate::pipeline::selfmetrics::{Counter, Meter};
 use crate::probe::attempt::{Tools, attempt};
 use crate::probe::plan::{PlannedTarget, ReceiverPlan, TargetKey};
 use crate::probe::publish::{Counts, Published};
+use crate::probe::run::output::Output;
 use crate::probe::run::stats::{LOG_EVERY, Stats};
 use crate::probe::schedule::{FIRST_SPREAD, Key, MAX_WAIT, Schedule, Slot};
-use crate::signal::batch::{Batch, Sample};
+use crate::signal::batch::Batch;
 use crate::signal::names;
 use crate::signal::outcome::{Kind, Reason, Skip, SlotResult, Verdict};
 use crate::signal::payload::{Event, Payload, What};
+pub use command::{Command, ProberHandle, Replacement};
 
 /// How long attempts in flight may still take when the daemon stops.
 const STOP_GRACE: Duration = Duration::from_secs(2);
 /// An attempt ends at least this long before its target's next slot, however long its timeout.
 const MARGIN: Duration = Duration::from_millis(50);
-
-/// What the daemon asks of the prober.
-pub enum Command {
-    /// Watch these from now on.
-    Replace(Vec<ReceiverPlan>),
-    /// Start nothing more; answer when everything in flight has ended.
-    Stop(oneshot::Sender<()>),
-}
-
-/// The other end of a running prober.
-#[derive(Clone)]
-pub struct ProberHandle {
-    commands: mpsc::Sender<Command>,
-    heartbeat: Arc<AtomicU64>,
-}
-
-impl ProberHandle {
-    /// Hands a command over.
-    pub async fn send(&self, command: Command) {
-        // The prober ends only after a stop: nobody is left to ask then.
-        let _ = self.commands.send(command).await;
-    }
-
-    /// When the schedule was last looked at; it is at least every second.
-    #[must_use]
-    pub fn heartbeat(&self) -> BootTime {
-        BootTime(Duration::from_nanos(self.heartbeat.load(Ordering::Relaxed)))
-    }
-}
 
 struct Watched {
     receiver: Arc<str>,
@@ -83,7 +58,10 @@ struct Flight {
 /// Probes everything that it is told to.
 pub struct Prober {
     tools: Tools,
+    /// Where events go.
     outlet: Outlet,
+    /// Where samples go, by receiver.
+    outlets: BTreeMap<Arc<str>, Outlet>,
     meter: Arc<Meter>,
     limit: usize,
     commands: mpsc::Receiver<Command>,
@@ -99,7 +77,8 @@ pub struct Prober {
 }
 
 impl Prober {
-    /// A prober that watches nothing yet. `limit` bounds the attempts in flight.
+    /// A prober that watches nothing yet. `outlet` takes its events; `limit` bounds the attempts in
+    /// flight.
     #[must_use]
     pub fn new(
         tools: Tools,
@@ -114,6 +93,7 @@ impl Prober {
         let prober = Self {
             tools,
             outlet,
+            outlets: BTreeMap::new(),
             meter,
             limit,
             commands,
@@ -143,7 +123,7 @@ impl Prober {
             for slot in self.schedule.due(now.boot) {
                 self.start(slot, &now, &mut out);
             }
-            out.offer(&self.outlet);
+            self.offer(out);
             let wait = self
                 .schedule
                 .next()
@@ -154,10 +134,16 @@ impl Prober {
                 Some(done) = self.attempts.join_next_with_id() => {
                     let mut out = Output::default();
                     self.done(done, &mut out);
-                    out.offer(&self.outlet);
+                    self.offer(out);
                 }
                 command = self.commands.recv() => match command {
-                    Some(Command::Replace(plans)) => self.replace(plans),
+                    Some(Command::Replace(Replacement { plans, outlets, resolver, done })) => {
+                        if let Some(resolver) = resolver {
+                            self.tools.resolver = resolver;
+                        }
+                        self.replace(plans, outlets);
+                        let _ = done.send(());
+                    }
                     Some(Command::Stop(answer)) => {
                         self.stop().await;
                         let _ = answer.send(());
@@ -290,14 +276,16 @@ impl Prober {
             }
             SlotResult::Cancelled => stats.cancelled.add(1),
         }
-        watched.published.slot(&watched.plan, kind, due, &result, &mut out.samples);
+        let lifetime = watched.plan.interval + watched.plan.timeout;
+        let samples = out.samples(&receiver, lifetime);
+        watched.published.slot(&watched.plan, kind, due, &result, samples);
         let target = Arc::clone(&watched.published.target);
         let what = What::Slot { kind, result: Arc::new(result) };
         out.events.push(Event { target, due, what });
     }
 
     /// Takes plans over: what is gone ends, what is new begins, what is the same does not notice.
-    fn replace(&mut self, plans: Vec<ReceiverPlan>) {
+    fn replace(&mut self, plans: Vec<ReceiverPlan>, outlets: Option<BTreeMap<String, Outlet>>) {
         let now = clock::now();
         let starting = self.stats.is_empty();
         let mut out = Output::default();
@@ -313,6 +301,9 @@ impl Prober {
             .collect();
         for name in gone {
             self.forget(&name, now.wall, &mut out);
+        }
+        if let Some(outlets) = outlets {
+            self.reroute(outlets, now.wall);
         }
         let mut fresh = Vec::new();
         for (name, receiver) in &plans {
@@ -336,7 +327,36 @@ impl Prober {
                 stats.targets.set(0.0);
             }
         }
-        out.offer(&self.outlet);
+        self.offer(out);
+    }
+
+    /// Series end where their samples do not go any more.
+    fn reroute(&mut self, outlets: BTreeMap<String, Outlet>, now: Timestamp) {
+        let next: BTreeMap<Arc<str>, Outlet> =
+            outlets.into_iter().map(|(name, outlet)| (name.into(), outlet)).collect();
+        for (name, before) in &self.outlets {
+            let lost = next.get(name).map_or_else(|| before.clone(), |next| before.without(next));
+            if lost.is_deaf() {
+                continue;
+            }
+            let mut samples = Vec::new();
+            for watched in self.watched.values().filter(|watched| watched.receiver == *name) {
+                watched.published.end(now, &mut samples);
+            }
+            lost.offer(Payload::Metrics(Batch { samples, lifetime: None }));
+        }
+        self.outlets = next;
+    }
+
+    fn offer(&self, out: Output) {
+        if !out.events.is_empty() {
+            self.outlet.offer(Payload::Events(out.events));
+        }
+        for (receiver, batch) in out.batches {
+            if let Some(outlet) = self.outlets.get(&receiver) {
+                outlet.offer(Payload::Metrics(batch));
+            }
+        }
     }
 
     fn stats_for(&mut self, receiver: &Arc<str>) -> &mut Stats {
@@ -378,11 +398,11 @@ impl Prober {
         out: &mut Output,
     ) {
         let watched = self.watched.get_mut(&key).expect("a known key is watched");
-        if watched.plan.same(plan) {
+        if watched.plan.same(plan) && watched.published.suits(receiver) {
             return;
         }
         let interval = watched.plan.interval;
-        if watched.plan.labels != plan.labels {
+        if watched.plan.labels != plan.labels || !watched.published.suits(receiver) {
             let next = Published::new(
                 receiver,
                 plan,
@@ -399,7 +419,7 @@ impl Prober {
                 due: now.wall,
                 what: What::Disappeared,
             });
-            before.end(now.wall, &mut out.samples);
+            before.end(now.wall, out.samples(&watched.receiver, Duration::ZERO));
             let target = Arc::clone(&watched.published.target);
             out.events.push(Event { target, due: now.wall, what: What::Appeared });
         }
@@ -419,7 +439,7 @@ impl Prober {
         }
         let target = Arc::clone(&watched.published.target);
         out.events.push(Event { target, due: now, what: What::Disappeared });
-        watched.published.end(now, &mut out.samples);
+        watched.published.end(now, out.samples(&watched.receiver, Duration::ZERO));
     }
 
     /// Lets attempts in flight end, for a while, then cuts them off.
@@ -435,28 +455,10 @@ impl Prober {
         while let Some(done) = self.attempts.join_next_with_id().await {
             self.done(done, &mut out);
         }
-        out.offer(&self.outlet);
+        self.offer(out);
     }
 }
 
 fn hash(receiver: &str, key: &TargetKey) -> u64 {
     stable_64(format!("{receiver}\0{}\0{}", key.address, key.module).as_bytes())
-}
-
-/// What one turn of the loop has to say.
-#[derive(Default)]
-struct Output {
-    samples: Vec<Sample>,
-    events: Vec<Event>,
-}
-
-impl Output {
-    fn offer(self, outlet: &Outlet) {
-        if !self.events.is_empty() {
-            outlet.offer(Payload::Events(self.events));
-        }
-        if !self.samples.is_empty() {
-            outlet.offer(Payload::Metrics(Batch { samples: self.samples }));
-        }
-    }
 }

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::base::clock::Timestamp;
+use crate::base::clock::{Moment, Timestamp};
+use crate::pipeline::memory::Holder;
 use crate::pipeline::selfmetrics::{Counter, Meter};
-use crate::signal::batch::{Batch, Sample};
+use crate::pipeline::stage::Sink;
+use crate::signal::batch::{Batch, SAMPLE_BYTES, Sample};
 use crate::signal::names::EXPORT_SAMPLES;
 
 /// Samples that a queue holds when nobody says otherwise (about 12 MiB).
@@ -20,6 +22,8 @@ struct State {
     /// Taken by the exporter and not yet answered for.
     in_flight: usize,
     closed: bool,
+    capacity: usize,
+    batching: Batching,
 }
 
 /// What becomes of samples, counted.
@@ -36,11 +40,13 @@ pub struct Books {
 }
 
 impl Books {
-    /// The books of an exporter.
+    /// The books of an exporter in a pipeline.
     #[must_use]
-    pub fn new(meter: &Meter, exporter: &str) -> Self {
-        let result =
-            |result| meter.counter(&EXPORT_SAMPLES, &[("exporter", exporter), ("result", result)]);
+    pub fn new(meter: &Meter, exporter: &str, pipeline: &str) -> Self {
+        let result = |result| {
+            let own = [("exporter", exporter), ("pipeline", pipeline), ("result", result)];
+            meter.counter(&EXPORT_SAMPLES, &own)
+        };
         Self {
             accepted: result("accepted"),
             sent: result("sent"),
@@ -54,10 +60,32 @@ impl Books {
 pub struct MemoryQueue {
     state: Mutex<State>,
     filled: Notify,
-    capacity: usize,
-    batching: Batching,
     /// The books.
     pub books: Books,
+}
+
+impl Sink for MemoryQueue {
+    fn append(&self, batches: &[Batch], _: Moment) {
+        MemoryQueue::append(self, batches);
+    }
+
+    fn close(&self) {
+        MemoryQueue::close(self);
+    }
+}
+
+impl Holder for MemoryQueue {
+    fn bytes(&self) -> usize {
+        self.len() * SAMPLE_BYTES
+    }
+
+    fn shed(&self, bytes: usize) -> usize {
+        let mut state = self.lock();
+        let count = bytes.div_ceil(SAMPLE_BYTES).min(state.waiting.len());
+        state.waiting.drain(..count);
+        self.books.dropped.add(count as u64);
+        count
+    }
 }
 
 /// When a batch is worth a request.
@@ -81,11 +109,20 @@ impl MemoryQueue {
     /// A queue for so many samples, taken in such batches.
     #[must_use]
     pub fn new(capacity: usize, batching: Batching, books: Books) -> Self {
-        Self { state: Mutex::default(), filled: Notify::new(), capacity, batching, books }
+        let state = Mutex::new(State { capacity, batching, ..State::default() });
+        Self { state, filled: Notify::new(), books }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Holds so many samples from now on.
+    pub fn resize(&self, capacity: usize, batching: Batching) {
+        let mut state = self.lock();
+        (state.capacity, state.batching) = (capacity, batching);
+        drop(state);
+        self.filled.notify_one();
     }
 
     /// Puts samples in; the oldest leave when there is no room.
@@ -97,14 +134,14 @@ impl MemoryQueue {
             state.waiting.extend(batch.samples.iter().cloned());
         }
         let over = (state.waiting.len() + state.in_flight)
-            .saturating_sub(self.capacity)
+            .saturating_sub(state.capacity)
             .min(state.waiting.len());
         state.waiting.drain(..over);
         self.books.dropped.add(over as u64);
-        let after = state.waiting.len();
+        let (after, min_size) = (state.waiting.len(), state.batching.min_size);
         drop(state);
         // Every addition would wake the exporter; these are the ones that it waits for.
-        if before == 0 || (before < self.batching.min_size && after >= self.batching.min_size) {
+        if before == 0 || (before < min_size && after >= min_size) {
             self.filled.notify_one();
         }
     }
@@ -112,11 +149,11 @@ impl MemoryQueue {
     /// Waits for a batch; `None` once the queue is closed and empty. The samples count as queued until
     /// [`MemoryQueue::settle`] says what became of them.
     pub async fn take(&self) -> Option<Vec<Sample>> {
-        let batching = &self.batching;
         loop {
-            let (ready, waiting) = {
+            let (ready, waiting, batching) = {
                 let state = self.lock();
-                (state.closed || state.waiting.len() >= batching.min_size, state.waiting.len())
+                let waiting = state.waiting.len();
+                (state.closed || waiting >= state.batching.min_size, waiting, state.batching)
             };
             if ready && waiting == 0 {
                 return None;
@@ -132,7 +169,7 @@ impl MemoryQueue {
                 loop {
                     self.filled.notified().await;
                     let state = self.lock();
-                    if state.closed || state.waiting.len() >= batching.min_size {
+                    if state.closed || state.waiting.len() >= state.batching.min_size {
                         return;
                     }
                 }
@@ -151,6 +188,17 @@ impl MemoryQueue {
         let count = state.waiting.len().min(max);
         state.in_flight += count;
         state.waiting.drain(..count).collect()
+    }
+
+    /// Puts samples back that were taken and not sent: they are the next ones again.
+    pub fn give_back(&self, samples: Vec<Sample>) {
+        let mut state = self.lock();
+        state.in_flight = state.in_flight.saturating_sub(samples.len());
+        for sample in samples.into_iter().rev() {
+            state.waiting.push_front(sample);
+        }
+        drop(state);
+        self.filled.notify_one();
     }
 
     /// What became of samples that were taken.
@@ -208,14 +256,15 @@ mod tests {
 
     fn queue(capacity: usize, batching: Batching) -> MemoryQueue {
         let meter = Meter::new(Resource::new("watchpost", "h", []), Timestamp(0));
-        MemoryQueue::new(capacity, batching, Books::new(&meter, "x"))
+        MemoryQueue::new(capacity, batching, Books::new(&meter, "x", "metrics"))
     }
 
     fn batch(times: std::ops::Range<u64>) -> Batch {
         let resource = Arc::new(Resource::new("j", "i", []));
         let series =
             Series::new(&PROBE_SUCCESS, Attributes::default(), Attributes::default(), resource);
-        Batch { samples: times.map(|t| Sample::number(&series, Timestamp(t), 1.0)).collect() }
+        let samples = times.map(|t| Sample::number(&series, Timestamp(t), 1.0)).collect();
+        Batch { samples, lifetime: None }
     }
 
     fn balanced(queue: &MemoryQueue) -> bool {

@@ -1,6 +1,7 @@
 //! Samples, and the batches in which they travel.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::base::clock::Timestamp;
 use crate::signal::series::Series;
@@ -9,7 +10,9 @@ use crate::signal::series::Series;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
     /// A number.
-    Number(f64),
+    Double(f64),
+    /// A whole number.
+    Int(i64),
     /// A cumulative histogram.
     Histogram(Arc<Histogram>),
     /// A cumulative histogram whose bounds grow by a constant factor.
@@ -120,6 +123,9 @@ impl Exponential {
     }
 }
 
+/// Bytes that a sample takes, without its series and without the buckets of a histogram.
+pub const SAMPLE_BYTES: usize = size_of::<Sample>();
+
 /// A value of a series at a time.
 #[derive(Clone, Debug)]
 pub struct Sample {
@@ -137,7 +143,7 @@ impl Sample {
     /// A plain number at a time.
     #[must_use]
     pub fn number(series: &Arc<Series>, time: Timestamp, value: f64) -> Self {
-        Self { series: Arc::clone(series), start: None, time, value: Value::Number(value) }
+        Self { series: Arc::clone(series), start: None, time, value: Value::Double(value) }
     }
 
     /// The end of a series.
@@ -152,6 +158,9 @@ impl Sample {
 pub struct Batch {
     /// The samples; those of one series ascend in time.
     pub samples: Vec<Sample>,
+    /// How long these values hold at most: until their source has had the time to bring the next
+    /// ones (its interval and its timeout).
+    pub lifetime: Option<Duration>,
 }
 
 impl Batch {

@@ -2,6 +2,11 @@
 
 use crate::signal::series::{Kind, Metric};
 
+/// The instrumentation scope of all that we measure.
+pub const SCOPE_NAME: &str = "watchpost";
+/// Its version.
+pub const SCOPE_VERSION: &str = env!("CARGO_PKG_VERSION");
+
 macro_rules! metrics {
     ($($konst:ident = $name:literal, $unit:literal, $kind:ident, [$($attribute:literal),*], $description:literal;)*) => {
         $(#[doc = $description]
@@ -52,10 +57,14 @@ metrics! {
     CONFIG_LAST_RELOAD_SUCCESSFUL = "watchpost.config_last_reload_successful", "", Gauge, [], "Whether the last reload was taken over.";
     CONFIG_LAST_RELOAD_SUCCESS_TIMESTAMP = "watchpost.config_last_reload_success_timestamp_seconds", "", Gauge, [], "When the last reload was taken over, in seconds since 1970.";
     RING_DROPPED = "watchpost.ring_dropped_samples", "{sample}", Counter, [], "Samples dropped because the ring before the queues was full.";
-    EXPORT_SAMPLES = "watchpost.export_samples", "{sample}", Counter, ["exporter", "result"], "Samples by what became of them: accepted, sent, rejected or dropped.";
-    EXPORT_REQUESTS = "watchpost.export_requests", "{request}", Counter, ["exporter", "result"], "Requests of exporters by how they ended.";
-    QUEUE_SAMPLES = "watchpost.queue_samples", "{sample}", Gauge, ["exporter"], "Samples that wait for an exporter.";
-    QUEUE_OLDEST_AGE = "watchpost.queue_oldest_age", "s", Gauge, ["exporter"], "Age of the oldest sample that waits for an exporter.";
+    EXPORT_SAMPLES = "watchpost.export_samples", "{sample}", Counter, ["exporter", "pipeline", "result"], "Samples by what became of them: accepted, sent, rejected or dropped.";
+    PROCESSOR_DROPPED = "watchpost.processor_dropped_samples", "{sample}", Counter, ["pipeline", "processor"], "Samples that a processor did not let pass.";
+    PIPELINE_REFUSED = "watchpost.pipeline_refused_samples", "{sample}", Counter, ["pipeline"], "Samples of payloads that a processor refused.";
+    MEMORY_ACCOUNTED = "watchpost.memory_accounted", "By", Gauge, [], "Bytes that samples in rings, queues and tables take, about.";
+    UNSUPPORTED = "watchpost.config_unsupported", "", Gauge, ["path"], "Parts of the configuration that are left out because they do not exist here; always 1.";
+    EXPORT_REQUESTS = "watchpost.export_requests", "{request}", Counter, ["exporter", "pipeline", "result"], "Requests of exporters by how they ended.";
+    QUEUE_SAMPLES = "watchpost.queue_samples", "{sample}", Gauge, ["exporter", "pipeline"], "Samples that wait for an exporter.";
+    QUEUE_OLDEST_AGE = "watchpost.queue_oldest_age", "s", Gauge, ["exporter", "pipeline"], "Age of the oldest sample that waits for an exporter.";
     UNCLASSIFIED = "watchpost.unclassified_errors", "{error}", Counter, [], "Attempts that failed with an error without a name of its own: a fault of ours.";
     PROCESS_CPU_TIME = "process.cpu.time", "s", Counter, [], "CPU time of the process.";
     PROCESS_MEMORY_USAGE = "process.memory.usage", "By", Gauge, [], "Resident memory of the process.";

@@ -1,8 +1,12 @@
 //! Metrics, resources and series: what a sample is a value of.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::signal::any_value::{AnyValue, Text};
 
 /// What kind of numbers a metric has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -11,6 +15,8 @@ pub enum Kind {
     Gauge,
     /// A monotonic cumulative sum.
     Counter,
+    /// A cumulative sum that may also fall.
+    UpDownCounter,
     /// A cumulative histogram with explicit bounds.
     Histogram,
     /// A cumulative histogram whose bounds grow by a constant factor.
@@ -32,17 +38,14 @@ pub struct Metric {
     pub attributes: &'static [&'static str],
 }
 
-/// The value of an attribute or resource attribute. All that we publish today is text.
-pub type Text = Arc<str>;
-
 /// Attributes, sorted by name, each name once.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Attributes(Arc<[(Text, Text)]>);
+pub struct Attributes(Arc<[(Text, AnyValue)]>);
 
 impl Attributes {
     /// Sorts the pairs; of two with one name the later one stays.
-    pub fn new<K: Into<Text>, V: Into<Text>>(pairs: impl IntoIterator<Item = (K, V)>) -> Self {
-        let mut list: Vec<(Text, Text)> = Vec::new();
+    pub fn new<K: Into<Text>, V: Into<AnyValue>>(pairs: impl IntoIterator<Item = (K, V)>) -> Self {
+        let mut list: Vec<(Text, AnyValue)> = Vec::new();
         for (name, value) in pairs {
             let (name, value) = (name.into(), value.into());
             match list.iter_mut().find(|(have, _)| *have == name) {
@@ -55,14 +58,26 @@ impl Attributes {
     }
 
     /// The pairs in order.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (&**name, &**value))
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &AnyValue)> {
+        self.0.iter().map(|(name, value)| (&**name, value))
     }
 
     /// The value of a name.
     #[must_use]
-    pub fn get(&self, name: &str) -> Option<&str> {
+    pub fn get(&self, name: &str) -> Option<&AnyValue> {
         self.iter().find(|(have, _)| *have == name).map(|(_, value)| value)
+    }
+
+    /// The value of a name, when it is text.
+    #[must_use]
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.get(name)?.as_text()
+    }
+
+    /// Whether two are the very same, not only equal: cheap.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// Whether there is none.
@@ -103,6 +118,31 @@ pub const SERVICE_NAMESPACE: &str = "service.namespace";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SeriesId(pub u64);
 
+/// A table of what depends on a series alone.
+pub type SeriesTable<T> = HashMap<SeriesId, T, BuildHasherDefault<SeriesHasher>>;
+
+/// Hashes the number of a series: numbers are given out one after the other, so that spreading them
+/// is all that is needed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SeriesHasher(u64);
+
+impl Hasher for SeriesHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(self.0 << 8 | u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        // Fibonacci hashing: the high bits, by which the table tells entries apart, depend on all.
+        self.0 = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}
+
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
 /// A metric with its attributes and its resource: made once, when its target appears, and shared.
@@ -132,10 +172,20 @@ impl Series {
         Arc::new(Self { id, metric, shared, own, resource })
     }
 
+    /// Whether two are one and the same for whoever reads them: metric, attributes and resource.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.id == other.id
+            || (std::ptr::eq(self.metric, other.metric)
+                && (Arc::ptr_eq(&self.resource, &other.resource)
+                    || self.resource == other.resource)
+                && self.attributes() == other.attributes())
+    }
+
     /// All attributes of the point, sorted by name; its own win over the shared ones.
     #[must_use]
-    pub fn attributes(&self) -> Vec<(&str, &str)> {
-        let mut all: Vec<(&str, &str)> = self.own.iter().collect();
+    pub fn attributes(&self) -> Vec<(&str, &AnyValue)> {
+        let mut all: Vec<(&str, &AnyValue)> = self.own.iter().collect();
         all.extend(self.shared.iter().filter(|(name, _)| self.own.get(name).is_none()));
         all.sort_unstable();
         all
@@ -155,8 +205,8 @@ mod tests {
     #[test]
     fn attributes_are_sorted_and_unique() {
         let attributes = Attributes::new([("b", "1"), ("a", "2"), ("b", "3")]);
-        assert_eq!(attributes.iter().collect::<Vec<_>>(), [("a", "2"), ("b", "3")]);
-        assert_eq!(attributes.get("b"), Some("3"));
+        assert_eq!(attributes.iter().collect::<Vec<_>>(), [("a", &"2".into()), ("b", &"3".into())]);
+        assert_eq!(attributes.text("b"), Some("3"));
     }
 
     #[test]
@@ -171,7 +221,7 @@ mod tests {
             Arc::clone(&resource),
         );
         let two = Series::new(&super::super::names::PROBE_HTTP_DURATION, shared, own, resource);
-        assert_eq!(one.attributes(), [("phase", "tls"), ("z", "1")]);
+        assert_eq!(one.attributes(), [("phase", &"tls".into()), ("z", &"1".into())]);
         assert_ne!(one.id, two.id);
     }
 }

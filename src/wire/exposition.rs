@@ -1,81 +1,161 @@
-//! The text that a scrape reads: Prometheus' exposition format 0.0.4.
+//! The text that a scrape reads: Prometheus' exposition format 0.0.4 and OpenMetrics 1.0.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use crate::base::clock::Timestamp;
 use crate::signal::batch::{Batch, Value};
 use crate::signal::series::Kind;
 use crate::wire::naming::{Naming, labels};
 
-/// The content type of [`text`].
-pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+/// Which of the two texts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// 0.0.4.
+    Text,
+    /// OpenMetrics 1.0.0.
+    OpenMetrics,
+}
 
-/// Writes samples, one family after the other. The samples of one metric must stand together.
-/// Resources and times are left out: whoever scrapes adds them.
+impl Format {
+    /// The content type of the text.
+    #[must_use]
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Format::Text => "text/plain; version=0.0.4; charset=utf-8",
+            Format::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+}
+
+/// What is told of a family of series.
+#[derive(Clone, Debug)]
+pub struct Family<'a> {
+    /// The name of its series, with all suffixes but those of a histogram's parts.
+    pub name: String,
+    /// What kind it is; `None`: facts about a target.
+    pub kind: Option<Kind>,
+    /// One sentence for people.
+    pub help: &'a str,
+    /// The series by their labels.
+    pub points: BTreeMap<Vec<(String, String)>, Point<'a>>,
+}
+
+/// A point of a series.
+#[derive(Clone, Copy, Debug)]
+pub struct Point<'a> {
+    /// The value; those that end a series are not written.
+    pub value: &'a Value,
+    /// The time, where it is to be written.
+    pub time: Option<Timestamp>,
+}
+
+/// Families from samples that stand sorted by metric, without resources and times.
 #[must_use]
-pub fn text(batch: &Batch, naming: &Naming) -> String {
-    let mut out = String::new();
-    let mut family = "";
+pub fn families<'a>(batch: &'a Batch, naming: &Naming) -> Vec<Family<'a>> {
+    let mut families: Vec<Family<'a>> = Vec::new();
     for sample in &batch.samples {
         let metric = sample.series.metric;
         let name = naming.metric(metric);
-        if family != metric.name {
-            family = metric.name;
-            let kind = match metric.kind {
-                Kind::Gauge => "gauge",
-                Kind::Counter => "counter",
-                Kind::Histogram | Kind::ExponentialHistogram => "histogram",
-            };
-            let _ = writeln!(
-                out,
-                "# HELP {name} {}\n# TYPE {name} {kind}",
-                escape(metric.description, false)
-            );
+        if families.last().is_none_or(|family| family.name != name) {
+            let (kind, help) = (Some(metric.kind), metric.description);
+            families.push(Family { name, kind, help, points: BTreeMap::new() });
         }
-        let pairs = labels(sample.series.attributes());
-        match &sample.value {
-            Value::Number(value) => line(&mut out, &name, "", &pairs, None, *value),
-            Value::Histogram(histogram) => {
-                let mut sum = 0;
-                for (index, count) in histogram.counts.iter().enumerate() {
-                    sum += count;
-                    let bound = histogram
-                        .bounds
-                        .get(index)
-                        .map_or_else(|| "+Inf".to_owned(), f64::to_string);
-                    line(&mut out, &name, "_bucket", &pairs, Some(&bound), sum as f64);
-                }
-                line(&mut out, &name, "_sum", &pairs, None, histogram.sum);
-                line(&mut out, &name, "_count", &pairs, None, sum as f64);
-            }
-            // The text format has no native histograms, and no own metric is one.
-            Value::Exponential(_) | Value::Stale => {}
+        let point = Point { value: &sample.value, time: None };
+        if let Some(family) = families.last_mut() {
+            family.points.insert(labels(sample.series.attributes()), point);
         }
+    }
+    families
+}
+
+/// Writes families, one after the other.
+#[must_use]
+pub fn text(families: &[Family<'_>], format: Format) -> String {
+    let mut out = String::new();
+    for family in families {
+        write(family, format, &mut out);
+    }
+    if format == Format::OpenMetrics {
+        out.push_str("# EOF\n");
     }
     out
 }
 
-fn line(
-    out: &mut String,
-    name: &str,
-    suffix: &str,
-    pairs: &[(String, String)],
-    le: Option<&str>,
-    value: f64,
-) {
-    let _ = write!(out, "{name}{suffix}");
-    let all = pairs.iter().map(|(n, v)| (n.as_str(), v.as_str())).chain(le.map(|le| ("le", le)));
-    for (index, (label, text)) in all.enumerate() {
-        let _ =
-            write!(out, "{}{label}=\"{}\"", if index == 0 { '{' } else { ',' }, escape(text, true));
-    }
-    if !pairs.is_empty() || le.is_some() {
-        out.push('}');
-    }
-    let _ = match value {
-        v if v.is_nan() => writeln!(out, " NaN"),
-        v if v.is_infinite() => writeln!(out, " {}Inf", if v > 0.0 { '+' } else { '-' }),
-        v => writeln!(out, " {v}"),
+fn write(family: &Family<'_>, format: Format, out: &mut String) {
+    let open = format == Format::OpenMetrics;
+    let name = family.name.as_str();
+    // OpenMetrics' families are named without the suffix of their series.
+    let (title, kind) = match family.kind {
+        None if open => (name.strip_suffix("_info").unwrap_or(name), "info"),
+        Some(Kind::Counter) if open => match name.strip_suffix("_total") {
+            Some(title) => (title, "counter"),
+            None => (name, "unknown"),
+        },
+        Some(Kind::Counter) => (name, "counter"),
+        None | Some(Kind::Gauge | Kind::UpDownCounter) => (name, "gauge"),
+        Some(Kind::Histogram | Kind::ExponentialHistogram) => (name, "histogram"),
     };
+    let help = escape(family.help, open);
+    let _ = writeln!(out, "# HELP {title} {help}\n# TYPE {title} {kind}");
+    let mut line =
+        |suffix: &str, pairs: &[(String, String)], le: Option<&str>, value: f64, time| {
+            let _ = write!(out, "{name}{suffix}");
+            let all = pairs.iter().map(|(n, v)| (n.as_str(), v.as_str()));
+            for (index, (label, text)) in all.chain(le.map(|le| ("le", le))).enumerate() {
+                let begin = if index == 0 { '{' } else { ',' };
+                let _ = write!(out, "{begin}{label}=\"{}\"", escape(text, true));
+            }
+            if !pairs.is_empty() || le.is_some() {
+                out.push('}');
+            }
+            let _ = match value {
+                v if v.is_nan() => write!(out, " NaN"),
+                v if v.is_infinite() => write!(out, " {}Inf", if v > 0.0 { '+' } else { '-' }),
+                v => write!(out, " {v}"),
+            };
+            let _ = match time {
+                Some(time) if open => writeln!(out, " {}", seconds(time)),
+                Some(time) => writeln!(out, " {}", Timestamp::millis(time)),
+                None => writeln!(out),
+            };
+        };
+    for (pairs, point) in &family.points {
+        let time = point.time;
+        match point.value {
+            Value::Double(value) => line("", pairs, None, *value, time),
+            Value::Int(value) => line("", pairs, None, *value as f64, time),
+            Value::Histogram(histogram) => {
+                let mut sum = 0;
+                for (index, count) in histogram.counts.iter().enumerate() {
+                    sum += count;
+                    let bound = histogram.bounds.get(index).map(|bound| le(*bound, open));
+                    let bound = bound.unwrap_or_else(|| "+Inf".to_owned());
+                    line("_bucket", pairs, Some(&bound), sum as f64, time);
+                }
+                line("_sum", pairs, None, histogram.sum, time);
+                line("_count", pairs, None, sum as f64, time);
+            }
+            // The texts have no native histograms: what they can carry is sum and count.
+            Value::Exponential(histogram) => {
+                let count = histogram.count() as f64;
+                line("_bucket", pairs, Some("+Inf"), count, time);
+                line("_sum", pairs, None, histogram.sum, time);
+                line("_count", pairs, None, count, time);
+            }
+            Value::Stale => {}
+        }
+    }
+}
+
+/// A bucket's bound: OpenMetrics wants a point in it.
+fn le(bound: f64, open: bool) -> String {
+    let text = bound.to_string();
+    if open && !text.contains('.') { text + ".0" } else { text }
+}
+
+fn seconds(time: Timestamp) -> String {
+    format!("{}.{:03}", time.0 / 1_000_000_000, time.0 / 1_000_000 % 1000)
 }
 
 fn escape(text: &str, quotes: bool) -> String {
@@ -87,54 +167,4 @@ fn escape(text: &str, quotes: bool) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-    use crate::base::clock::Timestamp;
-    use crate::signal::batch::{Histogram, Sample};
-    use crate::signal::names::{QUEUE_SAMPLES, SLOT_LATENESS, SLOTS};
-    use crate::signal::series::{Attributes, Resource, Series};
-
-    #[test]
-    fn golden_text() {
-        let resource = Arc::new(Resource::new("watchpost", "h", []));
-        let series = |metric, pairs: &[(&str, &str)]| {
-            Series::new(
-                metric,
-                Attributes::default(),
-                Attributes::new(pairs.iter().copied()),
-                Arc::clone(&resource),
-            )
-        };
-        let number = |series, value| Sample::number(&series, Timestamp(1), value);
-        let histogram = Histogram { bounds: &[0.5, 1.0], counts: vec![1, 0, 2], sum: 7.25 };
-        let late = Sample {
-            series: series(&SLOT_LATENESS, &[]),
-            start: None,
-            time: Timestamp(1),
-            value: Value::Histogram(Arc::new(histogram)),
-        };
-        let batch = Batch {
-            samples: vec![
-                number(series(&QUEUE_SAMPLES, &[("exporter", "a \"b\"\\\n")]), 3.0),
-                late,
-                number(series(&SLOTS, &[("outcome", "ok"), ("reason", "")]), 1e15),
-            ],
-        };
-        let expected = "# HELP watchpost_queue_samples Samples that wait for an exporter.\n\
-            # TYPE watchpost_queue_samples gauge\n\
-            watchpost_queue_samples{exporter=\"a \\\"b\\\"\\\\\\n\"} 3\n\
-            # HELP watchpost_slot_lateness_seconds Time from a slot's due time to the begin of its attempt.\n\
-            # TYPE watchpost_slot_lateness_seconds histogram\n\
-            watchpost_slot_lateness_seconds_bucket{le=\"0.5\"} 1\n\
-            watchpost_slot_lateness_seconds_bucket{le=\"1\"} 1\n\
-            watchpost_slot_lateness_seconds_bucket{le=\"+Inf\"} 3\n\
-            watchpost_slot_lateness_seconds_sum 7.25\n\
-            watchpost_slot_lateness_seconds_count 3\n\
-            # HELP watchpost_slots_total Slots by how they ended: ok, failed, skipped or cancelled.\n\
-            # TYPE watchpost_slots_total counter\n\
-            watchpost_slots_total{outcome=\"ok\"} 1000000000000000\n";
-        assert_eq!(text(&batch, &Naming::default()), expected);
-    }
-}
+mod tests;

@@ -1,6 +1,7 @@
 //! OpenTelemetry's names as Prometheus writes them, by the translation of the Collector's exporters
 //! (the OpenTelemetry specification, "Prometheus and OpenMetrics Compatibility").
 
+use crate::signal::any_value::AnyValue;
 use crate::signal::series::{
     Kind, Metric, Resource, SERVICE_INSTANCE_ID, SERVICE_NAME, SERVICE_NAMESPACE,
 };
@@ -125,8 +126,8 @@ pub fn label(name: &str) -> String {
 /// Prometheus' `job` of a resource.
 #[must_use]
 pub fn job(resource: &Resource) -> Option<String> {
-    let name = resource.attributes.get(SERVICE_NAME).filter(|name| !name.is_empty())?;
-    Some(match resource.attributes.get(SERVICE_NAMESPACE) {
+    let name = resource.attributes.text(SERVICE_NAME).filter(|name| !name.is_empty())?;
+    Some(match resource.attributes.text(SERVICE_NAMESPACE) {
         Some(namespace) if !namespace.is_empty() => format!("{namespace}/{name}"),
         _ => name.to_owned(),
     })
@@ -135,27 +136,27 @@ pub fn job(resource: &Resource) -> Option<String> {
 /// Prometheus' `instance` of a resource.
 #[must_use]
 pub fn instance(resource: &Resource) -> Option<&str> {
-    resource.attributes.get(SERVICE_INSTANCE_ID).filter(|id| !id.is_empty())
+    resource.attributes.text(SERVICE_INSTANCE_ID).filter(|id| !id.is_empty())
 }
 
 /// Labels from attributes, sorted by name; values whose names collide are joined with `;`, empty ones
 /// left out.
 #[must_use]
 pub fn labels<'a>(
-    attributes: impl IntoIterator<Item = (&'a str, &'a str)>,
+    attributes: impl IntoIterator<Item = (&'a str, &'a AnyValue)>,
 ) -> Vec<(String, String)> {
     let mut list: Vec<(String, String)> = Vec::new();
     for (name, value) in attributes {
-        let name = label(name);
+        let (name, value) = (label(name), value.text());
         if name.is_empty() || value.is_empty() {
             continue;
         }
         match list.iter_mut().find(|(have, _)| *have == name) {
             Some((_, joined)) => {
                 joined.push(';');
-                joined.push_str(value);
+                joined.push_str(&value);
             }
-            None => list.push((name, value.to_owned())),
+            None => list.push((name, value.into_owned())),
         }
     }
     list.sort();
@@ -165,6 +166,8 @@ pub fn labels<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use crate::signal::series::Attributes;
 
     fn check(name: &'static str, unit: &'static str, kind: Kind, with: &str, without: &str) {
         let metric = Metric { name, unit, kind, description: "", attributes: &[] };
@@ -260,7 +263,7 @@ mod tests {
         assert_eq!(label("a..b--c"), "a_b_c");
         assert_eq!(label("9x"), "key_9x");
         assert_eq!(label("ä"), "_");
-        let joined = labels([("a.b", "1"), ("a-b", "2"), ("c", "")]);
-        assert_eq!(joined, [("a_b".to_owned(), "1;2".to_owned())]);
+        let joined = labels(Attributes::new([("a.b", "1"), ("a-b", "2"), ("c", "")]).iter());
+        assert_eq!(joined, [("a_b".to_owned(), "2;1".to_owned())], "by the order of the originals");
     }
 }

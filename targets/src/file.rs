@@ -183,7 +183,7 @@ impl GroupReader {
 
 fn from_json(value: &serde_json::Value) -> Node {
     use serde_json::Value as Json;
-    let mark = Mark { line: 1, column: 1 };
+    let mark = Mark { line: 1, column: 1, source: 0 };
     let value = match value {
         Json::Null => Value::Null,
         Json::Bool(_) | Json::Number(_) => Value::Scalar { text: value.to_string(), plain: true },
@@ -201,7 +201,7 @@ fn from_json(value: &serde_json::Value) -> Node {
                 .collect(),
         ),
     };
-    Node { mark, value }
+    Node::new(mark, value)
 }
 
 /// The files that a `target_files` entry names: itself, or what a `*` in its last path segment

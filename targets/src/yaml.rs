@@ -22,6 +22,8 @@ pub struct Mark {
     pub line: u32,
     /// The column in characters, from 1.
     pub column: u32,
+    /// Which text it is, where several are read into one tree; the reader gives the numbers.
+    pub source: u32,
 }
 
 /// A node and where it begins.
@@ -31,6 +33,9 @@ pub struct Node {
     pub mark: Mark,
     /// What it holds.
     pub value: Value,
+    /// The text that it was read from, where a text stood that may be meant as it is (the value of a
+    /// variable, the content of a file).
+    pub written: Option<Rc<str>>,
 }
 
 /// What a node holds.
@@ -78,13 +83,37 @@ impl Node {
         }
     }
 
-    /// The text of a scalar.
+    /// A node that was read from YAML.
+    #[must_use]
+    pub fn new(mark: Mark, value: Value) -> Self {
+        Self { mark, value, written: None }
+    }
+
+    /// The text of a scalar, or what was written in place of one.
     #[must_use]
     pub fn text(&self) -> Option<&str> {
         match &self.value {
             Value::Scalar { text, .. } => Some(text),
-            _ => None,
+            _ => self.written.as_deref(),
         }
+    }
+
+    /// This tree with another one laid over it: maps are merged, everything else is replaced, also
+    /// by nothing.
+    #[must_use]
+    pub fn overlaid(self: &Rc<Self>, over: &Rc<Self>) -> Rc<Self> {
+        let (Value::Mapping(below), Value::Mapping(above)) = (&self.value, &over.value) else {
+            return Rc::clone(over);
+        };
+        let mut entries: Vec<Entry> = below
+            .iter()
+            .map(|entry| match above.iter().find(|over| over.key == entry.key) {
+                Some(over) => Entry { value: entry.value.overlaid(&over.value), ..over.clone() },
+                None => entry.clone(),
+            })
+            .collect();
+        entries.extend(above.iter().filter(|entry| self.get(&entry.key).is_none()).cloned());
+        Rc::new(Self::new(over.mark, Value::Mapping(entries)))
     }
 
     /// Whether the node holds nothing.
@@ -153,15 +182,23 @@ pub fn parse(text: &str) -> Result<Rc<Node>, YamlError> {
 /// # Errors
 /// As [`parse`], but for duplicate keys.
 pub fn parse_all(text: &str) -> Result<(Rc<Node>, Vec<YamlError>), YamlError> {
+    parse_source(text, 0)
+}
+
+/// As [`parse_all`]; every mark says that it is in the text of this number.
+///
+/// # Errors
+/// As [`parse_all`].
+pub fn parse_source(text: &str, source: u32) -> Result<(Rc<Node>, Vec<YamlError>), YamlError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut builder = Builder::default();
     let mut documents = 0;
     for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|error| YamlError {
-            mark: mark_of(error.marker().line(), error.marker().col()),
+            mark: mark_of(error.marker().line(), error.marker().col(), source),
             message: error.info().to_owned(),
         })?;
-        let mark = mark_of(span.start.line(), span.start.col());
+        let mark = mark_of(span.start.line(), span.start.col(), source);
         match event {
             Event::DocumentStart(..) => {
                 documents += 1;
@@ -188,14 +225,14 @@ pub fn parse_all(text: &str) -> Result<(Rc<Node>, Vec<YamlError>), YamlError> {
             _ => {}
         }
     }
-    let start = Mark { line: 1, column: 1 };
-    let root = builder.root.unwrap_or_else(|| Rc::new(Node { mark: start, value: Value::Null }));
+    let start = Mark { line: 1, column: 1, source };
+    let root = builder.root.unwrap_or_else(|| Rc::new(Node::new(start, Value::Null)));
     Ok((root, builder.duplicates))
 }
 
-fn mark_of(line: usize, column: usize) -> Mark {
+fn mark_of(line: usize, column: usize, source: u32) -> Mark {
     let clamp = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-    Mark { line: clamp(line), column: clamp(column).saturating_add(1) }
+    Mark { line: clamp(line), column: clamp(column).saturating_add(1), source }
 }
 
 fn fail(mark: Mark, message: impl Into<String>) -> YamlError {
@@ -206,7 +243,7 @@ fn scalar(text: Cow<'_, str>, style: ScalarStyle, tag: Option<&Tag>, mark: Mark)
     let plain = style == ScalarStyle::Plain && tag.is_none();
     let null = plain && matches!(&*text, "" | "~" | "null" | "Null" | "NULL");
     let value = if null { Value::Null } else { Value::Scalar { text: text.into_owned(), plain } };
-    Node { mark, value }
+    Node::new(mark, value)
 }
 
 impl Builder {
@@ -251,7 +288,7 @@ impl Builder {
             Collection::Sequence(items) => Value::Sequence(items),
             Collection::Mapping { entries, merges, .. } => Value::Mapping(merge(entries, &merges)),
         };
-        let node = Rc::new(Node { mark, value });
+        let node = Rc::new(Node::new(mark, value));
         if anchor > 0 {
             self.anchors.insert(anchor, (Rc::clone(&node), size));
         }
@@ -323,10 +360,10 @@ mod tests {
         let node = parse("a: 0123\nb:\n  - 'yes'\n  - yes\nc: ~\n").expect("valid");
         let a = node.get("a").expect("a");
         assert_eq!(a.value, Value::Scalar { text: "0123".into(), plain: true });
-        assert_eq!(a.mark, Mark { line: 1, column: 4 });
+        assert_eq!(a.mark, Mark { line: 1, column: 4, source: 0 });
         let Value::Sequence(items) = &node.get("b").expect("b").value else { panic!("a list") };
         assert_eq!(items[0].value, Value::Scalar { text: "yes".into(), plain: false });
-        assert_eq!(items[1].mark, Mark { line: 4, column: 5 });
+        assert_eq!(items[1].mark, Mark { line: 4, column: 5, source: 0 });
         assert!(node.get("c").expect("c").is_null());
         assert!(parse("").expect("empty").is_null());
     }

@@ -157,10 +157,10 @@ fn nothing_accepted_is_lost_at_the_end() {
     let metrics = daemon.metrics();
     let result = |result: &str| {
         metrics[&format!(
-            "watchpost_export_samples_total{{exporter=\"prometheus_remote_write\",result=\"{result}\"}}"
+            "watchpost_export_samples_total{{exporter=\"prometheus_remote_write\",pipeline=\"metrics\",result=\"{result}\"}}"
         )]
     };
-    let queued = metrics["watchpost_queue_samples{exporter=\"prometheus_remote_write\"}"];
+    let queued = metrics["watchpost_queue_samples{exporter=\"prometheus_remote_write\",pipeline=\"metrics\"}"];
     // Read one after the other while it runs: the books are exact only when nothing moves.
     assert!((result("accepted") - result("sent") - queued).abs() <= 2_000.0, "{metrics:?}");
     assert_eq!(daemon.stop(), 0);
@@ -190,13 +190,13 @@ fn a_backend_that_is_down_delays_nothing_and_gets_everything_later() {
     let config =
         format!("receivers:\n  probe: {{interval: 1s, targets: ['127.0.0.1:1;t']}}\n{exporters}");
     let daemon = Daemon::start(&write(folder.path(), "w.yaml", &config));
-    let retried =
-        "watchpost_export_requests_total{exporter=\"prometheus_remote_write\",result=\"retried\"}";
+    let retried = "watchpost_export_requests_total{exporter=\"prometheus_remote_write\",pipeline=\"metrics\",result=\"retried\"}";
     until("retries", || daemon.metrics().get(retried).copied().filter(|n| *n >= 3.0));
     let slots = "watchpost_slots_total{outcome=\"failed\",reason=\"connection_refused\",receiver=\"probe\"}";
     until("probes that go on", || daemon.metrics().get(slots).copied().filter(|n| *n >= 4.0));
     assert!(
-        daemon.metrics()["watchpost_queue_samples{exporter=\"prometheus_remote_write\"}"] > 0.0
+        daemon.metrics()["watchpost_queue_samples{exporter=\"prometheus_remote_write\",pipeline=\"metrics\"}"]
+            > 0.0
     );
     assert_eq!(
         daemon.log().matches("sending failed").count(),
@@ -222,7 +222,7 @@ fn what_is_lost_at_the_end_is_said_and_the_end_is_not_late() {
     until("something to lose", || {
         daemon
             .metrics()
-            .get("watchpost_queue_samples{exporter=\"prometheus_remote_write\"}")
+            .get("watchpost_queue_samples{exporter=\"prometheus_remote_write\",pipeline=\"metrics\"}")
             .copied()
             .filter(|n| *n > 10.0)
     });
@@ -299,7 +299,7 @@ fn target_files_are_taken_over_while_it_runs() {
     // A broken file changes nothing, and is said; SIGHUP reads again.
     write(folder.path(), "t.yaml", "- targets: ['127.0.0.9:1\n");
     until("the complaint", || daemon.log().contains("its last 3 targets stay").then_some(()));
-    assert_eq!(daemon.metrics()["watchpost_config_last_reload_successful"], 0.0);
+    assert_eq!(daemon.metrics()["watchpost_target_file_problems"], 1.0);
     assert_eq!(daemon.metrics()["watchpost_targets{receiver=\"probe/x\"}"], 3.0);
     std::fs::remove_file(folder.path().join("t.yaml")).unwrap();
     daemon.signal("-HUP");
@@ -310,7 +310,7 @@ fn target_files_are_taken_over_while_it_runs() {
     until("an empty list", || {
         (daemon.metrics()["watchpost_targets{receiver=\"probe/x\"}"] == 0.0).then_some(())
     });
-    assert_eq!(daemon.metrics()["watchpost_config_last_reload_successful"], 1.0);
+    assert_eq!(daemon.metrics()["watchpost_target_file_problems"], 0.0);
 
     // slots due = Σ outcomes, once nothing is in flight.
     let metrics = daemon.metrics();

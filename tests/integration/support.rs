@@ -11,12 +11,11 @@ pub mod servers;
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
-use watchpost::config::{self, Environment, Strictness};
+use watchpost::config::{self, Environment, Sources, Strictness};
 use watchpost::net::resolve::Resolver;
 use watchpost::probe::readings::{Own, readings};
 use watchpost::probe::{Tools, attempt};
@@ -146,7 +145,8 @@ pub fn attempt_with(
         format!("resolver: {{nameservers: ['{a}'], timeout: 2s, attempts: 1}}\n")
     });
     let text = format!("{resolver}modules:\n{modules}\n");
-    let loaded = config::parse(&text, Path::new("test.yaml"), &Environment::new(), Strictness::Run);
+    let sources = Sources { configs: vec![format!("yaml:{text}")], sets: Vec::new() };
+    let loaded = config::load(&sources, &Environment::new(), Strictness::Run);
     let plan = loaded.plan.ok_or_else(|| format!("{:?}", loaded.problems))?;
     let line = format!("{target};;;;{module}");
     let origin = watchpost_targets::Origin { file: "test".into(), line: 1 };

@@ -2,11 +2,10 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use watchpost_targets::yaml::{self, Entry, Node, Value};
+use watchpost_targets::yaml::{self, Entry, Node};
 
 use super::{Checker, context, without};
 use crate::base::place::{At, Problems, nearest};
@@ -26,27 +25,11 @@ pub(super) fn builtin_modules() -> BTreeMap<String, Known> {
     let problems = RefCell::new(Problems::default());
     let document = yaml::parse(builtin::MODULES).expect("the built-in modules are valid");
     let mut modules = BTreeMap::new();
-    let folder = Path::new("");
-    Checker { folder, context: context("built-in", LATER, &problems) }
+    let files = ["built-in".to_owned()];
+    Checker { context: context(&files, &[LATER], &problems), renamed: RefCell::default() }
         .modules(&document, &mut modules);
     debug_assert!(!problems.borrow().has_errors(), "the built-in modules are valid");
     modules
-}
-
-/// A map laid over another: maps are merged, everything else is replaced.
-fn overlay(base: &Rc<Node>, over: &Rc<Node>) -> Rc<Node> {
-    let (Value::Mapping(below), Value::Mapping(above)) = (&base.value, &over.value) else {
-        return Rc::clone(over);
-    };
-    let mut entries: Vec<Entry> = above
-        .iter()
-        .map(|entry| match base.get(&entry.key) {
-            Some(value) => Entry { value: overlay(value, &entry.value), ..entry.clone() },
-            None => entry.clone(),
-        })
-        .collect();
-    entries.extend(below.iter().filter(|entry| over.get(&entry.key).is_none()).cloned());
-    Rc::new(Node { mark: over.mark, value: Value::Mapping(entries) })
 }
 
 impl Checker<'_> {
@@ -102,14 +85,14 @@ impl Checker<'_> {
             self.error(&place, format!("there is no module {name:?}{hint}"));
             return None;
         };
-        Some(overlay(&below, &without(node, &["extends"])))
+        Some(below.overlaid(&without(node, &["extends"])))
     }
 
     pub(super) fn module(&self, name: &str, node: &Rc<Node>, path: &str) -> Option<Arc<Module>> {
         let raw: RawModule = decode::<At<RawModule>>(node, path, &self.context)?.value?;
         let place = self.place(node, path);
         let mut problems = self.context.problems.borrow_mut();
-        settle(name, &place, raw, self.folder, &mut problems).map(Arc::new)
+        settle(name, &place, raw, &mut problems).map(Arc::new)
     }
 
     pub(super) fn module_name(

@@ -21,41 +21,7 @@ use crate::config::raw::{RawReceiver, RawSwitch, RawTarget};
 use crate::config::targets::plan_target;
 use crate::signal::names::off_by_default;
 
-const RECEIVERS: [&str; 1] = ["probe"];
-const RECEIVERS_LATER: [&str; 14] = [
-    "hostmetrics",
-    "host_metrics",
-    "otlp",
-    "prometheus",
-    "prometheusremotewrite",
-    "filelog",
-    "journald",
-    "jaeger",
-    "fluentforward",
-    "kubeletstats",
-    "k8s_cluster",
-    "zipkin",
-    "docker_stats",
-    "httpcheck",
-];
-
 impl Checker<'_> {
-    pub(super) fn receivers(
-        &self,
-        section: &Rc<Node>,
-        modules: &BTreeMap<String, Known>,
-    ) -> Vec<Receiver> {
-        let mut list = Vec::new();
-        for entry in section.entries() {
-            if let Some((_, place)) =
-                self.component(entry, "receiver", &RECEIVERS, &RECEIVERS_LATER)
-            {
-                list.extend(self.receiver(&entry.key, &entry.value, &place, modules));
-            }
-        }
-        list
-    }
-
     pub(super) fn receiver(
         &self,
         name: &str,
@@ -97,7 +63,7 @@ impl Checker<'_> {
         }
         for at in &raw.target_files {
             let Some(text) = at.as_ref() else { continue };
-            let file = self.folder.join(text);
+            let file = at.place.beside(text);
             match expand_pattern(&file) {
                 Ok(found) if found.iter().all(|f| f.exists()) && !found.is_empty() => {}
                 Ok(_) => self.context.problems.borrow_mut().warning(
@@ -173,10 +139,7 @@ impl Checker<'_> {
         let mut disabled = off_by_default();
         for (name, at) in raw {
             if !known.contains(&name.as_str()) {
-                self.error(
-                    &at.place,
-                    format!("the metric {}", unknown_key(name, "metrics", &known, &[])),
-                );
+                self.error(&at.place, format!("the metric {}", unknown_key(name, &known)));
             }
             let enabled =
                 at.as_ref().and_then(|switch| switch.enabled.as_ref()?.value).unwrap_or(true);
@@ -242,7 +205,7 @@ impl Checker<'_> {
         modules: &BTreeMap<String, Known>,
     ) -> Option<Inline> {
         let place = self.place(item, path);
-        let origin = Origin { file: self.context.file.into(), line: item.mark.line };
+        let origin = Origin { file: place.file.to_string().into(), line: item.mark.line };
         if let Some(text) = item.text() {
             let target = parse_line(text, &Labels::new(), origin)
                 .map_err(|problem| self.error(&place, problem.message));

@@ -5,12 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::base::clock::Timestamp;
-use crate::exporter::prometheus_remote_write::settings::Settings;
+use crate::exporter::identity::Identity;
 use crate::signal::batch::{Sample, Value};
-use crate::signal::series::{
-    Attributes, Resource, SERVICE_INSTANCE_ID, SERVICE_NAME, SERVICE_NAMESPACE, Series, SeriesId,
-};
-use crate::wire::naming::{self, Naming};
+use crate::signal::series::{Attributes, Resource, Series, SeriesId, SeriesTable};
 use crate::wire::remote_write::{
     EncodedLabels, Encoder, Histogram, STALE_NAN, SeriesLabels, encode_labels,
 };
@@ -53,25 +50,21 @@ struct About {
 }
 
 /// The tables of one exporter.
-pub(super) struct Translator {
-    naming: Naming,
-    external: BTreeMap<String, String>,
-    resource_to_telemetry: bool,
-    target_info: bool,
-    known: HashMap<SeriesId, Known>,
+pub struct Translator {
+    identity: Identity,
+    known: SeriesTable<Known>,
     about: HashMap<usize, About>,
     names: HashMap<&'static str, EncodedLabels>,
     requests: u64,
 }
 
 impl Translator {
-    pub(super) fn new(settings: &Settings) -> Self {
+    /// Tables that are empty.
+    #[must_use]
+    pub fn new(identity: &Identity) -> Self {
         Self {
-            naming: settings.naming.clone(),
-            external: settings.external_labels.clone(),
-            resource_to_telemetry: settings.resource_to_telemetry,
-            target_info: settings.target_info,
-            known: HashMap::new(),
+            identity: identity.clone(),
+            known: SeriesTable::default(),
             about: HashMap::new(),
             names: HashMap::new(),
             requests: 0,
@@ -79,7 +72,7 @@ impl Translator {
     }
 
     /// A compressed request with these samples.
-    pub(super) fn encode(&mut self, samples: &[Sample]) -> Vec<u8> {
+    pub fn encode(&mut self, samples: &[Sample]) -> Vec<u8> {
         self.requests += 1;
         let mut encoder = Encoder::default();
         let mut touched: BTreeMap<usize, Timestamp> = BTreeMap::new();
@@ -113,7 +106,7 @@ impl Translator {
     }
 
     /// Drops what has not been seen for a long time.
-    pub(super) fn forget_unseen(&mut self) {
+    pub fn forget_unseen(&mut self) {
         if !self.requests.is_multiple_of(UNSEEN) {
             return;
         }
@@ -165,8 +158,8 @@ impl Translator {
 
     /// The labels of one part of a histogram.
     fn part(&self, series: &Series, suffix: &str, le: Option<String>) -> SeriesLabels {
-        let mut labels = self.labels(series);
-        labels.insert(NAME.to_owned(), self.naming.metric(series.metric) + suffix);
+        let mut labels = self.identity.labels(series);
+        labels.insert(NAME.to_owned(), self.identity.naming.metric(series.metric) + suffix);
         labels.extend(le.map(|le| ("le".to_owned(), le)));
         SeriesLabels(EncodedLabels::default(), encode_labels(labels.into_iter().collect()))
     }
@@ -179,7 +172,7 @@ impl Translator {
             match plain.filter(|(shared, _)| series.own.is_empty() && *shared == series.shared) {
                 Some((_, rest)) => rest,
                 None => {
-                    let labels = self.labels(series);
+                    let labels = self.identity.labels(series);
                     if labels.keys().next().is_some_and(|first| first.as_str() < NAME) {
                         // Capitals sort before the name: the parts cannot be kept apart.
                         return self.part(series, "", None);
@@ -193,48 +186,19 @@ impl Translator {
                     rest
                 }
             };
-        let naming = &self.naming;
+        let naming = &self.identity.naming;
         let name = self.names.entry(series.metric.name).or_insert_with(|| {
             encode_labels(vec![(NAME.to_owned(), naming.metric(series.metric))])
         });
         SeriesLabels(Arc::clone(name), rest)
     }
 
-    fn labels(&self, series: &Series) -> BTreeMap<String, String> {
-        let mut labels = self.external.clone();
-        if self.resource_to_telemetry {
-            labels.extend(naming::labels(series.resource.attributes.iter()));
-        }
-        labels.extend(naming::labels(series.attributes()));
-        identify(&series.resource, &mut labels);
-        labels
-    }
-
-    /// `target_info`, when the resource has more to say than `job` and `instance`.
     fn info(&self, resource: &Resource) -> Option<SeriesLabels> {
-        let own = [SERVICE_NAME, SERVICE_INSTANCE_ID, SERVICE_NAMESPACE];
-        let others: Vec<_> =
-            resource.attributes.iter().filter(|(name, _)| !own.contains(name)).collect();
-        if !self.target_info || others.is_empty() {
-            return None;
-        }
-        let mut labels = self.external.clone();
-        labels.extend(naming::labels(others));
-        identify(resource, &mut labels);
-        let name = match self.naming.namespace.as_str() {
-            "" => "target_info".to_owned(),
-            namespace => format!("{namespace}_target_info"),
-        };
-        labels.insert(NAME.to_owned(), name);
+        let mut labels = self.identity.info(resource)?;
+        labels.insert(NAME.to_owned(), self.identity.info_name());
         let whole = encode_labels(labels.into_iter().collect());
         Some(SeriesLabels(EncodedLabels::default(), whole))
     }
-}
-
-/// Adds `job` and `instance`: no other label of these names stands against them.
-fn identify(resource: &Resource, labels: &mut BTreeMap<String, String>) {
-    labels.extend(naming::job(resource).map(|job| ("job".to_owned(), job)));
-    labels.extend(naming::instance(resource).map(|id| ("instance".to_owned(), id.to_owned())));
 }
 
 /// Writes the samples of one series, in order; a histogram as the classic series of its buckets.
@@ -256,7 +220,8 @@ fn points(known: &Known, samples: &[Sample], encoder: &mut Encoder) {
             .iter()
             .filter_map(|sample| {
                 let value = match &sample.value {
-                    Value::Number(value) => *value,
+                    Value::Double(value) => *value,
+                    Value::Int(value) => *value as f64,
                     Value::Stale => f64::from_bits(STALE_NAN),
                     Value::Exponential(_) => return None,
                     Value::Histogram(histogram) => match part {

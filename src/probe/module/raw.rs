@@ -4,7 +4,6 @@
 mod values;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::str::FromStr as _;
 
 use http::{HeaderName, HeaderValue};
@@ -153,16 +152,15 @@ pub struct RawTls {
     max_version: Option<At<String>>,
 }
 
-/// Turns what is written into what will run. `folder` is where relative paths begin.
+/// Turns what is written into what will run.
 #[must_use]
 pub fn settle(
     name: &str,
     place: &Place,
     raw: RawModule,
-    folder: &Path,
     problems: &mut Problems,
 ) -> Option<Module> {
-    let mut settler = Settler { folder, problems, failed: false };
+    let mut settler = Settler { problems, failed: false };
     let prober = settler.prober(place, &raw);
     let timeout = raw.timeout.as_ref().and_then(|at| settler.timeout(at));
     (!settler.failed).then_some(())?;
@@ -170,7 +168,6 @@ pub fn settle(
 }
 
 struct Settler<'a> {
-    folder: &'a Path,
     problems: &'a mut Problems,
     failed: bool,
 }

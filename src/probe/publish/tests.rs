@@ -64,10 +64,11 @@ fn texts(samples: &[Sample]) -> Vec<String> {
         .iter()
         .map(|s| {
             let value = match s.value {
-                Value::Number(n) => n.to_string(),
+                Value::Double(n) => n.to_string(),
+                Value::Int(n) => n.to_string(),
                 _ => "stale".to_owned(),
             };
-            let own: Vec<String> = s.series.own.iter().map(|(_, v)| v.to_owned()).collect();
+            let own: Vec<String> = s.series.own.iter().map(|(_, v)| v.to_string()).collect();
             format!("{}{own:?}@{}={value}", s.series.metric.name, s.time.0 / 1_000_000_000)
         })
         .collect();
@@ -87,8 +88,8 @@ fn a_phase_that_did_not_happen_ends_with_a_stale_marker_once() {
         texts(&out)
     );
     assert!(out.len() <= 15);
-    assert!(out.iter().all(|s| s.series.attributes().contains(&("humanname", "me"))));
-    assert!(out.iter().all(|s| s.series.attributes().contains(&("vantage", "home"))));
+    assert!(out.iter().all(|s| s.series.attributes().contains(&("humanname", &"me".into()))));
+    assert!(out.iter().all(|s| s.series.attributes().contains(&("vantage", &"home".into()))));
     for (expected, due) in [(1, 1015), (0, 1030)] {
         let mut out = Vec::new();
         published.slot(

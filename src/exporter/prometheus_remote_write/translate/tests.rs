@@ -1,18 +1,14 @@
 use super::*;
-use crate::base::backoff::Backoff;
-use crate::net::tls::TlsSettings;
-use crate::queue::memory::Batching;
 use crate::signal::batch::Histogram;
 use crate::signal::names::{
     PROBE_ATTEMPTS, PROBE_DURATION, PROBE_HTTP_DURATION, PROBE_SUCCESS, SLOT_LATENESS,
 };
 use crate::signal::series::{Attributes, Metric};
+use crate::wire::naming::Naming;
 use crate::wire::remote_write::{TimeSeries, decode};
 
-fn settings() -> Settings {
-    Settings {
-        endpoint: "http://127.0.0.1:1/".parse().expect("a URI"),
-        headers: Vec::new(),
+fn settings() -> Identity {
+    Identity {
         external_labels: BTreeMap::from([
             ("cluster".into(), "home".into()),
             ("routing".into(), "never wins".into()),
@@ -20,11 +16,6 @@ fn settings() -> Settings {
         resource_to_telemetry: false,
         target_info: true,
         naming: Naming::default(),
-        timeout: std::time::Duration::from_secs(5),
-        tls: TlsSettings::default(),
-        backoff: Backoff::default(),
-        batching: Batching::default(),
-        queue_size: 1000,
     }
 }
 

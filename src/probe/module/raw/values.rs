@@ -10,9 +10,10 @@ use secrecy::SecretString;
 
 use super::{RawHeaderRule, RawHttp, RawTls, Settler};
 use crate::base::place::{At, Place, given as get};
+use crate::base::regexp;
 use crate::net::resolve::Family;
 use crate::net::tls::{TlsSettings, Version};
-use crate::probe::module::{Credentials, HeaderRule, Secret, regexp};
+use crate::probe::module::{Credentials, HeaderRule, Secret};
 
 impl Settler<'_> {
     pub(super) fn family(
@@ -119,7 +120,7 @@ impl Settler<'_> {
     /// A path as it is written in the configuration. A file that is not there is only a warning:
     /// `check` needs no secrets.
     pub(super) fn path(&mut self, at: &At<String>, secret: bool) -> Option<PathBuf> {
-        let path = self.folder.join(at.as_ref()?);
+        let path = at.place.beside(at.as_ref()?);
         if let Err(error) = std::fs::metadata(&path) {
             let what = if secret { "the secret" } else { "the file" };
             self.problems.warning(&at.place, format!("{what} {}: {error}", path.display()));
@@ -133,18 +134,7 @@ impl Settler<'_> {
 
     pub(super) fn regex(&mut self, at: &At<String>) -> Option<Regex> {
         let text = at.as_ref()?;
-        let built = regexp::build(text);
-        built
-            .map_err(|error| {
-                // The library draws the expression over several lines; the last one says what is wrong.
-                let text = error.to_string();
-                let last = text.lines().last().unwrap_or_default().trim().to_owned();
-                self.error(
-                    &at.place,
-                    format!("not a regular expression: {}", last.trim_start_matches("error: ")),
-                );
-            })
-            .ok()
+        regexp::build(text).map_err(|why| self.error(&at.place, why)).ok()
     }
 
     pub(super) fn header_rules(&mut self, list: &[At<RawHeaderRule>]) -> Vec<HeaderRule> {

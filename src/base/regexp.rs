@@ -1,4 +1,4 @@
-//! Regular expressions in the dialect of blackbox_exporter's files, which is Go's, for a library that
+//! Regular expressions in the dialect of the files that we read, which is Go's, for a library that
 //! speaks another: what differs between the two is translated, so that a file means here what it
 //! means there.
 
@@ -10,8 +10,8 @@ const SIZE_LIMIT: usize = 4 << 20;
 /// Builds an expression that is written in Go's dialect.
 ///
 /// # Errors
-/// What is wrong with the expression.
-pub(super) fn build(text: &str) -> Result<Regex, regex::Error> {
+/// What is wrong with the expression, in one line.
+pub fn build(text: &str) -> Result<Regex, String> {
     // In Go, \w, \d, \s and \b know ASCII alone, and `.` matches a byte that is no UTF-8. Without
     // Unicode it is so here, too; letters beyond ASCII in the expression itself need it, though.
     RegexBuilder::new(&translate(text))
@@ -19,6 +19,12 @@ pub(super) fn build(text: &str) -> Result<Regex, regex::Error> {
         .octal(true)
         .size_limit(SIZE_LIMIT)
         .build()
+        .map_err(|error| {
+            // The library draws the expression over several lines; the last one says what is wrong.
+            let text = error.to_string();
+            let last = text.lines().last().unwrap_or_default().trim();
+            format!("not a regular expression: {}", last.trim_start_matches("error: "))
+        })
 }
 
 /// The same expression for this library.

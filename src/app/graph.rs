@@ -1,0 +1,310 @@
+//! The pipelines at work, and how others take their place: everything that can fail is built first
+//! and apart, then sources are led over, then what is gone is drained.
+
+mod prepare;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+use crate::app::StartError;
+use crate::app::catalog::{Standing, Work};
+use crate::config::plan::{self, Plan};
+use crate::exporter::identity::Identity;
+use crate::net::auth::Authenticator;
+use crate::pipeline::board::Board;
+use crate::pipeline::chain::Chain;
+use crate::pipeline::graph::{Exchange, Pipeline};
+use crate::pipeline::memory::{Holder, Memory};
+use crate::pipeline::outlet::Outlet;
+use crate::pipeline::ring::{DEFAULT_SAMPLES, Ring};
+use crate::pipeline::selfmetrics::Meter;
+use crate::pipeline::stage::Sink;
+use crate::processor::resource_detection::Facts;
+use crate::queue::memory::{Batching, MemoryQueue};
+use crate::signal::names;
+
+/// How long an exporter that is gone may go on sending what waits.
+const DRAIN: Duration = Duration::from_secs(30);
+
+/// All pipelines.
+pub(super) struct Graph {
+    board: Arc<Board>,
+    meter: Arc<Meter>,
+    memory: Arc<Memory>,
+    /// Cancelled when the daemon stops.
+    hurry: CancellationToken,
+    tasks: TaskTracker,
+    pipelines: BTreeMap<String, Running>,
+    standing: BTreeMap<String, (u64, Standing)>,
+    authenticators: BTreeMap<String, (u64, Arc<Authenticator>)>,
+    facts: BTreeMap<String, Known>,
+}
+
+/// What is known of this machine for a processor, and the task that looks again.
+struct Known {
+    fingerprint: u64,
+    facts: Arc<Facts>,
+    _looks: Arc<DropGuard>,
+}
+
+struct Running {
+    pipeline: Pipeline,
+    /// The names and texts of its processors.
+    stages: Vec<(String, u64)>,
+    sending: BTreeMap<String, Sending>,
+}
+
+/// An exporter that sends, for one pipeline.
+struct Sending {
+    fingerprint: u64,
+    identity: Option<Identity>,
+    queue: Arc<MemoryQueue>,
+    /// How much the queue holds, and when a batch is worth a request.
+    limits: (usize, Batching),
+    leave: CancellationToken,
+    hurry: CancellationToken,
+    ended: CancellationToken,
+}
+
+/// Pipelines that have been built and do not run yet.
+pub(super) struct Prepared {
+    pipelines: BTreeMap<String, PreparedPipeline>,
+    standing: BTreeMap<String, (u64, Standing)>,
+    authenticators: BTreeMap<String, (u64, Arc<Authenticator>)>,
+    facts: BTreeMap<String, Known>,
+}
+
+struct PreparedPipeline {
+    stages: Vec<(String, u64)>,
+    /// `None`: the one that runs goes on.
+    chain: Option<Chain>,
+    sinks: Vec<Arc<dyn Sink>>,
+    sending: BTreeMap<String, PreparedSending>,
+}
+
+enum PreparedSending {
+    /// The one that runs goes on.
+    Kept,
+    /// Another one with its own queue.
+    New(Sending, Work),
+    /// Another one for the queue of the one that runs.
+    Heir(Sending, Work),
+}
+
+/// Where sources send from now on.
+pub(super) struct Routes {
+    /// By receiver.
+    pub(super) receivers: BTreeMap<String, Outlet>,
+    /// For our own metrics.
+    pub(super) own: Outlet,
+}
+
+impl Graph {
+    /// No pipeline yet. `hurry` is cancelled when the daemon stops.
+    pub(super) fn new(board: Arc<Board>, meter: Arc<Meter>, hurry: CancellationToken) -> Self {
+        let memory = Arc::new(Memory::default());
+        let counted = Arc::clone(&memory);
+        meter.read(&names::MEMORY_ACCOUNTED, &[], move |_| Some(counted.bytes() as f64));
+        Self {
+            board,
+            meter,
+            memory,
+            hurry,
+            tasks: TaskTracker::new(),
+            pipelines: BTreeMap::new(),
+            standing: BTreeMap::new(),
+            authenticators: BTreeMap::new(),
+            facts: BTreeMap::new(),
+        }
+    }
+
+    /// Lets what was prepared run. Between its two halves the sources are led over: `lead` is handed
+    /// their new routes.
+    ///
+    /// # Errors
+    /// When the system has no thread left; then nothing has changed.
+    pub(super) async fn commit<F: Future<Output = ()>>(
+        &mut self,
+        prepared: Prepared,
+        plan: &Plan,
+        lead: impl FnOnce(Routes) -> F,
+    ) -> Result<(), StartError> {
+        let Prepared { pipelines, standing, authenticators, facts } = prepared;
+        let mut later = Vec::new();
+        let mut rings: BTreeMap<String, Arc<Ring>> = BTreeMap::new();
+        for (name, prepared) in pipelines {
+            if let Some(running) = self.pipelines.get(&name) {
+                rings.insert(name.clone(), Arc::clone(running.pipeline.ring()));
+                later.push((name, prepared));
+                continue;
+            }
+            let ring = self.ring();
+            rings.insert(name.clone(), Arc::clone(&ring));
+            let refused = [("pipeline", name.as_str())];
+            let refused = self.meter.counter(&names::PIPELINE_REFUSED, &refused);
+            let chain = prepared.chain.unwrap_or_else(|| Chain::new(Vec::new()));
+            let pipeline = Pipeline::start(&name, ring, chain, prepared.sinks, refused)
+                .map_err(StartError::Thread)?;
+            let mut running =
+                Running { pipeline, stages: prepared.stages, sending: BTreeMap::new() };
+            for (exporter, prepared) in prepared.sending {
+                if let PreparedSending::New(sending, work) = prepared {
+                    self.watch(&exporter, &name, &sending.queue);
+                    self.begin(&sending, None, work);
+                    running.sending.insert(exporter, sending);
+                }
+            }
+            self.pipelines.insert(name, running);
+        }
+        lead(self.routes(plan, &rings)).await;
+        for (name, prepared) in later {
+            self.exchange(&name, prepared).await;
+        }
+        let gone: Vec<String> =
+            self.pipelines.keys().filter(|name| !rings.contains_key(*name)).cloned().collect();
+        for name in gone {
+            if let Some(running) = self.pipelines.remove(&name) {
+                running.pipeline.stop();
+                running.sending.into_values().for_each(|sending| self.drain(sending));
+            }
+        }
+        (self.standing, self.authenticators, self.facts) = (standing, authenticators, facts);
+        Ok(())
+    }
+
+    fn ring(&self) -> Arc<Ring> {
+        let ring =
+            Arc::new(Ring::new(DEFAULT_SAMPLES, self.meter.counter(&names::RING_DROPPED, &[])));
+        self.memory.count(&(Arc::clone(&ring) as Arc<dyn Holder>));
+        ring
+    }
+
+    fn routes(&self, plan: &Plan, rings: &BTreeMap<String, Arc<Ring>>) -> Routes {
+        // Without an exporter nothing is kept that nobody will ever read.
+        let heard = plan.pipelines.iter().filter(|pipeline| !pipeline.exporters.is_empty());
+        let heard: Vec<&plan::Pipeline> = heard.collect();
+        let outlet = |wanted: &dyn Fn(&plan::Pipeline) -> bool| {
+            let wanted = heard.iter().filter(|pipeline| wanted(pipeline));
+            let rings = wanted.filter_map(|pipeline| rings.get(&pipeline.name)).cloned();
+            Outlet::new(Arc::clone(&self.board), rings.collect())
+        };
+        let receivers = plan.receivers.iter().map(|receiver| {
+            let name = receiver.name.clone();
+            let outlet = outlet(&|pipeline| pipeline.receivers.contains(&name));
+            (name, outlet)
+        });
+        Routes { receivers: receivers.collect(), own: outlet(&|_| !plan.telemetry.quiet) }
+    }
+
+    async fn exchange(&mut self, name: &str, prepared: PreparedPipeline) {
+        let Some(mut running) = self.pipelines.remove(name) else { return };
+        let mut ended: Vec<Arc<dyn Sink>> = Vec::new();
+        let mut drained = Vec::new();
+        let mut sending = BTreeMap::new();
+        for (exporter, prepared) in prepared.sending {
+            let before = running.sending.remove(&exporter);
+            let next = match (prepared, before) {
+                (PreparedSending::Kept, Some(before)) => before,
+                (PreparedSending::Heir(next, work), Some(before)) => {
+                    before.leave.cancel();
+                    next.queue.resize(next.limits.0, next.limits.1);
+                    self.begin(&next, Some(before.ended), work);
+                    next
+                }
+                (PreparedSending::New(next, work), before) => {
+                    if let Some(before) = before {
+                        // Its series go on under other names: these end.
+                        ended.push(Arc::clone(&before.queue) as Arc<dyn Sink>);
+                        drained.push(before);
+                    }
+                    self.watch(&exporter, name, &next.queue);
+                    self.begin(&next, None, work);
+                    next
+                }
+                (PreparedSending::Kept | PreparedSending::Heir(..), None) => continue,
+            };
+            sending.insert(exporter, next);
+        }
+        drained.extend(std::mem::take(&mut running.sending).into_values());
+        let (done, is_done) = oneshot::channel();
+        let PreparedPipeline { chain, sinks, stages, .. } = prepared;
+        running.pipeline.exchange(Exchange { chain, sinks, ended, done });
+        // The thread that does it only moves memory.
+        let _ = is_done.await;
+        drained.into_iter().for_each(|sending| self.drain(sending));
+        (running.stages, running.sending) = (stages, sending);
+        self.pipelines.insert(name.to_owned(), running);
+    }
+
+    /// Begins an exporter's work, when the one before it has ended.
+    fn begin(&self, sending: &Sending, after: Option<CancellationToken>, work: Work) {
+        let ended = sending.ended.clone().drop_guard();
+        self.tasks.spawn(async move {
+            let _ended = ended;
+            if let Some(after) = after {
+                after.cancelled().await;
+            }
+            work.await;
+        });
+    }
+
+    /// Lets an exporter that is gone send what waits, for a while.
+    fn drain(&self, sending: Sending) {
+        self.tasks.spawn(async move {
+            let _ = tokio::time::timeout(DRAIN, sending.ended.cancelled()).await;
+            sending.hurry.cancel();
+            sending.ended.cancelled().await;
+            sending.queue.abandon();
+        });
+    }
+
+    fn watch(&self, exporter: &str, pipeline: &str, queue: &Arc<MemoryQueue>) {
+        self.memory.count(&(Arc::clone(queue) as Arc<dyn Holder>));
+        let own = [("exporter", exporter), ("pipeline", pipeline)];
+        let waiting = Arc::downgrade(queue);
+        self.meter.read(
+            &names::QUEUE_SAMPLES,
+            &own,
+            move |_| Some(waiting.upgrade()?.len() as f64),
+        );
+        let waiting = Arc::downgrade(queue);
+        self.meter.read(&names::QUEUE_OLDEST_AGE, &own, move |now| {
+            let oldest = waiting.upgrade()?.oldest();
+            Some(oldest.map_or(0.0, |oldest| (now.seconds() - oldest.seconds()).max(0.0)))
+        });
+    }
+
+    /// The exporters that stand beside the queues.
+    pub(super) fn standing_exporters(prepared: &Prepared) -> BTreeMap<String, Standing> {
+        let pairs = prepared.standing.iter();
+        pairs.map(|(name, (_, standing))| (name.clone(), standing.clone())).collect()
+    }
+
+    /// Ends everything: what is on its way goes through, exporters get one last try, until the
+    /// deadline. Returns what was lost, by exporter.
+    pub(super) async fn stop(self, deadline: tokio::time::Instant) -> Vec<(String, u64)> {
+        let mut queues = Vec::new();
+        for (_, running) in self.pipelines {
+            for (name, sending) in running.sending {
+                let before = sending.queue.books.dropped.get();
+                queues.push((name, sending.queue, before));
+            }
+            running.pipeline.stop();
+        }
+        drop(self.facts);
+        self.hurry.cancel();
+        self.tasks.close();
+        let _ = tokio::time::timeout_at(deadline, self.tasks.wait()).await;
+        let mut lost: BTreeMap<String, u64> = BTreeMap::new();
+        for (name, queue, before) in queues {
+            queue.abandon();
+            *lost.entry(name).or_default() += queue.books.dropped.get() - before;
+        }
+        lost.into_iter().filter(|(_, lost)| *lost > 0).collect()
+    }
+}

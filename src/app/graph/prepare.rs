@@ -1,0 +1,231 @@
+//! Building pipelines next to those that run: whatever can fail fails here, and nothing has changed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::{Graph, Known, Prepared, PreparedPipeline, PreparedSending, Sending};
+use crate::app::catalog::{self, Standing, Tools};
+use crate::app::{StartError, detect, facts};
+use crate::config::plan::{self, ExporterSettings, ExtensionSettings, Plan, ProcessorSettings};
+use crate::exporter::deliver::Duty;
+use crate::net::auth::Authenticator;
+use crate::net::resolve::Resolver;
+use crate::pipeline::chain::{Chain, Stage};
+use crate::pipeline::stage::Sink;
+use crate::processor::resource_detection::Facts;
+use crate::queue::memory::{Batching, Books, DEFAULT_SAMPLES, MemoryQueue};
+use crate::signal::names;
+
+impl Graph {
+    /// Builds what a plan says, next to what runs. Nothing that runs changes.
+    ///
+    /// # Errors
+    /// Why it cannot be built.
+    pub(in crate::app) async fn prepare(&self, plan: &Plan) -> Result<Prepared, StartError> {
+        let resolver = Resolver::new(plan.resolver.clone());
+        let authenticators = self.authenticators(plan);
+        let facts = self.facts(plan, &resolver).await;
+        let by_name = facts.iter().map(|(name, known)| (name.clone(), Arc::clone(&known.facts)));
+        let tools = Tools {
+            memory: &self.memory,
+            total_memory: facts::total_memory(),
+            facts: &by_name.collect(),
+            authenticators: &authenticators
+                .iter()
+                .map(|(name, (_, auth))| (name.clone(), Arc::clone(auth)))
+                .collect(),
+            resolver: &resolver,
+        };
+        let standing = self.standing(plan);
+        let mut pipelines = BTreeMap::new();
+        for pipeline in &plan.pipelines {
+            let prepared = self.prepare_pipeline(pipeline, plan, &tools, &standing)?;
+            pipelines.insert(pipeline.name.clone(), prepared);
+        }
+        Ok(Prepared { pipelines, standing, authenticators, facts })
+    }
+
+    fn authenticators(&self, plan: &Plan) -> BTreeMap<String, (u64, Arc<Authenticator>)> {
+        let mut found = BTreeMap::new();
+        for (name, extension) in &plan.extensions {
+            if let ExtensionSettings::Auth(scheme) = &extension.settings {
+                let kept = self.authenticators.get(name);
+                let kept = kept.filter(|(before, _)| *before == extension.fingerprint);
+                let authenticator = kept.map_or_else(
+                    || Arc::new(Authenticator::new(scheme.clone())),
+                    |(_, authenticator)| Arc::clone(authenticator),
+                );
+                found.insert(name.clone(), (extension.fingerprint, authenticator));
+            }
+        }
+        found
+    }
+
+    async fn facts(&self, plan: &Plan, resolver: &Resolver) -> BTreeMap<String, Known> {
+        let used: BTreeSet<&String> = plan.pipelines.iter().flat_map(|p| &p.processors).collect();
+        let mut found = BTreeMap::new();
+        for (name, processor) in plan.processors.iter().filter(|(name, _)| used.contains(name)) {
+            let ProcessorSettings::ResourceDetection(settings) = &processor.settings else {
+                continue;
+            };
+            let fingerprint = processor.fingerprint;
+            let known = match self.facts.get(name) {
+                Some(known) if known.fingerprint == fingerprint => Known {
+                    fingerprint,
+                    facts: Arc::clone(&known.facts),
+                    _looks: Arc::clone(&known._looks),
+                },
+                _ => {
+                    let facts = Arc::new(Facts::default());
+                    let stop = CancellationToken::new();
+                    let detector = detect::Detection {
+                        name: name.clone(),
+                        settings: settings.clone(),
+                        resolver: resolver.clone(),
+                        facts: Arc::clone(&facts),
+                    };
+                    let more = detector.first().await;
+                    self.tasks.spawn(stop.clone().run_until_cancelled_owned(more));
+                    Known { fingerprint, facts, _looks: Arc::new(stop.drop_guard()) }
+                }
+            };
+            found.insert(name.clone(), known);
+        }
+        found
+    }
+
+    fn standing(&self, plan: &Plan) -> BTreeMap<String, (u64, Standing)> {
+        let used: BTreeSet<&String> = plan.pipelines.iter().flat_map(|p| &p.exporters).collect();
+        let mut found = BTreeMap::new();
+        for (name, exporter) in plan.exporters.iter().filter(|(name, _)| used.contains(name)) {
+            let fingerprint = exporter.fingerprint;
+            let kept = self.standing.get(name).filter(|(before, _)| *before == fingerprint);
+            let standing = match kept {
+                Some((_, standing)) => Some(standing.clone()),
+                None => catalog::standing(name, &exporter.settings, &self.memory),
+            };
+            found.extend(standing.map(|standing| (name.clone(), (fingerprint, standing))));
+        }
+        found
+    }
+
+    fn prepare_pipeline(
+        &self,
+        pipeline: &plan::Pipeline,
+        plan: &Plan,
+        tools: &Tools<'_>,
+        standing: &BTreeMap<String, (u64, Standing)>,
+    ) -> Result<PreparedPipeline, StartError> {
+        let running = self.pipelines.get(&pipeline.name);
+        let listed = pipeline.processors.iter();
+        let listed: Vec<(&String, &plan::Processor)> =
+            listed.filter_map(|name| Some((name, plan.processors.get(name)?))).collect();
+        let stages: Vec<(String, u64)> =
+            listed.iter().map(|(name, p)| ((*name).clone(), p.fingerprint)).collect();
+        let chain = running.is_none_or(|running| running.stages != stages).then(|| {
+            let stage = |(name, processor): &(&String, &plan::Processor)| {
+                let own = [("pipeline", pipeline.name.as_str()), ("processor", name.as_str())];
+                let dropped = self.meter.counter(&names::PROCESSOR_DROPPED, &own);
+                catalog::processor(name, &processor.settings, tools)
+                    .map(|processor| Stage { processor, dropped })
+            };
+            Chain::new(listed.iter().filter_map(stage).collect())
+        });
+        let mut sinks: Vec<Arc<dyn Sink>> = Vec::new();
+        let mut sending = BTreeMap::new();
+        for name in &pipeline.exporters {
+            if let Some((_, standing)) = standing.get(name) {
+                sinks.push(standing.sink());
+                continue;
+            }
+            let Some(exporter) = plan.exporters.get(name) else { continue };
+            let before = running.and_then(|running| running.sending.get(name));
+            let (prepared, queue) =
+                self.prepare_sending(pipeline, plan, name, exporter, before, tools)?;
+            sinks.push(queue);
+            sending.insert(name.clone(), prepared);
+        }
+        Ok(PreparedPipeline { stages, chain, sinks, sending })
+    }
+
+    fn prepare_sending(
+        &self,
+        pipeline: &plan::Pipeline,
+        plan: &Plan,
+        name: &str,
+        exporter: &plan::Exporter,
+        before: Option<&Sending>,
+        tools: &Tools<'_>,
+    ) -> Result<(PreparedSending, Arc<MemoryQueue>), StartError> {
+        let fingerprint = whole_fingerprint(pipeline, plan, exporter);
+        let identity = match &exporter.settings {
+            ExporterSettings::RemoteWrite(settings) => Some(settings.identity.clone()),
+            _ => None,
+        };
+        if let Some(before) = before.filter(|before| before.fingerprint == fingerprint) {
+            return Ok((PreparedSending::Kept, Arc::clone(&before.queue)));
+        }
+        // The same names and labels: what waits goes the new way.
+        let kept = before.filter(|before| before.identity == identity);
+        let limits = queue_settings(pipeline, exporter);
+        let queue = match kept {
+            Some(before) => Arc::clone(&before.queue),
+            None => {
+                let books = Books::new(&self.meter, name, &pipeline.name);
+                Arc::new(MemoryQueue::new(limits.0, limits.1, books))
+            }
+        };
+        let sending = Sending {
+            fingerprint,
+            identity,
+            queue: Arc::clone(&queue),
+            limits,
+            leave: CancellationToken::new(),
+            hurry: self.hurry.child_token(),
+            ended: CancellationToken::new(),
+        };
+        let duty = Duty {
+            name: name.to_owned(),
+            pipeline: pipeline.name.clone(),
+            queue: Arc::clone(&queue),
+            meter: Arc::clone(&self.meter),
+            hurry: sending.hurry.clone(),
+            leave: sending.leave.clone(),
+        };
+        let work = catalog::sending(&exporter.settings, tools, duty)?;
+        let prepared = match kept {
+            Some(_) => PreparedSending::Heir(sending, work),
+            None => PreparedSending::New(sending, work),
+        };
+        Ok((prepared, queue))
+    }
+}
+
+/// What decides how an exporter works for a pipeline, in one number: its text, that of the extension
+/// that authenticates it, the files that it reads at its start, and who is asked for names.
+fn whole_fingerprint(pipeline: &plan::Pipeline, plan: &Plan, exporter: &plan::Exporter) -> u64 {
+    use std::os::unix::fs::MetadataExt as _;
+    let mut hasher = DefaultHasher::new();
+    exporter.fingerprint.hash(&mut hasher);
+    if let Some(client) = exporter.settings.client() {
+        let auth = client.auth.as_ref().and_then(|at| plan.extensions.get(at.as_ref()?));
+        auth.map(|extension| extension.fingerprint).hash(&mut hasher);
+        for file in client.files() {
+            let meta = std::fs::metadata(&file).ok();
+            meta.map(|meta| (meta.mtime(), meta.mtime_nsec(), meta.len())).hash(&mut hasher);
+        }
+    }
+    format!("{:?}{:?}", pipeline.batching, plan.resolver).hash(&mut hasher);
+    hasher.finish()
+}
+
+/// How much a queue holds, and when a batch is worth a request.
+fn queue_settings(pipeline: &plan::Pipeline, exporter: &plan::Exporter) -> (usize, Batching) {
+    let client = exporter.settings.client();
+    let batching = client.and_then(|client| client.batching).or(pipeline.batching);
+    let size = client.map_or(DEFAULT_SAMPLES, |client| client.queue_size);
+    (size, batching.unwrap_or_default())
+}

@@ -1,0 +1,137 @@
+//! The addresses that we listen on. What answers there can be exchanged while connections are open.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::Router;
+use axum::extract::Request;
+use axum::response::Response;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower_service::Service as _;
+
+use crate::app::StartError;
+use crate::net::http_server;
+
+/// An address that somebody wants, and who.
+pub(super) struct Wanted {
+    pub(super) address: SocketAddr,
+    /// The place in the configuration.
+    pub(super) by: String,
+    /// How many of the next ports may be taken instead.
+    pub(super) others: u16,
+}
+
+/// All addresses.
+pub(super) struct Ports {
+    open: BTreeMap<SocketAddr, Open>,
+    tasks: TaskTracker,
+}
+
+struct Open {
+    local: SocketAddr,
+    router: Arc<Mutex<Router>>,
+    stop: CancellationToken,
+}
+
+impl Ports {
+    /// No address yet; `tasks` owns those that serve.
+    pub(super) fn new(tasks: TaskTracker) -> Self {
+        Self { open: BTreeMap::new(), tasks }
+    }
+
+    /// Opens what is wanted and not open yet. Nothing else changes.
+    ///
+    /// # Errors
+    /// When an address is taken, or wanted twice.
+    pub(super) async fn bind(
+        &self,
+        wanted: &[Wanted],
+    ) -> Result<Vec<(SocketAddr, TcpListener)>, StartError> {
+        let mut bound = Vec::new();
+        for (index, one) in wanted.iter().enumerate() {
+            if let Some(first) = wanted[..index].iter().find(|have| have.address == one.address) {
+                return Err(StartError::Twice(one.address, first.by.clone(), one.by.clone()));
+            }
+            if !self.open.contains_key(&one.address) {
+                bound.push((one.address, listen(one).await?));
+            }
+        }
+        Ok(bound)
+    }
+
+    /// Serves these routers from now on, and nothing else.
+    pub(super) fn serve(
+        &mut self,
+        bound: Vec<(SocketAddr, TcpListener)>,
+        routers: Vec<(SocketAddr, Router)>,
+    ) {
+        self.open.retain(|address, open| {
+            let kept = routers.iter().any(|(wanted, _)| wanted == address);
+            if !kept {
+                open.stop.cancel();
+            }
+            kept
+        });
+        let mut bound: BTreeMap<SocketAddr, TcpListener> = bound.into_iter().collect();
+        for (address, router) in routers {
+            if let Some(open) = self.open.get(&address) {
+                *open.router.lock().unwrap_or_else(PoisonError::into_inner) = router;
+            } else if let Some(listener) = bound.remove(&address) {
+                let local = listener.local_addr().unwrap_or(address);
+                let router = Arc::new(Mutex::new(router));
+                let stop = CancellationToken::new();
+                let served = http_server::serve(listener, dispatcher(&router), stop.clone());
+                self.tasks.spawn(served);
+                self.open.insert(address, Open { local, router, stop });
+            }
+        }
+    }
+
+    /// Where an address that was wanted really is.
+    pub(super) fn local(&self, wanted: SocketAddr) -> Option<SocketAddr> {
+        self.open.get(&wanted).map(|open| open.local)
+    }
+
+    /// Stops listening everywhere.
+    pub(super) fn close(&mut self) {
+        for (_, open) in std::mem::take(&mut self.open) {
+            open.stop.cancel();
+        }
+    }
+}
+
+/// Hands every request to the router of now.
+fn dispatcher(current: &Arc<Mutex<Router>>) -> Router {
+    let current = Arc::clone(current);
+    Router::new().fallback(move |request: Request| {
+        let mut router = current.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        async move {
+            let answer: Result<Response, Infallible> = router.call(request).await;
+            match answer {
+                Ok(response) => response,
+                Err(never) => match never {},
+            }
+        }
+    })
+}
+
+async fn listen(wanted: &Wanted) -> Result<TcpListener, StartError> {
+    let mut address = wanted.address;
+    let mut others = wanted.others;
+    loop {
+        match http_server::listen(address).await {
+            Ok(listener) => return Ok(listener),
+            Err(error) if others == 0 || error.kind() != std::io::ErrorKind::AddrInUse => {
+                return Err(StartError::Listen(wanted.by.clone(), address, error));
+            }
+            Err(_) => {
+                others -= 1;
+                address.set_port(address.port().saturating_add(1));
+            }
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! The `service:` section: which components run, and in which order samples go through them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use watchpost_targets::yaml::{Node, Value};
+
+use super::components::{
+    CONNECTORS, Declared, EXPORTERS, EXTENSIONS, Id, Kinds, PROCESSORS, RECEIVERS,
+};
+use super::{Checker, without};
+use crate::base::place::{At, Place, nearest};
+use crate::config::decode::decode;
+use crate::config::plan::{Pipeline, Processor, Receiver};
+use crate::config::raw::{RawPipeline, RawService, SERVICE_IDLE, SERVICE_LATER};
+use crate::processor::filter;
+use crate::signal::names;
+use crate::signal::series::Metric;
+
+/// The signals of the Collector that are not built here.
+const SIGNALS_LATER: [&str; 3] = ["traces", "logs", "profiles"];
+/// The order of processors when nobody names one.
+const DEFAULT_ORDER: [&str; 6] =
+    ["memory_limiter", "resource_detection", "resource", "attributes", "filter", "batch"];
+
+/// The section as it is written.
+pub(super) struct Service {
+    /// Where the pipelines are written; `None`: everything goes everywhere.
+    place: Option<Place>,
+    pub(super) raw: RawService,
+    pipelines: Vec<Written>,
+}
+
+struct Written {
+    name: String,
+    place: Place,
+    supported: bool,
+    raw: RawPipeline,
+}
+
+/// What is declared, and what is declared and does not exist here.
+pub(super) struct Found<'a> {
+    pub(super) receivers: &'a [Declared<'a>],
+    pub(super) processors: &'a [Declared<'a>],
+    pub(super) exporters: &'a [Declared<'a>],
+    pub(super) extensions: &'a [Declared<'a>],
+    pub(super) missing: Vec<Id>,
+}
+
+impl Service {
+    /// Whether it says which pipelines there are.
+    pub(super) fn is_written(&self) -> bool {
+        self.place.is_some()
+    }
+
+    fn names(&self, kinds: &Kinds) -> Vec<&At<String>> {
+        match kinds.what {
+            "extension" => self.raw.extensions.iter().collect(),
+            "connector" => {
+                let all = self.pipelines.iter();
+                all.flat_map(|written| written.raw.receivers.iter().chain(&written.raw.exporters))
+                    .collect()
+            }
+            what => self
+                .pipelines
+                .iter()
+                .flat_map(|written| match what {
+                    "receiver" => &written.raw.receivers,
+                    "processor" => &written.raw.processors,
+                    _ => &written.raw.exporters,
+                })
+                .collect(),
+        }
+    }
+
+    /// Whether somebody needs a component of a section.
+    pub(super) fn uses(&self, kinds: &'static Kinds) -> impl Fn(&Id) -> bool + use<> {
+        let all = !self.is_written();
+        let names = self.names(kinds).into_iter();
+        let used: BTreeSet<Id> =
+            names.filter_map(|at| Some(Id::parse(at.as_ref()?).ok()?.present(kinds))).collect();
+        move |id: &Id| all || used.contains(&id.present(kinds))
+    }
+}
+
+impl Checker<'_> {
+    /// Reads the section. Before anything else: it says what becomes of what does not exist here.
+    pub(super) fn service(&self, document: &Node) -> Service {
+        let Some(node) = document.get("service") else {
+            return Service { place: None, raw: RawService::default(), pipelines: Vec::new() };
+        };
+        if let Some(at) = node.get("unsupported") {
+            match at.text() {
+                Some("skip") => self.context.problems.borrow_mut().skip_unsupported(),
+                Some("refuse") => {}
+                _ => self.error(&self.place(at, "service.unsupported"), "must be refuse or skip"),
+            }
+        }
+        let context = self.with(&[SERVICE_LATER], &[SERVICE_IDLE]);
+        let section = without(node, &["pipelines"]);
+        let raw = match &section.value {
+            Value::Mapping(_) => decode::<At<RawService>>(&section, "service", &context),
+            _ => None,
+        };
+        let written = node.get("pipelines");
+        let place = written.map(|node| self.place(node, "service.pipelines"));
+        let mut pipelines = Vec::new();
+        let entries = written.map(|node| node.entries()).unwrap_or_default();
+        if let (true, Some(place)) = (entries.is_empty(), &place) {
+            self.error(place, "there must be at least one pipeline");
+        }
+        for entry in entries {
+            let path = format!("service.pipelines.{}", entry.key);
+            let place = self.context.place(entry.key_mark, &path);
+            let id = match Id::parse(&entry.key) {
+                Ok(id) => id,
+                Err(why) => {
+                    self.error(&place, why);
+                    continue;
+                }
+            };
+            let supported = id.kind == "metrics";
+            if SIGNALS_LATER.contains(&id.kind.as_str()) {
+                let message = format!("pipelines of {} are not supported yet", id.kind);
+                self.context.problems.borrow_mut().unsupported(&place, message);
+            } else if !supported {
+                let hint = nearest(&id.kind, ["metrics", "traces", "logs"])
+                    .map(|near| format!(" (did you mean {near}?)"))
+                    .unwrap_or_default();
+                self.error(&place, format!("unknown signal {:?}{hint}", id.kind));
+            }
+            let raw = decode::<At<RawPipeline>>(&entry.value, &path, &context)
+                .and_then(|at| at.value)
+                .unwrap_or_default();
+            pipelines.push(Written { name: id.text(), place, supported, raw });
+        }
+        let raw = raw.and_then(|at| at.value).unwrap_or_default();
+        Service { place, raw, pipelines }
+    }
+
+    /// The connectors: none exists here yet.
+    pub(super) fn connectors(&self, document: &Node, service: &Service) -> Vec<Id> {
+        self.declared(document, &CONNECTORS, &service.uses(&CONNECTORS)).1
+    }
+
+    /// The pipelines that run.
+    pub(super) fn pipelines(&self, service: &Service, found: &Found<'_>) -> Vec<Pipeline> {
+        let Some(place) = &service.place else { return vec![everything(found)] };
+        let mut pipelines: Vec<Pipeline> = Vec::new();
+        for written in &service.pipelines {
+            let raw = &written.raw;
+            let receivers = self.resolve(&raw.receivers, &RECEIVERS, found.receivers, found);
+            let processors = self.resolve(&raw.processors, &PROCESSORS, found.processors, found);
+            let exporters = self.resolve(&raw.exporters, &EXPORTERS, found.exporters, found);
+            for (list, what) in [(&raw.receivers, "receiver"), (&raw.exporters, "exporter")] {
+                if list.is_empty() {
+                    self.error(&written.place, format!("there must be at least one {what}"));
+                }
+            }
+            if !written.supported {
+                continue;
+            }
+            let lacks = match (receivers.is_empty(), exporters.is_empty()) {
+                (true, _) if !raw.receivers.is_empty() => Some("receiver"),
+                (_, true) if !raw.exporters.is_empty() => Some("exporter"),
+                _ => None,
+            };
+            if let Some(lacks) = lacks {
+                let message = format!("no {lacks} is left: the pipeline is left out");
+                self.context.problems.borrow_mut().warning(&written.place, message);
+                continue;
+            }
+            if pipelines.iter().any(|have| have.name == written.name) {
+                self.error(&written.place, "there are two pipelines of this name");
+            }
+            let name = written.name.clone();
+            let batching = None;
+            pipelines.push(Pipeline { name, receivers, processors, exporters, batching });
+        }
+        if pipelines.is_empty() && !service.pipelines.is_empty() {
+            self.error(place, "no pipeline is left");
+        }
+        pipelines
+    }
+
+    /// The names of declared components that a list names.
+    fn resolve(
+        &self,
+        list: &[At<String>],
+        kinds: &Kinds,
+        declared: &[Declared<'_>],
+        found: &Found<'_>,
+    ) -> Vec<String> {
+        let mut names: Vec<String> = Vec::new();
+        for at in list {
+            let Some(text) = at.as_ref() else { continue };
+            let id = match Id::parse(text) {
+                Ok(id) => id,
+                Err(why) => {
+                    self.error(&at.place, why);
+                    continue;
+                }
+            };
+            let present = id.present(kinds);
+            if let Some(component) = declared.iter().find(|d| d.id.present(kinds) == present) {
+                let name = component.id.text();
+                if names.contains(&name) {
+                    let message = format!("the {} {name} is here twice", kinds.what);
+                    self.error(&at.place, message);
+                } else {
+                    names.push(name);
+                }
+            } else if !found.missing.contains(&id) {
+                let all: Vec<String> = declared.iter().map(|d| d.id.text()).collect();
+                let hint = nearest(text, all.iter().map(String::as_str))
+                    .map(|near| format!(" (did you mean {near}?)"))
+                    .unwrap_or_default();
+                let message = format!("the {} {text:?} is not declared{hint}", kinds.what);
+                self.error(&at.place, message);
+            }
+        }
+        names
+    }
+
+    /// The extensions that run.
+    pub(super) fn enabled_extensions(
+        &self,
+        service: &Service,
+        found: &Found<'_>,
+    ) -> BTreeSet<String> {
+        if service.place.is_none() {
+            return found.extensions.iter().map(|declared| declared.id.text()).collect();
+        }
+        self.resolve(&service.raw.extensions, &EXTENSIONS, found.extensions, found)
+            .into_iter()
+            .collect()
+    }
+
+    /// Warns of filters that drop nothing, or everything, of what their pipeline can carry.
+    pub(super) fn doubts(
+        &self,
+        pipelines: &[Pipeline],
+        processors: &BTreeMap<String, Processor>,
+        receivers: &[Receiver],
+        service: &Service,
+    ) {
+        use crate::config::plan::ProcessorSettings;
+        let quiet = self.is_quiet(service);
+        for pipeline in pipelines {
+            let probes = receivers.iter().filter(|r| pipeline.receivers.contains(&r.name));
+            // Of receivers that are not built here nobody knows the series.
+            if probes.clone().count() < pipeline.receivers.len() {
+                continue;
+            }
+            let own = |metric: &&&'static Metric| {
+                let probed = metric.name.starts_with("probe.");
+                let wanted = || probes.clone().any(|r| !r.disabled.contains(metric.name));
+                if probed { wanted() } else { !quiet }
+            };
+            let metrics: Vec<&'static Metric> = names::ALL.iter().filter(own).copied().collect();
+            for name in &pipeline.processors {
+                let Some(ProcessorSettings::Filter(settings)) =
+                    processors.get(name).map(|processor| &processor.settings)
+                else {
+                    continue;
+                };
+                for (index, doubt) in filter::doubts(settings, &metrics) {
+                    let text = &settings.rules[index].condition.text;
+                    let message = format!("in the pipeline {}, {doubt}: {text}", pipeline.name);
+                    let place = &settings.places[index];
+                    self.context.problems.borrow_mut().warning(place, message);
+                }
+            }
+        }
+    }
+}
+
+/// Without a service section every receiver feeds every exporter through all processors.
+fn everything(found: &Found<'_>) -> Pipeline {
+    let names = |list: &[Declared<'_>]| list.iter().map(|d| d.id.text()).collect::<Vec<_>>();
+    let mut processors: Vec<&Declared<'_>> = found.processors.iter().collect();
+    processors.sort_by_key(|declared| DEFAULT_ORDER.iter().position(|kind| *kind == declared.kind));
+    Pipeline {
+        name: "metrics".to_owned(),
+        receivers: names(found.receivers),
+        processors: processors.into_iter().map(|declared| declared.id.text()).collect(),
+        exporters: names(found.exporters),
+        batching: None,
+    }
+}

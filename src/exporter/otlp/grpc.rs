@@ -1,0 +1,112 @@
+//! OTLP over gRPC.
+
+use std::sync::Arc;
+
+use http::uri::PathAndQuery;
+use tonic::client::Grpc;
+use tonic::codec::CompressionEncoding;
+use tonic::metadata::MetadataMap;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status};
+use tonic_prost::ProstCodec;
+use tonic_types::StatusExt as _;
+
+use crate::exporter::client::Compression;
+use crate::exporter::deliver::{Answer, Delivery, Duty, Transport, dress, tame};
+use crate::exporter::otlp::settings::Grpc as Settings;
+use crate::exporter::retry::{Action, classify_grpc};
+use crate::net::AGENT;
+use crate::net::auth::Authenticator;
+use crate::net::http_client::{Connector, chain};
+use crate::net::resolve::Resolver;
+use crate::net::tls::TlsClient;
+use crate::signal::batch::Sample;
+use crate::wire::otlp;
+
+/// The exporter.
+pub struct OtlpGrpc(Delivery<Protocol>);
+
+struct Protocol {
+    settings: Settings,
+    channel: Grpc<Channel>,
+    auth: Option<Arc<Authenticator>>,
+}
+
+impl OtlpGrpc {
+    /// An exporter that empties the queue of its duty.
+    ///
+    /// # Errors
+    /// When a certificate or key cannot be read.
+    pub fn new(
+        settings: Settings,
+        resolver: Resolver,
+        auth: Option<Arc<Authenticator>>,
+        duty: Duty,
+    ) -> Result<Self, String> {
+        let tls = TlsClient::new(&settings.client.tls, &[b"h2"])?;
+        let secure = settings.endpoint.scheme_str() == Some("https");
+        // The channel leaves TLS to our own connector and must not look for its own.
+        let plain = format!("http://{}", settings.endpoint.authority().map_or("", |a| a.as_str()));
+        let endpoint = Endpoint::from_shared(plain)
+            .and_then(|endpoint| endpoint.user_agent(AGENT))
+            .map_err(|error| error.to_string())?
+            .origin(settings.origin.clone());
+        let channel = endpoint.connect_with_connector_lazy(Connector::new(resolver, tls, secure));
+        let mut channel = Grpc::new(channel).accept_compressed(CompressionEncoding::Gzip);
+        if settings.compression == Compression::Gzip {
+            channel = channel.send_compressed(CompressionEncoding::Gzip);
+        }
+        let common = settings.client.clone();
+        Ok(Self(Delivery::new(duty, &common, Protocol { settings, channel, auth })))
+    }
+
+    /// Runs until the queue is closed and empty, nothing more can be sent in a hurry, or another one
+    /// takes the queue over.
+    pub async fn run(self) {
+        self.0.run().await;
+    }
+}
+
+impl Protocol {
+    async fn call(&mut self, samples: &[Sample]) -> Result<otlp::Response, Status> {
+        let mut head = http::Request::new(());
+        dress(&mut head, &self.settings.client.headers, self.auth.as_ref())
+            .await
+            .map_err(Status::unauthenticated)?;
+        let mut request = Request::new(otlp::request(samples));
+        request.set_timeout(self.settings.client.timeout);
+        let mut headers = std::mem::take(head.headers_mut());
+        headers.extend(std::mem::take(request.metadata_mut()).into_headers());
+        *request.metadata_mut() = MetadataMap::from_headers(headers);
+        self.channel.ready().await.map_err(|error| Status::unavailable(chain(&error)))?;
+        let path = PathAndQuery::from_static(otlp::GRPC_PATH);
+        let codec: ProstCodec<otlp::Request, otlp::Response> = ProstCodec::default();
+        self.channel.unary(request, path, codec).await.map(tonic::Response::into_inner)
+    }
+}
+
+impl Transport for Protocol {
+    async fn send(&mut self, samples: &[Sample]) -> Answer {
+        let timeout = self.settings.client.timeout;
+        let called = tokio::time::timeout(timeout, self.call(samples)).await;
+        match called {
+            Err(_) => Answer::new(Action::Retry(None), format!("no answer within {timeout:?}")),
+            Ok(Ok(response)) => {
+                let (rejected, why) = otlp::rejected(&response);
+                Answer { action: Action::Done, why: tame(&why), rejected: rejected as usize }
+            }
+            Ok(Err(status)) => {
+                let after = status.get_details_retry_info().and_then(|info| info.retry_delay);
+                // What has a cause on our side never reached the backend.
+                let (action, why) = match std::error::Error::source(&status) {
+                    Some(cause) => (Action::Retry(None), chain(cause)),
+                    None => {
+                        let action = classify_grpc(status.code() as i32, after, status.message());
+                        (action, status.message().to_owned())
+                    }
+                };
+                Answer::new(action, format!("{:?} {}", status.code(), tame(&why)))
+            }
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! OTLP over HTTP.
+
+use std::io::Write as _;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use flate2::Compression as Level;
+use flate2::write::GzEncoder;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, USER_AGENT};
+use http::{HeaderValue, Request};
+use http_body_util::Full;
+
+use crate::exporter::client::Compression;
+use crate::exporter::deliver::{Answer, Delivery, Duty, Transport, dress, tame};
+use crate::exporter::otlp::settings::{Encoding, Http as Settings};
+use crate::exporter::retry::Action;
+use crate::net::AGENT;
+use crate::net::auth::Authenticator;
+use crate::net::http_client::HttpClient;
+use crate::net::resolve::Resolver;
+use crate::net::tls::TlsClient;
+use crate::signal::batch::Sample;
+use crate::wire::otlp;
+
+/// The exporter.
+pub struct OtlpHttp(Delivery<Protocol>);
+
+struct Protocol {
+    settings: Settings,
+    client: HttpClient,
+    auth: Option<Arc<Authenticator>>,
+}
+
+impl OtlpHttp {
+    /// An exporter that empties the queue of its duty.
+    ///
+    /// # Errors
+    /// When a certificate or key cannot be read.
+    pub fn new(
+        settings: Settings,
+        resolver: Resolver,
+        auth: Option<Arc<Authenticator>>,
+        duty: Duty,
+    ) -> Result<Self, String> {
+        let tls = TlsClient::new(&settings.client.tls, &[b"http/1.1"])?;
+        let client = HttpClient::new(resolver, tls);
+        let common = settings.client.clone();
+        Ok(Self(Delivery::new(duty, &common, Protocol { settings, client, auth })))
+    }
+
+    /// Runs until the queue is closed and empty, nothing more can be sent in a hurry, or another one
+    /// takes the queue over.
+    pub async fn run(self) {
+        self.0.run().await;
+    }
+}
+
+impl Transport for Protocol {
+    async fn send(&mut self, samples: &[Sample]) -> Answer {
+        let message = otlp::request(samples);
+        let (body, kind) = match self.settings.encoding {
+            Encoding::Proto => (otlp::protobuf(&message), "application/x-protobuf"),
+            Encoding::Json => (otlp::json(&message), "application/json"),
+        };
+        drop(message);
+        let gzip = self.settings.compression == Compression::Gzip;
+        let body = if gzip { compressed(&body) } else { body };
+        let mut request = Request::post(self.settings.endpoint.clone())
+            .header(USER_AGENT, AGENT)
+            .body(Full::new(Bytes::from(body)))
+            .expect("the endpoint was read as a URL");
+        let dressed = dress(&mut request, &self.settings.client.headers, self.auth.as_ref()).await;
+        if let Err(why) = dressed {
+            return Answer::new(Action::Hold, why);
+        }
+        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        if gzip {
+            request.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        let response = match self.client.send(request, self.settings.client.timeout).await {
+            Err(error) => return Answer::new(Action::Retry(None), error.to_string()),
+            Ok(response) => response,
+        };
+        let answer = Answer::of_http(&response);
+        if answer.action != Action::Done {
+            return answer;
+        }
+        // Taken over, but for what the body says. A body that says nothing to us refuses nothing.
+        let body = response.body();
+        let said = match self.settings.encoding {
+            _ if body.is_empty() => None,
+            Encoding::Proto => otlp::rejected_protobuf(body),
+            Encoding::Json => otlp::rejected_json(body),
+        };
+        let (rejected, why) = said.unwrap_or_default();
+        Answer { action: Action::Done, why: tame(&why), rejected: rejected as usize }
+    }
+}
+
+/// The fastest level: the others cost seven times as much for a tenth of the size.
+fn compressed(body: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Level::fast());
+    let written = encoder.write_all(body);
+    debug_assert!(written.is_ok(), "writing into memory does not fail");
+    encoder.finish().unwrap_or_default()
+}
