@@ -199,9 +199,10 @@ impl Problems {
 #[must_use]
 pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let limit = 1 + wrong.chars().count() / 4;
+    let wrong = wrong.to_lowercase();
     known
         .into_iter()
-        .map(|word| (strsim::damerau_levenshtein(&wrong.to_lowercase(), word), word))
+        .map(|word| (strsim::damerau_levenshtein(&wrong, &word.to_lowercase()), word))
         .filter(|(distance, _)| *distance <= limit)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, word)| word)

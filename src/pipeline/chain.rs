@@ -261,3 +261,6 @@ impl Segment {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;
