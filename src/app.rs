@@ -13,6 +13,7 @@ mod page;
 mod ports;
 mod reload;
 mod shutdown;
+mod spans;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -31,6 +32,7 @@ use crate::net::resolve::Resolver;
 use crate::pipeline::board::Board;
 use crate::pipeline::outlet::Outlet;
 use crate::pipeline::selfmetrics::{Gauge, Meter};
+use crate::pipeline::selftrace::{self, Work};
 use crate::probe::icmp::Engine;
 use crate::probe::{Command, Prober, ProberHandle, Replacement, Tools};
 use crate::signal::names;
@@ -41,6 +43,7 @@ use ports::Ports;
 pub use reload::Configuration;
 use reload::{Changed, TargetSource, Watches};
 pub use shutdown::{Report, STOP_WITHIN};
+use spans::Spans;
 
 /// How often our own metrics go through the pipelines.
 const OWN_METRICS_EVERY: Duration = Duration::from_secs(15);
@@ -80,6 +83,7 @@ pub struct App {
     configuration: Option<Configuration>,
     on_telemetry: OnTelemetry,
     reloads: Reloads,
+    spans: Spans,
     ready: Arc<AtomicBool>,
 }
 
@@ -102,6 +106,9 @@ pub enum StartError {
     /// A certificate or key cannot be read.
     #[error("exporters.{0}: {1}")]
     Exporter(String, String),
+    /// Our own spans cannot be sent.
+    #[error("{0}")]
+    Spans(String),
     /// The system gives no more threads or sockets.
     #[error("the system refuses a thread: {0}")]
     Thread(std::io::Error),
@@ -119,6 +126,10 @@ impl App {
         let started = clock::now();
         let limit = facts::raise_descriptor_limit();
         let resource = facts::own_resource(&plan.telemetry.resource);
+        let resolver = Resolver::new(plan.resolver.clone());
+        let mut spans = Spans::default();
+        let first = spans.prepare(plan.telemetry.traces.as_ref(), &resource, resolver);
+        spans.commit(first.map_err(StartError::Spans)?).await;
         let meter = Arc::new(Meter::new(resource, started.wall));
         facts::own_metrics(&meter, started.wall);
         let board = Arc::new(Board::default());
@@ -166,6 +177,7 @@ impl App {
             configuration,
             on_telemetry,
             reloads,
+            spans,
             ready,
         };
         let standing = Graph::standing_exporters(&prepared);
@@ -261,7 +273,10 @@ impl App {
             self.read_targets().await;
             return Ok(());
         };
+        let started = clock::now();
         let taken = self.try_reload(configuration).await;
+        let took = clock::instant().duration_since(started.monotonic);
+        selftrace::record("reload", Work::Internal, started.wall, took, |_| taken.clone().err());
         match &taken {
             Ok(()) => {
                 self.told();
@@ -296,12 +311,16 @@ impl App {
         let told = |error: StartError| format!("{error}\n");
         let bound = self.ports.bind(&page::wanted(&plan)).await.map_err(told)?;
         let prepared = self.graph.prepare(&plan).await.map_err(told)?;
+        let resource = facts::own_resource(&plan.telemetry.resource);
+        let resolver = Resolver::new(plan.resolver.clone());
+        let spans = self.spans.prepare(plan.telemetry.traces.as_ref(), &resource, resolver)?;
         let standing = Graph::standing_exporters(&prepared);
         let routers = self.site.routers(&plan, &standing);
         self.targets.replace(plan);
         self.watches.targets(&self.targets.files());
         self.lead(prepared).await.map_err(told)?;
         self.ports.serve(bound, routers);
+        self.spans.commit(spans).await;
         Ok(())
     }
 
@@ -361,6 +380,7 @@ impl App {
         let stopped = tokio::time::timeout_at(deadline, stopping).await.is_ok();
         self.report();
         let lost = self.graph.stop(deadline).await;
+        let _ = tokio::time::timeout_at(deadline, self.spans.stop()).await;
         self.watches.stop();
         self.ports.close();
         self.page.close();
@@ -399,3 +419,6 @@ fn start_prober(
         .map_err(StartError::Thread)?;
     Ok((handle, thread, gone))
 }
+
+#[cfg(test)]
+mod tests;

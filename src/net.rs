@@ -3,6 +3,7 @@
 
 pub mod auth;
 pub mod dial;
+pub mod grpc_client;
 pub mod http_client;
 pub mod http_server;
 pub mod resolve;

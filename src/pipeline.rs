@@ -9,4 +9,5 @@ pub mod memory;
 pub mod outlet;
 pub mod ring;
 pub mod selfmetrics;
+pub mod selftrace;
 pub mod stage;

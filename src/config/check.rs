@@ -79,6 +79,7 @@ pub(super) fn plan(
     let watched = |name: &String| pipelines.iter().any(|p| p.receivers.contains(name));
     let receivers: Vec<_> = receivers
         .iter()
+        .filter(|declared| declared.kind == "probe")
         .filter_map(|declared| {
             let name = declared.id.text();
             let plan = checker.receiver(&name, declared.node, &declared.place, &modules);

@@ -110,7 +110,7 @@ receivers:
     interval: 0.5s
     module: htpp_2xx
     targets: ["a;b;c;d;e;f", {adress: x}]
-  hostmetrics: {}
+  otlp: {}
   prob: {}
 modules:
   m: {prober: http, http: {compression: gzip, valid_status_codes: [99], fail_if_body_matches_regexp: ["("], method: "G T"}}
@@ -123,7 +123,7 @@ exporters:
   otlphttp: {}
 http: {listen: 9115}
 http: {}
-service: {pipelines: {metrics: {receivers: [hostmetrics, probe/a, probe/b], exporters: [prometheus_remote_write]}, logs: {}}}
+service: {pipelines: {metrics: {receivers: [otlp, probe/a, probe/b], exporters: [prometheus_remote_write]}, logs: {}}}
 recievers: {}
 "#;
     let found = problems(text);
@@ -133,7 +133,7 @@ recievers: {}
         ("w.yaml:6:13: error: receivers.probe/a.module", "did you mean http_2xx?"),
         ("w.yaml:7:15: error: receivers.probe/a.targets[0]", "6 fields"),
         ("w.yaml:7:31: error: receivers.probe/a.targets[1].adress", "did you mean address?"),
-        ("w.yaml:8:3: error: receivers.hostmetrics", "not supported yet"),
+        ("w.yaml:8:3: error: receivers.otlp", "not supported yet"),
         ("w.yaml:9:3: error: receivers.prob", "did you mean probe?"),
         ("w.yaml:11:28: error: modules.m.http.compression", "not supported yet"),
         ("w.yaml:11:68: error: modules.m.http.valid_status_codes[0]", "not a status code"),
@@ -147,9 +147,9 @@ recievers: {}
         ("w.yaml:18:3: error: exporters.otlphttp", "`endpoint:` is missing"),
         ("w.yaml:19:16: error: http.listen", "127.0.0.1:9115"),
         ("w.yaml:20:1: error: the key \"http\" is here twice", "first in line 19"),
-        ("w.yaml:21:67: error: service.pipelines.metrics.receivers[2]", "did you mean probe/a?"),
-        ("w.yaml:21:116: error: service.pipelines.logs", "not supported yet"),
-        ("w.yaml:21:116: error: service.pipelines.logs", "at least one receiver"),
+        ("w.yaml:21:60: error: service.pipelines.metrics.receivers[2]", "did you mean probe/a?"),
+        ("w.yaml:21:109: error: service.pipelines.logs", "not supported yet"),
+        ("w.yaml:21:109: error: service.pipelines.logs", "at least one receiver"),
         ("w.yaml:22:1: error: recievers", "did you mean receivers?"),
     ] {
         assert!(

@@ -12,11 +12,12 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio_util::sync::CancellationToken;
 
 use crate::base::backoff::Backoff;
-use crate::base::clock::{self, BootTime};
+use crate::base::clock::{self, BootTime, Moment};
 use crate::exporter::client::Client;
 use crate::exporter::retry::{Action, HOLD, MAX_REFUSED, classify};
 use crate::net::auth::Authenticator;
 use crate::pipeline::selfmetrics::Meter;
+use crate::pipeline::selftrace::{self, Work};
 use crate::queue::memory::MemoryQueue;
 use crate::signal::batch::Sample;
 use crate::signal::names::EXPORT_REQUESTS;
@@ -127,7 +128,9 @@ impl<T: Transport> Delivery<T> {
         let began = clock::now().boot;
         while let Some(range) = work.pop() {
             let part = &samples[range.clone()];
+            let started = clock::now();
             let Answer { mut action, why, rejected } = self.transport.send(part).await;
+            self.trace(&started, part.len(), &action, &why);
             if action == Action::Refused {
                 refused += 1;
                 if refused > MAX_REFUSED {
@@ -202,14 +205,19 @@ impl<T: Transport> Delivery<T> {
         }
     }
 
+    fn trace(&self, started: &Moment, samples: usize, action: &Action, why: &str) {
+        let took = clock::instant().duration_since(started.monotonic);
+        selftrace::record("export", Work::Client, started.wall, took, |attributes| {
+            attributes.push(("watchpost.exporter", self.duty.name.clone()));
+            attributes.push(("watchpost.pipeline", self.duty.pipeline.clone()));
+            attributes.push(("watchpost.samples", samples.to_string()));
+            attributes.push(("watchpost.result", word(action).to_owned()));
+            (*action != Action::Done).then(|| why.to_owned())
+        });
+    }
+
     fn count(&self, action: &Action) {
-        let result = match action {
-            Action::Done => "sent",
-            Action::Retry(_) => "retried",
-            Action::Hold => "held",
-            Action::Split => "split",
-            Action::Bisect | Action::Refused => "refused",
-        };
+        let result = word(action);
         let own = [
             ("exporter", self.duty.name.as_str()),
             ("pipeline", self.duty.pipeline.as_str()),
@@ -234,6 +242,16 @@ impl<T: Transport> Delivery<T> {
             let queued = self.duty.queue.len();
             tracing::info!(exporter = %self.duty.name, queued, "sending works again");
         }
+    }
+}
+
+fn word(action: &Action) -> &'static str {
+    match action {
+        Action::Done => "sent",
+        Action::Retry(_) => "retried",
+        Action::Hold => "held",
+        Action::Split => "split",
+        Action::Bisect | Action::Refused => "refused",
     }
 }
 

@@ -17,6 +17,7 @@ use crate::base::clock::{self, BootTime, Moment, Timestamp};
 use crate::base::hash::stable_64;
 use crate::pipeline::outlet::Outlet;
 use crate::pipeline::selfmetrics::{Counter, Meter};
+use crate::pipeline::selftrace::{self, Work};
 use crate::probe::attempt::{Tools, attempt};
 use crate::probe::plan::{PlannedTarget, ReceiverPlan, TargetKey};
 use crate::probe::publish::{Counts, Published};
@@ -25,8 +26,8 @@ use crate::probe::run::stats::{LOG_EVERY, Stats};
 use crate::probe::schedule::{FIRST_SPREAD, Key, MAX_WAIT, Schedule, Slot};
 use crate::signal::batch::Batch;
 use crate::signal::names;
-use crate::signal::outcome::{Kind, Reason, Skip, SlotResult, Verdict};
-use crate::signal::payload::{Event, Payload, What};
+use crate::signal::outcome::{Kind, Outcome, Reason, Skip, SlotResult, Verdict};
+use crate::signal::payload::{Event, Payload, TargetRef, What};
 pub use command::{Command, ProberHandle, Replacement};
 
 /// How long attempts in flight may still take when the daemon stops.
@@ -276,6 +277,9 @@ impl Prober {
             }
             SlotResult::Cancelled => stats.cancelled.add(1),
         }
+        if let SlotResult::Outcome(outcome) = &result {
+            trace(&watched.published.target, kind, outcome);
+        }
         let lifetime = watched.plan.interval + watched.plan.timeout;
         let samples = out.samples(&receiver, lifetime);
         watched.published.slot(&watched.plan, kind, due, &result, samples);
@@ -457,6 +461,26 @@ impl Prober {
         }
         self.offer(out);
     }
+}
+
+/// A span of one attempt.
+fn trace(target: &TargetRef, kind: Kind, outcome: &Outcome) {
+    selftrace::record("probe", Work::Client, outcome.started, outcome.duration, |attributes| {
+        attributes.push(("watchpost.receiver", target.job.clone()));
+        attributes.push(("watchpost.target", target.instance.clone()));
+        attributes.push(("watchpost.module", target.module.clone()));
+        attributes.push(("watchpost.kind", kind.word().to_owned()));
+        let phases = outcome.phases.iter().map(|(phase, took)| format!("{phase} {took:?}"));
+        attributes.push(("watchpost.phases", phases.collect::<Vec<_>>().join(", ")));
+        match outcome.verdict {
+            Verdict::Up => None,
+            Verdict::Down { reason, phase } => {
+                attributes.push(("error.type", reason.word().to_owned()));
+                attributes.push(("watchpost.phase", phase.word().to_owned()));
+                Some(outcome.detail.clone().into_owned())
+            }
+        }
+    });
 }
 
 fn hash(receiver: &str, key: &TargetKey) -> u64 {

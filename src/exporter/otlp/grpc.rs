@@ -6,7 +6,7 @@ use http::uri::PathAndQuery;
 use tonic::client::Grpc;
 use tonic::codec::CompressionEncoding;
 use tonic::metadata::MetadataMap;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic::{Request, Status};
 use tonic_prost::ProstCodec;
 use tonic_types::StatusExt as _;
@@ -15,11 +15,10 @@ use crate::exporter::client::Compression;
 use crate::exporter::deliver::{Answer, Delivery, Duty, Transport, dress, tame};
 use crate::exporter::otlp::settings::Grpc as Settings;
 use crate::exporter::retry::{Action, classify_grpc};
-use crate::net::AGENT;
 use crate::net::auth::Authenticator;
-use crate::net::http_client::{Connector, chain};
+use crate::net::grpc_client::channel;
+use crate::net::http_client::chain;
 use crate::net::resolve::Resolver;
-use crate::net::tls::TlsClient;
 use crate::signal::batch::Sample;
 use crate::wire::otlp;
 
@@ -28,7 +27,7 @@ pub struct OtlpGrpc(Delivery<Protocol>);
 
 struct Protocol {
     settings: Settings,
-    channel: Grpc<Channel>,
+    client: Grpc<Channel>,
     auth: Option<Arc<Authenticator>>,
 }
 
@@ -43,21 +42,14 @@ impl OtlpGrpc {
         auth: Option<Arc<Authenticator>>,
         duty: Duty,
     ) -> Result<Self, String> {
-        let tls = TlsClient::new(&settings.client.tls, &[b"h2"])?;
-        let secure = settings.endpoint.scheme_str() == Some("https");
-        // The channel leaves TLS to our own connector and must not look for its own.
-        let plain = format!("http://{}", settings.endpoint.authority().map_or("", |a| a.as_str()));
-        let endpoint = Endpoint::from_shared(plain)
-            .and_then(|endpoint| endpoint.user_agent(AGENT))
-            .map_err(|error| error.to_string())?
-            .origin(settings.origin.clone());
-        let channel = endpoint.connect_with_connector_lazy(Connector::new(resolver, tls, secure));
-        let mut channel = Grpc::new(channel).accept_compressed(CompressionEncoding::Gzip);
+        let tls = &settings.client.tls;
+        let channel = channel(&settings.endpoint, &settings.origin, resolver, tls)?;
+        let mut client = Grpc::new(channel).accept_compressed(CompressionEncoding::Gzip);
         if settings.compression == Compression::Gzip {
-            channel = channel.send_compressed(CompressionEncoding::Gzip);
+            client = client.send_compressed(CompressionEncoding::Gzip);
         }
         let common = settings.client.clone();
-        Ok(Self(Delivery::new(duty, &common, Protocol { settings, channel, auth })))
+        Ok(Self(Delivery::new(duty, &common, Protocol { settings, client, auth })))
     }
 
     /// Runs until the queue is closed and empty, nothing more can be sent in a hurry, or another one
@@ -78,10 +70,10 @@ impl Protocol {
         let mut headers = std::mem::take(head.headers_mut());
         headers.extend(std::mem::take(request.metadata_mut()).into_headers());
         *request.metadata_mut() = MetadataMap::from_headers(headers);
-        self.channel.ready().await.map_err(|error| Status::unavailable(chain(&error)))?;
+        self.client.ready().await.map_err(|error| Status::unavailable(chain(&error)))?;
         let path = PathAndQuery::from_static(otlp::GRPC_PATH);
         let codec: ProstCodec<otlp::Request, otlp::Response> = ProstCodec::default();
-        self.channel.unary(request, path, codec).await.map(tonic::Response::into_inner)
+        self.client.unary(request, path, codec).await.map(tonic::Response::into_inner)
     }
 }
 
