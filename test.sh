@@ -2,6 +2,8 @@
 # Passes all tests, and first fetches what they need from Debian: the peers (prometheus,
 # prometheus-blackbox-exporter) are unpacked below target/peers and not installed, so nothing is
 # started and nothing of the system changes; iproute2 is installed when it is missing and we may.
+# OTLP is read by packages of PyPI, in a virtual environment below target/python; for that python3-venv
+# is installed when it is missing and we may.
 # Arguments go to `cargo test`, e.g. `./test.sh hostile`.
 set -eu
 cd "$(dirname "$0")"
@@ -32,10 +34,30 @@ if ! command -v ip >/dev/null && $root; then
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends iproute2 >/dev/null
 fi
 
+python="$PWD/target/python"
+reads_otlp() {
+    "$python/bin/python3" -c 'import grpc, opentelemetry.proto.collector.metrics.v1.metrics_service_pb2' 2>/dev/null
+}
+if ! reads_otlp; then
+    echo "test.sh: fetching opentelemetry-proto and grpcio from PyPI, below target/python"
+    # Debian keeps what makes an environment in a package of its own.
+    if ! python3 -c 'import ensurepip, venv' 2>/dev/null && command -v apt-get >/dev/null && $root; then
+        echo "test.sh: installing python3-venv"
+        update || true
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3 python3-venv >/dev/null || true
+    fi
+    # What was made by half is thrown away: the tests run whatever is there.
+    { python3 -m venv --clear "$python" \
+        && timeout 300 "$python/bin/python3" -m pip install -q 'opentelemetry-proto>=1.20' grpcio \
+        && reads_otlp; } \
+        || { rm -rf "$python"; echo "test.sh: they cannot be had; the tests that need them will be skipped by name"; }
+fi
+
 PATH="$peers/usr/bin:$PATH:/usr/sbin:/sbin"
+WATCHPOST_PYTHON="$python/bin/python3"
 WATCHPOST_SKIPS="$PWD/target/skipped.txt"
 RUST_TEST_THREADS="${RUST_TEST_THREADS:-8}" # most tests wait for something
-export PATH WATCHPOST_SKIPS RUST_TEST_THREADS
+export PATH WATCHPOST_PYTHON WATCHPOST_SKIPS RUST_TEST_THREADS
 rm -f "$WATCHPOST_SKIPS"
 status=0
 cargo test --profile ci --workspace "$@" || status=$?

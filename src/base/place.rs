@@ -147,6 +147,12 @@ impl Problems {
         self.skip = true;
     }
 
+    /// Whether what exists in the Collector and not here is left out.
+    #[must_use]
+    pub fn is_skipping(&self) -> bool {
+        self.skip
+    }
+
     /// Adds something that exists in the Collector and not here: an error, unless such things are to
     /// be left out.
     pub fn unsupported(&mut self, place: &Place, message: impl Into<String>) {

@@ -22,7 +22,7 @@ use crate::config::raw::{RawHttp, RawResolver, RawStorage, SECTIONS, SECTIONS_LA
 use crate::net::http_server;
 use crate::net::resolve::ResolverSettings;
 use crate::probe::module::raw::LATER as MODULE_LATER;
-use components::{EXPORTERS, EXTENSIONS, PROCESSORS, RECEIVERS};
+use components::{CONNECTORS, EXPORTERS, EXTENSIONS, PROCESSORS, RECEIVERS};
 use modules::builtin_modules;
 
 /// Targets are probed this often when nobody says otherwise.
@@ -63,7 +63,13 @@ pub(super) fn plan(
         processors: &processors,
         exporters: &exporters,
         extensions: &extensions,
-        missing: [no_receivers, no_processors, no_exporters, no_extensions, connectors].concat(),
+        missing: BTreeMap::from([
+            (RECEIVERS.section, no_receivers),
+            (PROCESSORS.section, no_processors),
+            (EXPORTERS.section, no_exporters),
+            (EXTENSIONS.section, no_extensions),
+            (CONNECTORS.section, connectors),
+        ]),
     };
     let mut pipelines = checker.pipelines(&service, &found);
     let enabled = checker.enabled_extensions(&service, &found);
@@ -83,7 +89,7 @@ pub(super) fn plan(
         .filter_map(|declared| {
             let name = declared.id.text();
             let plan = checker.receiver(&name, declared.node, &declared.place, &modules);
-            if !watched(&name) && service.is_written() {
+            if !watched(&name) && service.is_written() && !problems.borrow().has_errors() {
                 let message = "is in no pipeline: its targets are not watched";
                 problems.borrow_mut().warning(&declared.place, message);
                 return None;

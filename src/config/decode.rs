@@ -16,6 +16,19 @@ use watchpost_targets::yaml::{Entry, Mark, Node, Value};
 use crate::base::place::{AT, AT_FIELDS, Place, Problems, nearest};
 use crate::signal::any_value::ANY_VALUE;
 
+/// What stands below these keys is never shown.
+const SECRET: [&str; 9] = [
+    "headers",
+    "authorization",
+    "basic_auth",
+    "auth",
+    "client_auth",
+    "token",
+    "tokens",
+    "password",
+    "credentials",
+];
+
 /// Keys by the struct where they would stand.
 pub(super) type Keys = &'static [(&'static str, &'static [&'static str])];
 
@@ -94,7 +107,9 @@ struct Decoder<'a> {
 
 impl Decoder<'_> {
     fn fail<T>(&self, expected: &str) -> Result<T, Failed> {
+        let secret = self.path.split('.').any(|key| SECRET.contains(&key));
         let found = match &self.node.value {
+            Value::Scalar { .. } if secret => "something else".to_owned(),
             Value::Scalar { text, .. } => format!("{text:?}"),
             _ => self.node.kind().to_owned(),
         };
@@ -135,7 +150,7 @@ impl Decoder<'_> {
             Value::Sequence(items) => {
                 visitor.visit_seq(Items { items, at: 0, path: &self.path, context: self.context })
             }
-            Value::Mapping(_) | Value::Null => return self.fail("a value"),
+            Value::Mapping(_) | Value::Null | Value::Unknown => return self.fail("a value"),
         };
         self.tell(read)
     }
@@ -159,7 +174,7 @@ impl<'de> Deserializer<'de> for Decoder<'_> {
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failed> {
         match &self.node.value {
-            Value::Null => visitor.visit_unit(),
+            Value::Null | Value::Unknown => visitor.visit_unit(),
             Value::Scalar { text, .. } => self.tell(visitor.visit_str(text)),
             Value::Sequence(_) => self.deserialize_seq(visitor),
             Value::Mapping(_) => self.deserialize_map(visitor),
@@ -216,7 +231,11 @@ impl<'de> Deserializer<'de> for Decoder<'_> {
         let items: &[Rc<Node>] = match &self.node.value {
             Value::Sequence(items) => items,
             Value::Null => &[],
-            _ => return self.fail("a list"),
+            _ => {
+                // Told; what stands beside it is read all the same.
+                let _ = self.fail::<()>("a list");
+                &[]
+            }
         };
         let access = Items { items, at: 0, path: &self.path, context: self.context };
         let read = visitor.visit_seq(access);
@@ -225,7 +244,8 @@ impl<'de> Deserializer<'de> for Decoder<'_> {
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failed> {
         if !matches!(self.node.value, Value::Mapping(_) | Value::Null) {
-            return self.fail("a map");
+            // Told; what stands beside it is read all the same.
+            let _ = self.fail::<()>("a map");
         }
         let entries: Vec<&Entry> = self.node.entries().iter().collect();
         let access = Entries { entries, at: 0, decoder: &self };
@@ -361,6 +381,8 @@ impl<'de> MapAccess<'de> for AtAccess<'_> {
             "line" => seed.deserialize(node.mark.line.into_deserializer()),
             "column" => seed.deserialize(node.mark.column.into_deserializer()),
             "path" => seed.deserialize(path.as_str().into_deserializer()),
+            // What cannot be known cannot be wrong.
+            _ if node.value == Value::Unknown => Err(Failed::Told),
             _ => seed.deserialize(Decoder { node, path: path.clone(), context }),
         }
     }

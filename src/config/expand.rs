@@ -21,7 +21,16 @@ pub enum Strictness {
 }
 
 /// Keys below which an unset variable means that nothing can work.
-const VITAL: [&str; 5] = ["headers", "authorization", "basic_auth", "endpoint", "nameservers"];
+const VITAL: [&str; 8] = [
+    "headers",
+    "authorization",
+    "basic_auth",
+    "endpoint",
+    "nameservers",
+    "token",
+    "client_auth",
+    "password",
+];
 /// How deep `${env:${env:X}}` may nest.
 const MAX_DEPTH: u32 = 8;
 
@@ -35,6 +44,10 @@ pub(super) struct Expander<'a> {
     problems: &'a mut Problems,
     path: Vec<String>,
     splices: u32,
+    /// Whether a reference led nowhere.
+    missed: bool,
+    /// Whether that was told as an error.
+    failed: bool,
     /// The files that were referred to.
     pub(super) read: Vec<PathBuf>,
 }
@@ -53,6 +66,8 @@ impl<'a> Expander<'a> {
             problems,
             path: Vec::new(),
             splices: 0,
+            missed: false,
+            failed: false,
             read: Vec::new(),
         }
     }
@@ -60,11 +75,17 @@ impl<'a> Expander<'a> {
     /// The tree with every scalar expanded.
     pub(super) fn expand(&mut self, node: &Rc<Node>) -> Rc<Node> {
         let value = match &node.value {
-            Value::Null => return Rc::clone(node),
+            Value::Null | Value::Unknown => return Rc::clone(node),
             Value::Scalar { text, .. } if !text.contains('$') => return Rc::clone(node),
             Value::Scalar { text, plain } => return self.scalar(node, text, *plain),
             Value::Sequence(items) => {
-                Value::Sequence(items.iter().map(|item| self.expand(item)).collect())
+                let item = |(index, item): (usize, &Rc<Node>)| {
+                    self.path.push(format!("[{index}]"));
+                    let expanded = self.expand(item);
+                    self.path.pop();
+                    expanded
+                };
+                Value::Sequence(items.iter().enumerate().map(item).collect())
             }
             Value::Mapping(entries) => Value::Mapping(
                 entries
@@ -84,7 +105,13 @@ impl<'a> Expander<'a> {
     fn scalar(&mut self, node: &Node, text: &str, plain: bool) -> Rc<Node> {
         let reference = text.strip_prefix("${").and_then(matching);
         let whole = plain && reference.is_some_and(|(_, rest)| rest.is_empty());
+        (self.missed, self.failed) = (false, false);
         let text = self.text(node, text, 0);
+        // To `check` an unset variable may hold anything; what has been told is not told again.
+        let unknown = self.failed || (self.missed && self.strictness == Strictness::Check);
+        if unknown && text.is_empty() {
+            return Rc::new(Node::new(node.mark, Value::Unknown));
+        }
         // An unquoted variable that is unset or empty is nothing, so that the default stands.
         if whole && text.is_empty() {
             return Rc::new(Node::new(node.mark, Value::Null));
@@ -128,6 +155,12 @@ impl<'a> Expander<'a> {
                 }
                 rest = tail;
             } else {
+                if after.starts_with("{env:") || after.starts_with("{file:") {
+                    let place = self.place(node);
+                    let message =
+                        "the reference has no closing brace: it is taken as it is written";
+                    self.problems.warning(&place, message);
+                }
                 out.push('$');
                 rest = after;
             }
@@ -172,6 +205,7 @@ impl<'a> Expander<'a> {
     }
 
     fn missing(&mut self, node: &Node, message: String) {
+        self.missed = true;
         let vital = self.path.iter().any(|key| VITAL.contains(&key.as_str()));
         if vital && self.strictness == Strictness::Run {
             self.error(node, message);
@@ -182,6 +216,7 @@ impl<'a> Expander<'a> {
     }
 
     fn error(&mut self, node: &Node, message: String) {
+        self.failed = true;
         let place = self.place(node);
         self.problems.error(&place, message);
     }
@@ -191,7 +226,7 @@ impl<'a> Expander<'a> {
             file: self.files.get(node.mark.source as usize).map_or("", String::as_str).into(),
             line: node.mark.line,
             column: node.mark.column,
-            path: self.path.join("."),
+            path: self.path.join(".").replace(".[", "["),
         }
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use crate::base::duration::GoDuration;
 use crate::base::place::At;
@@ -35,6 +36,10 @@ pub(super) struct RawReceiver {
     pub(super) labels: BTreeMap<String, At<String>>,
     pub(super) metrics: BTreeMap<String, At<RawSwitch>>,
     pub(super) target_files: Vec<At<String>>,
+    #[serde(rename = "module")]
+    pub(super) _module: Option<IgnoredAny>,
+    #[serde(rename = "targets")]
+    pub(super) _targets: Option<IgnoredAny>,
 }
 
 /// A target that is written as a map, but for `module:`.
@@ -43,6 +48,8 @@ pub(super) struct RawReceiver {
 pub(super) struct RawTarget {
     pub(super) address: Option<At<String>>,
     pub(super) name: Option<At<String>>,
+    #[serde(rename = "module")]
+    pub(super) _module: Option<IgnoredAny>,
     pub(super) interval: Option<At<GoDuration>>,
     pub(super) timeout: Option<At<GoDuration>>,
     pub(super) labels: BTreeMap<String, At<String>>,
@@ -81,6 +88,8 @@ pub(super) struct RawService {
     pub(super) extensions: Vec<At<String>>,
     pub(super) telemetry: Option<At<RawTelemetry>>,
     pub(super) unsupported: Option<At<String>>,
+    #[serde(rename = "pipelines")]
+    pub(super) _pipelines: Option<IgnoredAny>,
 }
 
 /// A pipeline.

@@ -45,6 +45,8 @@ fn title(config: &str) -> String {
     match (file_of(config), config.split_once(':')) {
         (Some(path), _) => path.to_owned(),
         (None, Some(("yaml", _))) => "yaml".to_owned(),
+        // A URL may hold credentials.
+        (None, Some((scheme @ ("http" | "https"), _))) => format!("{scheme}:"),
         _ => config.to_owned(),
     }
 }
@@ -147,7 +149,13 @@ pub(super) fn parse(
     };
     match yaml::parse_source(text, number) {
         Err(error) => {
-            problems.borrow_mut().error(&place(error.mark), error.message);
+            let line = text.lines().nth(error.mark.line.saturating_sub(1) as usize);
+            let hint =
+                match line.is_some_and(|line| line.contains("${") && line.contains(['{', '['])) {
+                    true => " (a ${...} within { } or [ ] needs quotes)",
+                    false => "",
+                };
+            problems.borrow_mut().error(&place(error.mark), format!("{}{hint}", error.message));
             None
         }
         Ok((document, duplicates)) => {

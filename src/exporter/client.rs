@@ -21,6 +21,7 @@ pub const LATER: &[(&str, &[&str])] = &[
     ("RawTls", &["ca_pem", "cert_pem", "key_pem", "include_system_ca_certs_pool", "tpm"]),
     ("RawQueue", &["storage"]),
     ("RawBatch", &["partition"]),
+    ("RawEnabled", &["exclude_service_attributes"]),
 ];
 
 /// Keys of the common blocks that change nothing here.
@@ -148,7 +149,7 @@ impl RawClient<'_> {
         default_timeout: Duration,
         problems: &mut Problems,
     ) -> Client {
-        let (backoff, max_elapsed) = self.retry(place, problems);
+        let (backoff, max_elapsed) = self.retry(problems);
         let (queue_size, batching) = self.queue(problems);
         let timeout = get(self.timeout).map_or(default_timeout, |d| d.0);
         if let Some(at) = self.timeout.as_ref().filter(|_| timeout.is_zero()) {
@@ -176,7 +177,7 @@ impl RawClient<'_> {
         }
     }
 
-    fn retry(&self, place: &Place, problems: &mut Problems) -> (Backoff, Option<Duration>) {
+    fn retry(&self, problems: &mut Problems) -> (Backoff, Option<Duration>) {
         let defaults = Backoff::default();
         let Some(raw) = get(self.retry) else { return (defaults, None) };
         let backoff = Backoff {
@@ -193,12 +194,20 @@ impl RawClient<'_> {
                 "nothing is thrown away here without a try: sending is always retried",
             );
         }
-        if !(1.0..=100.0).contains(&backoff.multiplier)
-            || !(0.0..=1.0).contains(&backoff.randomization_factor)
-        {
-            let place = self.retry.as_ref().map_or(place, |at| &at.place);
-            problems.error(place, "multiplier must be 1 to 100, randomization_factor 0 to 1");
-        }
+        let mut bound = |at: Option<&Place>, sound: bool, message: &str| {
+            if let (Some(at), false) = (at, sound) {
+                problems.error(at, message);
+            }
+        };
+        let sound = (1.0..=100.0).contains(&backoff.multiplier);
+        bound(raw.multiplier.as_ref().map(|at| &at.place), sound, "must be 1 to 100");
+        let sound = (0.0..=1.0).contains(&backoff.randomization_factor);
+        bound(raw.randomization_factor.as_ref().map(|at| &at.place), sound, "must be 0 to 1");
+        let first = raw.initial_interval.as_ref().map(|at| &at.place);
+        bound(first, !backoff.initial_interval.is_zero(), "must be more than 0s");
+        let most = raw.max_interval.as_ref().map(|at| &at.place);
+        let sound = backoff.max_interval >= backoff.initial_interval;
+        bound(most.or(first), sound, "max_interval must be at least initial_interval");
         let max_elapsed = get(&raw.max_elapsed_time).map(|d| d.0).filter(|d| !d.is_zero());
         (backoff, max_elapsed)
     }
@@ -242,6 +251,10 @@ impl RawClient<'_> {
             problems.error(&at.place, "must be 1 to 100000 samples");
         }
         let min_size = get(&batch.min_size).map_or(defaults.min_size, |n| *n as usize);
+        let bounded = get(&batch.max_size).is_some_and(|max| *max > 0);
+        if let Some(at) = batch.min_size.as_ref().filter(|_| bounded && min_size > max_size) {
+            problems.error(&at.place, format!("must be at most max_size, {max_size}"));
+        }
         let batching = Batching {
             flush_timeout: get(&batch.flush_timeout).map_or(defaults.flush_timeout, |d| d.0),
             min_size: min_size.min(max_size),
@@ -270,9 +283,14 @@ impl RawClient<'_> {
                     default
                 }
             };
+        let min_version = version(&raw.min_version, Version::Tls12);
+        let max_version = version(&raw.max_version, Version::Tls13);
+        if let Some(at) = raw.min_version.as_ref().filter(|_| min_version > max_version) {
+            problems.error(&at.place, "must not be above max_version");
+        }
         TlsSettings {
-            min_version: version(&raw.min_version, Version::Tls12),
-            max_version: version(&raw.max_version, Version::Tls13),
+            min_version,
+            max_version,
             ca_file: path(&raw.ca_file),
             identity: certificate.zip(key),
             server_name: get(&raw.server_name_override).cloned(),
@@ -322,6 +340,14 @@ pub(super) fn url(
         problems.error(&at.place, "must be a URL that begins with http:// or https://");
         return None;
     };
+    let authority = uri.authority().map(|authority| authority.as_str()).unwrap_or_default();
+    let port = authority.rsplit_once(']').map_or(authority, |(_, rest)| rest).rsplit_once(':');
+    if let Some((_, port)) = port.filter(|_| !authority.contains('@'))
+        && !port.parse::<u16>().is_ok_and(|port| port > 0)
+    {
+        problems.error(&at.place, format!("{port:?} is not a port: 1 to 65535"));
+        return None;
+    }
     if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
         problems
             .error(&at.place, "credentials do not belong into the URL: use `headers:` or `auth:`");

@@ -155,8 +155,11 @@ impl<T: Transport> Delivery<T> {
                     }
                     queue.settle(part.len() - rejected, rejected, 0);
                 }
-                Action::Split | Action::Bisect if range.len() > 1 && asked < MAX_BISECT => {
-                    asked += 1;
+                // Halves are smaller; looking for refused samples has to end some time.
+                Action::Split | Action::Bisect
+                    if range.len() > 1 && (action == Action::Split || asked < MAX_BISECT) =>
+                {
+                    asked += u32::from(action == Action::Bisect);
                     work.push(half..range.end);
                     work.push(range.start..half);
                 }

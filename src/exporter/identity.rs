@@ -50,7 +50,9 @@ impl RawIdentity<'_> {
         let mut external_labels = BTreeMap::new();
         for (name, at) in self.labels {
             let Some(value) = at.as_ref() else { continue };
-            if naming::label(name) != *name || name.starts_with("__") {
+            if name.starts_with("__") {
+                problems.error(&at.place, "names that begin with __ are reserved");
+            } else if naming::label(name) != *name {
                 problems.error(&at.place, format!("{name:?} is not a label name"));
             } else if value.is_empty() {
                 problems.error(&at.place, "a label without a value is no label");

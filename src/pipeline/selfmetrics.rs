@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::base::clock::Timestamp;
 use crate::signal::batch::{self, Batch, Sample, Value};
-use crate::signal::series::{Attributes, Metric, Resource, Series};
+use crate::signal::series::{Attributes, Kind, Metric, Resource, Series};
 
 /// A number that only grows.
 #[derive(Clone, Debug, Default)]
@@ -211,12 +211,13 @@ impl Meter {
     }
 
     fn sample(&self, entry: &Entry, now: Timestamp) -> Option<Sample> {
-        let (cumulative, value) = match &entry.cell {
-            Cell::Counter(counter) => (true, Value::Int(counter.get() as i64)),
-            Cell::Gauge(gauge) => (false, Value::Double(gauge.get())),
-            Cell::Timing(timing) => (true, Value::Histogram(Arc::new(timing.snapshot()))),
-            Cell::Read(read) => (false, Value::Double(read(now)?)),
+        let value = match &entry.cell {
+            Cell::Counter(counter) => Value::Int(counter.get() as i64),
+            Cell::Gauge(gauge) => Value::Double(gauge.get()),
+            Cell::Timing(timing) => Value::Histogram(Arc::new(timing.snapshot())),
+            Cell::Read(read) => Value::Double(read(now)?),
         };
+        let cumulative = entry.series.metric.kind != Kind::Gauge;
         let start = cumulative.then_some(self.start);
         Some(Sample { series: Arc::clone(&entry.series), start, time: now, value })
     }

@@ -10,11 +10,14 @@ use watchpost_targets::without_userinfo;
 use crate::probe::address::sort_key;
 use crate::probe::plan::{PlannedTarget, ReceiverPlan};
 use crate::probe::readings::{Own, Reading, readings};
+use crate::signal::any_value::AnyValue;
 use crate::signal::batch::{Exponential, Sample, Value};
 use crate::signal::names::{PROBE_ATTEMPTS, PROBE_FAILURES, PROBE_LATENCY, PROBE_TARGET_INFO};
 use crate::signal::outcome::{Kind, Outcome, Phase, Reason, SlotResult, Verdict};
 use crate::signal::payload::TargetRef;
-use crate::signal::series::{Attributes, Metric, Resource, Series};
+use crate::signal::series::{
+    Attributes, Metric, Resource, SERVICE_INSTANCE_ID, SERVICE_NAME, Series,
+};
 
 struct Failures {
     reason: Reason,
@@ -22,7 +25,16 @@ struct Failures {
     count: u64,
     /// Whether the 0 that comes before the first failure has been written.
     born: bool,
+    /// When it began to count: never after its first sample.
+    start: Timestamp,
     series: Arc<Series>,
+}
+
+impl Failures {
+    fn sample(&self, time: Timestamp, count: u64) -> Sample {
+        let value = Value::Int(count as i64);
+        Sample { series: Arc::clone(&self.series), start: Some(self.start), time, value }
+    }
 }
 
 struct Attempts {
@@ -70,10 +82,14 @@ impl Published {
     ) -> Self {
         let instance = without_userinfo(&plan.key.address);
         let (scheme, host, port) = server(plan);
-        let mut others: Vec<(&str, &str)> = vec![("server.address", &host)];
-        others.extend(port.as_deref().map(|port| ("server.port", port)));
-        others.extend(scheme.map(|scheme| ("url.scheme", scheme)));
-        let resource = Arc::new(Resource::new(&receiver.job, &instance, others));
+        let mut about: Vec<(&str, AnyValue)> = vec![
+            (SERVICE_NAME, receiver.job.as_str().into()),
+            (SERVICE_INSTANCE_ID, instance.as_str().into()),
+            ("server.address", host.into()),
+        ];
+        about.extend(port.map(|port| ("server.port", i64::from(port).into())));
+        about.extend(scheme.map(|scheme| ("url.scheme", scheme.into())));
+        let resource = Arc::new(Resource { attributes: Attributes::new(about) });
         let vantage = (!receiver.vantage.is_empty())
             .then(|| ("vantage".to_owned(), receiver.vantage.clone()));
         let shared = Attributes::new(plan.labels.clone().into_iter().chain(vantage));
@@ -157,7 +173,8 @@ impl Published {
         let at = self.failures.iter().position(same).unwrap_or_else(|| {
             let own = Attributes::new([("reason", reason.word()), ("phase", phase.word())]);
             let series = self.series(&PROBE_FAILURES, own);
-            self.failures.push(Failures { reason, phase, count: 0, born: false, series });
+            let start = self.start;
+            self.failures.push(Failures { reason, phase, count: 0, born: false, start, series });
             self.failures.len() - 1
         });
         &mut self.failures[at]
@@ -238,9 +255,11 @@ impl Published {
                 if !failures.born {
                     // Born with a 0 one slot earlier, so that `increase()` sees the first failure.
                     failures.born = true;
-                    out.push(counter(&failures.series, due.before(plan.interval), 0));
+                    let birth = due.before(plan.interval);
+                    failures.start = failures.start.min(birth);
+                    out.push(failures.sample(birth, 0));
                 }
-                out.push(counter(&failures.series, due, failures.count));
+                out.push(failures.sample(due, failures.count));
             }
         }
         if let Some((series, latency)) = &self.latency {
@@ -304,15 +323,15 @@ fn one_word(name: &'static str, word: &'static str) -> Attributes {
 }
 
 /// Scheme, host and port, as OpenTelemetry names the server of a client's call.
-fn server(plan: &PlannedTarget) -> (Option<&str>, String, Option<String>) {
+fn server(plan: &PlannedTarget) -> (Option<&str>, String, Option<u16>) {
     use crate::probe::address::Address;
     match &plan.address {
         Address::Url(url) => (
             Some(url.scheme()),
             url.host_str().unwrap_or_default().to_owned(),
-            url.port_or_known_default().map(|port| port.to_string()),
+            url.port_or_known_default(),
         ),
-        Address::HostPort(host, port) => (None, host.clone(), Some(port.to_string())),
+        Address::HostPort(host, port) => (None, host.clone(), Some(*port)),
         Address::Host(host) => (None, host.clone(), None),
     }
 }

@@ -69,16 +69,14 @@ impl RawMemoryLimiter {
         let check_interval = match &self.check_interval {
             None => {
                 problems.error(place, "`check_interval:` is missing, such as 1s");
-                return None;
+                None
             }
-            Some(at) => {
-                let interval = at.as_ref()?.0;
+            Some(at) => at.as_ref().map(|span| span.0).filter(|interval| {
                 if interval.is_zero() {
                     problems.error(&at.place, "must be more than 0s");
-                    return None;
                 }
-                interval
-            }
+                !interval.is_zero()
+            }),
         };
         let limit = match (&self.limit_mib, &self.limit_percentage) {
             (Some(at), None) | (None, Some(at)) if at.value == Some(0) => {
@@ -111,7 +109,14 @@ impl RawMemoryLimiter {
             _ => None,
         };
         let _ = (get(&self._soft), get(&self._hard));
-        Some(Settings { check_interval, limit, spike })
+        let idle = match limit {
+            Limit::Bytes(_) => &self.spike_limit_percentage,
+            Limit::Percent(_) => &self.spike_limit_mib,
+        };
+        if let Some(at) = idle {
+            problems.warning(&at.place, "has no effect beside a limit of the other kind");
+        }
+        Some(Settings { check_interval: check_interval?, limit, spike })
     }
 }
 

@@ -65,7 +65,12 @@ pub const SYSTEM_ATTRIBUTES: [(&str, bool); 17] = [
 ];
 
 /// Keys that are not built yet.
-pub const LATER: &[(&str, &[&str])] = &[("RawResourceDetection", &["compression", "headers"])];
+pub const LATER: &[(&str, &[&str])] = &[
+    ("RawResourceDetection", &["compression", "headers"]),
+    ("RawResourceDetection", &DETECTORS_LATER),
+];
+/// Keys that change nothing here: what fails is tried again in any case.
+pub const IDLE: &[(&str, &[&str])] = &[("RawResourceDetection", &["retry"])];
 
 /// The processor as it is written.
 #[derive(Debug, Default, Deserialize)]
@@ -165,10 +170,7 @@ impl RawResourceDetection {
                 None => {}
             }
         }
-        let timeout = self
-            .timeout
-            .as_ref()
-            .map_or(Duration::from_secs(5), |at| at.as_ref().map_or(Duration::ZERO, |span| span.0));
+        let timeout = get(&self.timeout).map_or(Duration::from_secs(5), |span| span.0);
         if let Some(at) = self.timeout.as_ref().filter(|_| timeout.is_zero()) {
             problems.error(&at.place, "must be more than 0s");
         }

@@ -43,6 +43,8 @@ pub struct Node {
 pub enum Value {
     /// Nothing: empty, `~` or `null`.
     Null,
+    /// Something, and nobody can say now what it is.
+    Unknown,
     /// Text as written. `plain` is set when it was not quoted, so that `8080` may be a number.
     Scalar {
         /// The text.
@@ -127,6 +129,7 @@ impl Node {
     pub fn kind(&self) -> &'static str {
         match &self.value {
             Value::Null => "nothing",
+            Value::Unknown => "an unknown value",
             Value::Scalar { .. } => "a single value",
             Value::Sequence(_) => "a list",
             Value::Mapping(_) => "a map",

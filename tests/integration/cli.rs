@@ -31,7 +31,7 @@ fn check_tells_every_problem_and_counts_them() {
     let expected = format!(
         "{config}:3:5: error: receivers.probe.intervall: unknown key (did you mean interval?)\n\
          {config}:4:18: error: receivers.probe.targets[1]: `address:` is missing\n\
-         {config}:4:19: error: receivers.probe.targets[1].x: unknown key (known: address, name, interval, timeout, labels)\n\
+         {config}:4:19: error: receivers.probe.targets[1].x: unknown key (known: address, name, module, interval, timeout, labels)\n\
          {config}:5:1: error: exporter: unknown key (did you mean exporters?)\n\
          4 errors, 0 warnings\n"
     );

@@ -12,4 +12,8 @@ mod conformance;
 mod end_to_end;
 mod hostile;
 mod namespaces;
+mod otlp;
+mod pipelines;
+mod reload;
 mod support;
+mod wrong;

@@ -5,6 +5,7 @@
 pub mod certificates;
 pub mod daemon;
 pub mod dns;
+pub mod otlp_reader;
 pub mod peers;
 pub mod servers;
 

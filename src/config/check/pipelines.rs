@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use watchpost_targets::yaml::{Node, Value};
 
+use super::Checker;
 use super::components::{
     CONNECTORS, Declared, EXPORTERS, EXTENSIONS, Id, Kinds, PROCESSORS, RECEIVERS,
 };
-use super::{Checker, without};
 use crate::base::place::{At, Place, nearest};
 use crate::config::decode::decode;
 use crate::config::plan::{Pipeline, Processor, Receiver};
@@ -34,6 +34,8 @@ struct Written {
     name: String,
     place: Place,
     supported: bool,
+    /// Whether it could be read.
+    read: bool,
     raw: RawPipeline,
 }
 
@@ -43,7 +45,17 @@ pub(super) struct Found<'a> {
     pub(super) processors: &'a [Declared<'a>],
     pub(super) exporters: &'a [Declared<'a>],
     pub(super) extensions: &'a [Declared<'a>],
-    pub(super) missing: Vec<Id>,
+    /// By section.
+    pub(super) missing: BTreeMap<&'static str, Vec<Id>>,
+}
+
+impl Found<'_> {
+    /// Whether something is declared that exists only in the Collector: that has been told.
+    fn lacks(&self, kinds: &Kinds, id: &Id) -> bool {
+        let in_section = |section| self.missing.get(section).is_some_and(|ids| ids.contains(id));
+        let connects = matches!(kinds.what, "receiver" | "exporter");
+        in_section(kinds.section) || (connects && in_section(CONNECTORS.section))
+    }
 }
 
 impl Service {
@@ -96,17 +108,21 @@ impl Checker<'_> {
             }
         }
         let context = self.with(&[SERVICE_LATER], &[SERVICE_IDLE]);
-        let section = without(node, &["pipelines"]);
-        let raw = match &section.value {
-            Value::Mapping(_) => decode::<At<RawService>>(&section, "service", &context),
+        let raw = match &node.value {
+            Value::Mapping(_) => decode::<At<RawService>>(node, "service", &context),
             _ => None,
         };
         let written = node.get("pipelines");
         let place = written.map(|node| self.place(node, "service.pipelines"));
         let mut pipelines = Vec::new();
         let entries = written.map(|node| node.entries()).unwrap_or_default();
-        if let (true, Some(place)) = (entries.is_empty(), &place) {
-            self.error(place, "there must be at least one pipeline");
+        if let (true, Some(place), Some(node)) = (entries.is_empty(), &place, written) {
+            match node.value {
+                Value::Mapping(_) | Value::Null => {
+                    self.error(place, "there must be at least one pipeline");
+                }
+                _ => self.error(place, format!("a map is expected, found {}", node.kind())),
+            }
         }
         for entry in entries {
             let path = format!("service.pipelines.{}", entry.key);
@@ -128,10 +144,10 @@ impl Checker<'_> {
                     .unwrap_or_default();
                 self.error(&place, format!("unknown signal {:?}{hint}", id.kind));
             }
-            let raw = decode::<At<RawPipeline>>(&entry.value, &path, &context)
-                .and_then(|at| at.value)
-                .unwrap_or_default();
-            pipelines.push(Written { name: id.text(), place, supported, raw });
+            let raw =
+                decode::<At<RawPipeline>>(&entry.value, &path, &context).and_then(|at| at.value);
+            let (read, raw) = (raw.is_some(), raw.unwrap_or_default());
+            pipelines.push(Written { name: id.text(), place, supported, read, raw });
         }
         let raw = raw.and_then(|at| at.value).unwrap_or_default();
         Service { place, raw, pipelines }
@@ -145,6 +161,7 @@ impl Checker<'_> {
     /// The pipelines that run.
     pub(super) fn pipelines(&self, service: &Service, found: &Found<'_>) -> Vec<Pipeline> {
         let Some(place) = &service.place else { return vec![everything(found)] };
+        let skipping = self.context.problems.borrow().is_skipping();
         let mut pipelines: Vec<Pipeline> = Vec::new();
         for written in &service.pipelines {
             let raw = &written.raw;
@@ -152,7 +169,7 @@ impl Checker<'_> {
             let processors = self.resolve(&raw.processors, &PROCESSORS, found.processors, found);
             let exporters = self.resolve(&raw.exporters, &EXPORTERS, found.exporters, found);
             for (list, what) in [(&raw.receivers, "receiver"), (&raw.exporters, "exporter")] {
-                if list.is_empty() {
+                if list.is_empty() && written.read {
                     self.error(&written.place, format!("there must be at least one {what}"));
                 }
             }
@@ -165,8 +182,10 @@ impl Checker<'_> {
                 _ => None,
             };
             if let Some(lacks) = lacks {
-                let message = format!("no {lacks} is left: the pipeline is left out");
-                self.context.problems.borrow_mut().warning(&written.place, message);
+                if skipping {
+                    let message = format!("no {lacks} is left: the pipeline is left out");
+                    self.context.problems.borrow_mut().warning(&written.place, message);
+                }
                 continue;
             }
             if pipelines.iter().any(|have| have.name == written.name) {
@@ -176,7 +195,8 @@ impl Checker<'_> {
             let batching = None;
             pipelines.push(Pipeline { name, receivers, processors, exporters, batching });
         }
-        if pipelines.is_empty() && !service.pipelines.is_empty() {
+        // Otherwise what is missing has been told.
+        if pipelines.is_empty() && !service.pipelines.is_empty() && skipping {
             self.error(place, "no pipeline is left");
         }
         pipelines
@@ -204,12 +224,14 @@ impl Checker<'_> {
             if let Some(component) = declared.iter().find(|d| d.id.present(kinds) == present) {
                 let name = component.id.text();
                 if names.contains(&name) {
-                    let message = format!("the {} {name} is here twice", kinds.what);
+                    let first =
+                        if *text == name { String::new() } else { format!(", first as {name}") };
+                    let message = format!("the {} {text} is here twice{first}", kinds.what);
                     self.error(&at.place, message);
                 } else {
                     names.push(name);
                 }
-            } else if !found.missing.contains(&id) {
+            } else if !found.lacks(kinds, &id) {
                 let all: Vec<String> = declared.iter().map(|d| d.id.text()).collect();
                 let hint = nearest(text, all.iter().map(String::as_str))
                     .map(|near| format!(" (did you mean {near}?)"))
@@ -227,7 +249,7 @@ impl Checker<'_> {
         service: &Service,
         found: &Found<'_>,
     ) -> BTreeSet<String> {
-        if service.place.is_none() {
+        if service.place.is_none() && service.raw.extensions.is_empty() {
             return found.extensions.iter().map(|declared| declared.id.text()).collect();
         }
         self.resolve(&service.raw.extensions, &EXTENSIONS, found.extensions, found)
@@ -244,6 +266,10 @@ impl Checker<'_> {
         service: &Service,
     ) {
         use crate::config::plan::ProcessorSettings;
+        // Of a configuration that is wrong there is enough to say.
+        if self.context.problems.borrow().has_errors() || receivers.is_empty() {
+            return;
+        }
         let quiet = self.is_quiet(service);
         for pipeline in pipelines {
             let probes = receivers.iter().filter(|r| pipeline.receivers.contains(&r.name));

@@ -12,13 +12,14 @@ use watchpost_targets::{
 };
 
 use super::modules::Known;
-use super::{Checker, DEFAULT_INTERVAL, MIN_INTERVAL, without};
+use super::{Checker, DEFAULT_INTERVAL, MIN_INTERVAL};
 use crate::base::duration::{self, GoDuration};
 use crate::base::place::{At, Place, given};
 use crate::config::decode::{decode, unknown_key};
 use crate::config::plan::{Inline, Modules, Receiver};
 use crate::config::raw::{RawReceiver, RawSwitch, RawTarget};
 use crate::config::targets::plan_target;
+use crate::probe::address::default_module;
 use crate::signal::names::off_by_default;
 
 impl Checker<'_> {
@@ -30,9 +31,7 @@ impl Checker<'_> {
         modules: &BTreeMap<String, Known>,
     ) -> Option<Receiver> {
         let path = place.path.as_str();
-        let special = ["module", "targets"];
-        let raw: RawReceiver =
-            decode::<At<RawReceiver>>(&without(node, &special), path, &self.context)?.value?;
+        let raw: RawReceiver = decode::<At<RawReceiver>>(node, path, &self.context)?.value?;
         let interval = self.interval(&raw.interval).unwrap_or(DEFAULT_INTERVAL);
         let timeout = self.timeout(&raw.timeout, interval);
         let mut receiver = Receiver {
@@ -121,7 +120,9 @@ impl Checker<'_> {
     pub(super) fn labels(&self, raw: &BTreeMap<String, At<String>>) -> Labels {
         let mut labels = Labels::new();
         for (name, at) in raw {
-            if !is_label_name(name) {
+            if name.starts_with("__") {
+                self.error(&at.place, "names that begin with __ are reserved");
+            } else if !is_label_name(name) {
                 self.error(&at.place, format!("{name:?} is not a label name"));
             } else if let Some(value) = at.as_ref() {
                 labels.insert(name.clone(), value.clone());
@@ -139,7 +140,10 @@ impl Checker<'_> {
         let mut disabled = off_by_default();
         for (name, at) in raw {
             if !known.contains(&name.as_str()) {
-                self.error(&at.place, format!("the metric {}", unknown_key(name, &known)));
+                self.error(
+                    &at.place,
+                    unknown_key(name, &known).replace("unknown key", "unknown metric"),
+                );
             }
             let enabled =
                 at.as_ref().and_then(|switch| switch.enabled.as_ref()?.value).unwrap_or(true);
@@ -188,7 +192,14 @@ impl Checker<'_> {
             // A wrong module of the receiver has been told; its targets are not blamed for it.
             let wrong = |name: &str| modules.get(name).is_some_and(|known| known.built.is_none());
             let hint = inline.target.id().module;
-            if !hint.as_deref().or(receiver.module.as_deref()).is_some_and(wrong)
+            let by_shape = default_module(&inline.target.address);
+            let chosen = hint.as_deref().or(receiver.module.as_deref()).unwrap_or(by_shape);
+            // So has a module that takes longer than the receiver's interval.
+            let told = receiver.timeout.is_none()
+                && receiver.module.as_deref() == Some(chosen)
+                && built.get(chosen).and_then(|m| m.timeout) > Some(receiver.interval);
+            if !wrong(chosen)
+                && !told
                 && let Err(why) =
                     plan_target(receiver, &built, &inline.target, inline.module.as_ref())
             {
@@ -211,8 +222,7 @@ impl Checker<'_> {
                 .map_err(|problem| self.error(&place, problem.message));
             return Some(Inline { target: target.ok()?, module: None });
         }
-        let raw: RawTarget =
-            decode::<At<RawTarget>>(&without(item, &["module"]), path, &self.context)?.value?;
+        let raw: RawTarget = decode::<At<RawTarget>>(item, path, &self.context)?.value?;
         let Some(address) = &raw.address else {
             self.error(&place, "`address:` is missing");
             return None;

@@ -11,7 +11,6 @@ use watchpost_targets::yaml::{Node, Value};
 
 use super::Checker;
 use super::components::{Declared, EXTENSIONS, Id};
-use super::without;
 use crate::base::place::{At, Problems, given};
 use crate::config::decode::{Keys, decode};
 use crate::config::plan::{
@@ -34,7 +33,7 @@ fn fingerprint(node: &Node) -> u64 {
     fn walk(node: &Node, hasher: &mut DefaultHasher) {
         std::mem::discriminant(&node.value).hash(hasher);
         match &node.value {
-            Value::Null => {}
+            Value::Null | Value::Unknown => {}
             Value::Scalar { text, plain } => (text, plain).hash(hasher),
             Value::Sequence(items) => items.iter().for_each(|item| walk(item, hasher)),
             Value::Mapping(entries) => {
@@ -97,7 +96,7 @@ impl Checker<'_> {
             "resource_detection" => {
                 let later = &[resource_detection::LATER];
                 let raw: resource_detection::RawResourceDetection =
-                    self.read(declared, later, &[], node)?;
+                    self.read(declared, later, &[resource_detection::IDLE], node)?;
                 ProcessorSettings::ResourceDetection(raw.settle(place, &mut self.problems()))
             }
             "resource" => {
@@ -126,8 +125,7 @@ impl Checker<'_> {
     fn filter(&self, declared: &Declared<'_>) -> Option<filter::Settings> {
         const NEW: &str = "metric_conditions";
         let later = &[filter::settings::LATER];
-        let rest = without(declared.node, &[NEW]);
-        let raw: filter::settings::RawFilter = self.read(declared, later, &[], &rest)?;
+        let raw: filter::settings::RawFilter = self.read(declared, later, &[], declared.node)?;
         let path = format!("{}.{NEW}", declared.place.path);
         let items = declared.node.get(NEW).map(|node| self.conditions(node, &path));
         Some(raw.settle(&declared.place, items, &mut self.problems()))
@@ -136,7 +134,9 @@ impl Checker<'_> {
     fn conditions(&self, node: &Rc<Node>, path: &str) -> Vec<filter::settings::RawItem> {
         let Value::Sequence(list) = &node.value else {
             let message = format!("a list is expected, found {}", node.kind());
-            self.error(&self.place(node, path), message);
+            if !node.is_null() {
+                self.error(&self.place(node, path), message);
+            }
             return Vec::new();
         };
         let item = |(index, item): (usize, &Rc<Node>)| {
@@ -222,6 +222,13 @@ impl Checker<'_> {
                 let message = format!("the extension {name} does not authenticate");
                 self.problems().error(&at.place, message);
             }
+            // Never left out: what is sent would be sent by nobody.
+            None if unsupported(text) => {
+                let message = format!(
+                    "the extension {text:?} does not exist here: nothing can be sent without it"
+                );
+                self.problems().error(&at.place, message);
+            }
             None => {
                 let message = format!("the extension {text:?} is not among service.extensions");
                 self.problems().error(&at.place, message);
@@ -273,6 +280,11 @@ impl Checker<'_> {
             }
         })
     }
+}
+
+/// Whether an extension exists only in the Collector.
+fn unsupported(text: &str) -> bool {
+    Id::parse(text).is_ok_and(|id| EXTENSIONS.later.contains(&id.kind.as_str()))
 }
 
 /// What `batch` says, for exporters.

@@ -70,23 +70,25 @@ impl Checker<'_> {
 
     fn listeners(&self, metrics: &RawMetrics) -> Vec<SocketAddr> {
         let mut listeners = Vec::new();
-        let mut add = |at: &At<String>, text: &str| match http_server::address(text) {
+        let mut add = |at: &At<()>, text: &str| match http_server::address(text) {
             Some(address) => listeners.push(address),
-            None => self.error(&at.place, format!("{text:?} is not an address and a port")),
+            None => self.error(&at.place, format!("{text:?} is not an IP address and a port")),
         };
         if let Some(at) = &metrics.address
             && let Some(text) = at.as_ref()
         {
-            add(at, text);
+            add(&At { place: at.place.clone(), value: Some(()) }, text);
         }
         for reader in metrics.readers.iter().filter_map(At::as_ref) {
             let pull = given(&reader.pull).and_then(|pull| given(&pull.exporter));
-            if let Some(raw) = pull.and_then(|exporter| given(&exporter.prometheus))
-                && let Some(host) = &raw.host
-                && let Some(text) = host.as_ref()
-            {
-                add(host, &format!("{text}:{}", given(&raw.port).copied().unwrap_or(8888)));
-            }
+            let Some(at) = pull.and_then(|exporter| exporter.prometheus.as_ref()) else { continue };
+            let Some(raw) = at.as_ref() else { continue };
+            let host =
+                raw.host.as_ref().map_or(Some("localhost"), |at| at.as_ref().map(|t| t.as_str()));
+            let Some(host) = host else { continue };
+            let place = raw.port.as_ref().map_or(&at.place, |at| &at.place).clone();
+            let at = At { place, value: Some(()) };
+            add(&at, &format!("{host}:{}", given(&raw.port).copied().unwrap_or(8888)));
         }
         if given(&metrics.level).is_some_and(|level| level == "none") {
             listeners.clear();
@@ -98,12 +100,23 @@ impl Checker<'_> {
         if given(&raw.level).is_some_and(|level| level == "none") {
             return None;
         }
-        let ratio = given(&raw.sampler).map_or(1.0, ratio);
+        if let Some(at) = raw.level.as_ref().filter(|at| {
+            at.as_ref().is_some_and(|level| {
+                !["none", "basic", "normal", "detailed"].contains(&level.as_str())
+            })
+        }) {
+            self.error(&at.place, "must be none, basic, normal or detailed");
+        }
+        let ratio = given(&raw.sampler).map_or(1.0, |sampler| self.ratio(sampler));
         let mut found = None;
         for processor in &raw.processors {
             let exporter = processor.as_ref().and_then(|p| given(&p.batch));
             let exporter = exporter.and_then(|batch| given(&batch.exporter));
-            let Some(at) = exporter.and_then(|exporter| exporter.otlp.as_ref()) else { continue };
+            let Some(at) = exporter.and_then(|exporter| exporter.otlp.as_ref()) else {
+                let message = "no exporter is named: its spans go nowhere";
+                self.context.problems.borrow_mut().warning(&processor.place, message);
+                continue;
+            };
             let Some(otlp) = at.as_ref() else { continue };
             if found.is_some() {
                 self.error(&at.place, "only one exporter of spans is supported");
@@ -149,12 +162,20 @@ impl Checker<'_> {
     }
 }
 
-fn ratio(sampler: &RawSampler) -> f64 {
-    if sampler.always_off.is_some() {
-        return 0.0;
+impl Checker<'_> {
+    /// The share of runs that are told of.
+    fn ratio(&self, sampler: &RawSampler) -> f64 {
+        if sampler.always_off.is_some() {
+            return 0.0;
+        }
+        let root = given(&sampler.parent_based).and_then(|parent| given(&parent.root));
+        let own = given(&sampler.trace_id_ratio_based)
+            .or_else(|| root.and_then(|root| given(&root.trace_id_ratio_based)));
+        let Some(at) = own.and_then(|raw| raw.ratio.as_ref()) else { return 1.0 };
+        let ratio = at.value.unwrap_or(1.0);
+        if !(0.0..=1.0).contains(&ratio) {
+            self.error(&at.place, "must be 0 to 1");
+        }
+        ratio.clamp(0.0, 1.0)
     }
-    let root = given(&sampler.parent_based).and_then(|parent| given(&parent.root));
-    let own = given(&sampler.trace_id_ratio_based)
-        .or_else(|| root.and_then(|root| given(&root.trace_id_ratio_based)));
-    own.and_then(|raw| given(&raw.ratio).copied()).unwrap_or(1.0).clamp(0.0, 1.0)
 }

@@ -147,6 +147,11 @@ impl RawOtlpGrpc {
             })
         };
         let scheme = if secure { "https" } else { "http" };
+        if authority.contains('@') {
+            let message = "credentials do not belong into the endpoint: use `headers:` or `auth:`";
+            problems.error(&at.place, message);
+            return None;
+        }
         let Some(endpoint) = of(scheme, authority) else {
             problems
                 .error(&at.place, "must be a host and a port, such as collector.example.org:4317");

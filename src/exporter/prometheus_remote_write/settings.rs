@@ -16,7 +16,16 @@ use crate::exporter::identity::{Identity, RawIdentity};
 /// Keys of the Collector's exporter that are not built yet.
 pub const LATER: &[(&str, &[&str])] = &[(
     "RawRemoteWrite",
-    &["wal", "http", "send_metadata", "proxy_url", "protobuf_message", "cookies"],
+    &[
+        "wal",
+        "http",
+        "send_metadata",
+        "proxy_url",
+        "protobuf_message",
+        "cookies",
+        "convert_explicit_histograms_to_nhcb",
+        "keep_classic_histograms",
+    ],
 )];
 
 /// Keys of the Collector's exporter that change nothing here.

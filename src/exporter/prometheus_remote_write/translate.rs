@@ -213,7 +213,7 @@ fn points(known: &Known, samples: &[Sample], encoder: &mut Encoder) {
         })
         .collect();
     if let (Some(labels), false) = (known.parts.all().first(), native.is_empty()) {
-        return encoder.histograms(labels, &native);
+        encoder.histograms(labels, &native);
     }
     for (part, labels) in known.parts.all().iter().enumerate() {
         let numbers: Vec<(f64, i64)> = samples

@@ -58,8 +58,10 @@ fn actions(
     place: &Place,
     problems: &mut Problems,
 ) -> Vec<Action> {
+    // What could not be read has been told.
+    let unread = list.as_ref().is_some_and(|at| at.value.is_none());
     let list = get(list).map(Vec::as_slice).unwrap_or_default();
-    if list.is_empty() {
+    if list.is_empty() && !unread {
         problems.error(place, format!("`{key}:` is missing: it is a list of actions"));
     }
     list.iter().filter_map(|at| action(at, problems)).collect()
@@ -67,7 +69,11 @@ fn actions(
 
 fn action(at: &At<RawAction>, problems: &mut Problems) -> Option<Action> {
     let raw = at.as_ref()?;
-    let word = get(&raw.action)?.to_ascii_lowercase();
+    let Some(written) = &raw.action else {
+        problems.error(&at.place, "`action:` is missing");
+        return None;
+    };
+    let word = written.as_ref()?.to_ascii_lowercase();
     let pattern = match &raw.pattern {
         Some(at) => {
             let text = at.as_ref()?;
@@ -122,8 +128,7 @@ fn action(at: &At<RawAction>, problems: &mut Problems) -> Option<Action> {
         },
         other => {
             let known = "insert, update, upsert, delete, hash, extract, convert";
-            let place = raw.action.as_ref().map_or(&at.place, |at| &at.place);
-            problems.error(place, format!("{other:?} is none of {known}"));
+            problems.error(&written.place, format!("{other:?} is none of {known}"));
             return None;
         }
     })

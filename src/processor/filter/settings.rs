@@ -1,6 +1,7 @@
 //! The keys of the filter, in both forms that the Collector knows, and what they become.
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::legacy::{Block, Legacy, Matcher};
 use super::{ErrorMode, Rule};
@@ -25,12 +26,14 @@ pub const LATER: &[(&str, &[&str])] = &[
     ("RawBlock", &["expressions"]),
 ];
 
-/// The filter as it is written, but for `metric_conditions:`, whose items are texts or maps.
+/// The filter as it is written; the items of `metric_conditions:`, texts or maps, are read apart.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct RawFilter {
     error_mode: Option<At<String>>,
     metrics: Option<At<RawMetrics>>,
+    #[serde(rename = "metric_conditions")]
+    _conditions: Option<IgnoredAny>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -137,11 +140,24 @@ impl RawFilter {
                         context
                     });
                     let errors = mode(&group.error_mode, problems).unwrap_or(default);
+                    // A wrong context has been told; the conditions are not blamed for it.
+                    if group.context.is_some() && context.is_none() {
+                        continue;
+                    }
                     found.extend(rules(&group.conditions, context, errors, problems));
                 }
             }
         }
-        if found.is_empty() && legacy.include.is_none() && legacy.exclude.is_none() {
+        let lists = |metrics: &RawMetrics| {
+            metrics.resource.is_empty()
+                && metrics.metric.is_empty()
+                && metrics.datapoint.is_empty()
+                && metrics.include.is_none()
+                && metrics.exclude.is_none()
+        };
+        let nothing = items.as_ref().is_none_or(Vec::is_empty)
+            && self.metrics.as_ref().is_none_or(|at| at.as_ref().is_some_and(lists));
+        if nothing {
             problems.warning(place, "no conditions: nothing is filtered");
         }
         // The narrower a condition is, the later it is asked.
@@ -207,9 +223,21 @@ fn block(at: &At<RawBlock>, problems: &mut Problems) -> Option<Block> {
         regexp::build(text).map_err(|why| problems.error(&at.place, why)).ok().map(Matcher::Regexp)
     };
     let metric_names = raw.metric_names.iter().filter_map(&mut matcher).collect();
-    let pairs = raw.resource_attributes.iter().filter_map(At::as_ref);
-    let resource_attributes = pairs
-        .filter_map(|pair| Some((get(&pair.key)?.clone(), matcher(pair.value.as_ref()?)?)))
-        .collect();
+    let mut resource_attributes = Vec::new();
+    let mut incomplete = Vec::new();
+    for pair_at in &raw.resource_attributes {
+        let Some(pair) = pair_at.as_ref() else { continue };
+        match (&pair.key, &pair.value) {
+            (Some(key), Some(value)) => resource_attributes
+                .extend(key.value.clone().and_then(|key| Some((key, matcher(value)?)))),
+            _ => incomplete.push(&pair_at.place),
+        }
+    }
+    for place in incomplete {
+        problems.error(place, "`key:` and `value:` belong together");
+    }
+    if raw.metric_names.is_empty() && raw.resource_attributes.is_empty() {
+        problems.warning(&at.place, "names no metrics and no resource attributes: matches nothing");
+    }
     Some(Block { metric_names, resource_attributes })
 }

@@ -327,6 +327,17 @@ impl Binder {
             Context::Datapoint => &POINT_PATHS,
         };
         let Some((_, path)) = known.iter().find(|(have, _)| *have == name) else {
+            let has = |list: &[(&str, Path)]| list.iter().any(|(have, _)| *have == name);
+            let elsewhere = if context == Context::Metric && has(&POINT_PATHS) {
+                Some(format!("{name} belongs to a datapoint: the condition is about a metric"))
+            } else if context == Context::Datapoint && has(&METRIC_PATHS) {
+                Some(format!("a datapoint has no {name}: write metric.{name}"))
+            } else {
+                None
+            };
+            if let Some(message) = elsewhere {
+                return Err(OttlError::new(offset, message));
+            }
             let what = format!("path of a {}", context.word());
             return Err(unknown(offset, &what, &name, known.iter().map(|(name, _)| *name)));
         };
@@ -428,7 +439,9 @@ impl Binder {
 
 fn arity(offset: usize, function: &Function, found: usize) -> OttlError {
     let wanted = function.parameters.join(", ");
-    OttlError::new(offset, format!("{}({wanted}) is called with {found} arguments", function.name))
+    let plural = if found == 1 { "" } else { "s" };
+    let message = format!("{}({wanted}) is called with {found} argument{plural}", function.name);
+    OttlError::new(offset, message)
 }
 
 fn unknown<'n>(

@@ -66,7 +66,13 @@ pub(super) fn tokens(text: &str) -> Result<Vec<Token>, OttlError> {
                 sign.chars().enumerate().all(|(index, char)| rest.get(index) == Some(&char))
             });
             let Some(sign) = sign else {
-                let hint = if char == '\'' { ": texts stand in double quotes" } else { "" };
+                let hint = match char {
+                    '\'' | '\u{201c}' | '\u{201d}' => ": texts stand in straight double quotes",
+                    '&' => ": write `and`",
+                    '|' => ": write `or`",
+                    '!' => ": write `not`",
+                    _ => "",
+                };
                 return Err(OttlError::new(offset, format!("unexpected {char:?}{hint}")));
             };
             at += sign.len();

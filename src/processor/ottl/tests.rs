@@ -285,7 +285,7 @@ fn what_is_wrong_is_told_with_its_place() {
         (r#"attributes["a] == 1"#, 12, "no closing quote"),
         (r#"IsMatsch(metric.name, "a")"#, 1, "did you mean IsMatch?"),
         (r#"SHA256("a") == "b""#, 1, "SHA256 is not supported yet"),
-        (r#"IsMatch(metric.name)"#, 1, "IsMatch(target, pattern) is called with 1 arguments"),
+        (r#"IsMatch(metric.name)"#, 1, "IsMatch(target, pattern) is called with 1 argument"),
         (r#"IsMatch(metric.name, attributes["x"])"#, 22, "must be a text"),
         (r#"IsMatch(metric.name, "(")"#, 22, "not a regular expression"),
         (r#"IsMatch(pattern = "a", metric.name)"#, 24, "without a name"),

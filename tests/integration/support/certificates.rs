@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use base64::Engine as _;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair,
 };
@@ -78,6 +79,18 @@ pub fn self_signed(names: &[&str], from: i64, to: i64) -> (Leaf, String) {
 }
 
 impl Leaf {
+    /// The chain and the key, as servers that are not ours read them.
+    pub fn pem(&self) -> (String, String) {
+        let block = |der: &CertificateDer<'_>| {
+            let text = base64::engine::general_purpose::STANDARD.encode(der);
+            let lines: Vec<&str> =
+                text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
+            let lines = lines.join("\n");
+            format!("-----BEGIN CERTIFICATE-----\n{lines}\n-----END CERTIFICATE-----\n")
+        };
+        (self.chain.iter().map(block).collect(), self.key.serialize_pem())
+    }
+
     /// A server that shows it, with these versions of TLS (empty: all) and ALPN protocols.
     pub fn server(
         &self,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
 use watchpost::wire::remote_write::decode;
@@ -22,11 +22,15 @@ pub struct Daemon {
 impl Daemon {
     /// Starts it with this configuration, and waits until its page answers.
     pub fn start(config: &Path) -> Self {
-        let mut child = watchpost()
-            .args(["run", "--config", config.to_str().unwrap(), "--color", "never"])
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        Self::start_with(config, |_| {})
+    }
+
+    /// As [`Daemon::start`], with a command line that is changed before.
+    pub fn start_with(config: &Path, change: impl FnOnce(&mut Command)) -> Self {
+        let mut command = watchpost();
+        command.args(["run", "--config", config.to_str().unwrap(), "--color", "never"]);
+        change(&mut command);
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
         std::thread::spawn({
@@ -37,11 +41,15 @@ impl Daemon {
                 }
             }
         });
-        let page = until("the page", || {
-            let log = log.lock().unwrap();
-            log.split("address=").nth(1)?.split_whitespace().next()?.parse().ok()
+        // Owned before anything may fail: it ends with the test in any case.
+        let mut daemon = Self { child, log, page: SocketAddr::from(([127, 0, 0, 1], 0)) };
+        daemon.page = until("the page", || {
+            let log = daemon.log();
+            let text = log.split("address=").nth(1).map(|rest| rest.split_whitespace().next());
+            let json = || log.split("\"address\":\"").nth(1).map(|rest| rest.split('"').next());
+            text.or_else(json)??.parse().ok()
         });
-        Self { child, log, page }
+        daemon
     }
 
     pub fn log(&self) -> String {

@@ -59,25 +59,33 @@ impl Peer {
 
     /// The instant vector that Prometheus answers a query with: labels and values.
     pub fn query(&self, query: &str) -> Vec<(Value, f64)> {
-        let Some((_, body)) = get(self.address, &format!("/api/v1/query?query={}", encode(query)))
-        else {
-            return Vec::new();
-        };
-        let answer: Value = serde_json::from_str(&body).unwrap();
-        assert_eq!(answer["status"], "success", "{body}");
-        let results = answer["data"]["result"].as_array().unwrap();
-        results
+        self.results(query, None)
             .iter()
             .map(|r| (r["metric"].clone(), r["value"][1].as_str().unwrap().parse().unwrap()))
             .collect()
+    }
+
+    /// What Prometheus answers a query with, as of now or of a time in milliseconds.
+    pub fn results(&self, query: &str, at: Option<i64>) -> Vec<Value> {
+        let at = at.map(|at| format!("&time={}.{:03}", at / 1000, at % 1000)).unwrap_or_default();
+        let path = format!("/api/v1/query?query={}{at}", encode(query));
+        let Some((_, body)) = get(self.address, &path) else { return Vec::new() };
+        let mut answer: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(answer["status"], "success", "{body}");
+        serde_json::from_value(answer["data"]["result"].take()).unwrap()
     }
 }
 
 /// Starts Prometheus as a receiver of remote write, with its data below `folder`, on this port.
 pub fn prometheus(folder: &Path, port: u16) -> Option<Peer> {
+    prometheus_with(folder, port, "global: {}\n")
+}
+
+/// As [`prometheus`], with a configuration of its own.
+pub fn prometheus_with(folder: &Path, port: u16, config: &str) -> Option<Peer> {
     let program = find("prometheus")?;
     let file = folder.join("prometheus.yml");
-    std::fs::write(&file, "global: {}\n").unwrap();
+    std::fs::write(&file, config).unwrap();
     let address: SocketAddr = ([127, 0, 0, 1], port).into();
     let child = Command::new(program)
         .arg(format!("--config.file={}", file.display()))
