@@ -16,4 +16,5 @@ mod otlp;
 mod pipelines;
 mod reload;
 mod support;
+mod traces;
 mod wrong;

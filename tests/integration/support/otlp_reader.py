@@ -5,6 +5,7 @@ kernel chose, and writes lines of JSON to stdout:
   {"listening": {"grpc": port, "http": port}}    once, at the beginning
   {"request": {...}}                             each request, with how it was answered
   {"point": {...}, "request": {...}}             each data point of a request that was taken over
+  {"span": {...}}                                each span of a request over gRPC
   {"done": command}                              after each command
 
 Commands are lines of JSON on stdin. {"over": "grpc" or "http", "times": N, ...} answers the next N
@@ -27,9 +28,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import grpc
 from google.protobuf import any_pb2, duration_pb2, json_format
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2 as service
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as traces
 from opentelemetry.proto.metrics.v1 import metrics_pb2 as metrics
 
 SERVICE = "opentelemetry.proto.collector.metrics.v1.MetricsService"
+TRACES = "opentelemetry.proto.collector.trace.v1.TraceService"
 KINDS = ("gauge", "sum", "histogram", "exponential_histogram", "summary")
 
 lock = threading.Lock()
@@ -202,6 +205,30 @@ def export(message, context):
     return response(order)
 
 
+def export_spans(message, context):
+    headers = dict(context.invocation_metadata())
+    lines = []
+    for of_resource in message.resource_spans:
+        resource = attributes(of_resource.resource.attributes)
+        for scope in of_resource.scope_spans:
+            for span in scope.spans:
+                lines.append({"span": {
+                    "name": span.name,
+                    "kind": span.kind,
+                    "attributes": attributes(span.attributes),
+                    "resource": resource,
+                    "scope": scope.scope.name,
+                    "start": span.start_time_unix_nano,
+                    "end": span.end_time_unix_nano,
+                    "status": span.status.code,
+                    "message": span.status.message,
+                    "authorization": headers.get("authorization"),
+                }})
+    with lock:
+        say(*lines)
+    return traces.ExportTraceServiceResponse()
+
+
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
@@ -277,7 +304,15 @@ def main():
         request_deserializer=service.ExportMetricsServiceRequest.FromString,
         response_serializer=service.ExportMetricsServiceResponse.SerializeToString,
     )
-    rpc.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"Export": method}),))
+    of_spans = grpc.unary_unary_rpc_method_handler(
+        export_spans,
+        request_deserializer=traces.ExportTraceServiceRequest.FromString,
+        response_serializer=traces.ExportTraceServiceResponse.SerializeToString,
+    )
+    rpc.add_generic_rpc_handlers((
+        grpc.method_handlers_generic_handler(SERVICE, {"Export": method}),
+        grpc.method_handlers_generic_handler(TRACES, {"Export": of_spans}),
+    ))
     web = Server(("127.0.0.1", 0), Handler)
     if options.cert:
         with open(options.cert, "rb") as cert, open(options.key, "rb") as key:

@@ -103,6 +103,7 @@ struct Heard {
     requests: Vec<Request>,
     /// By the way that they came.
     points: BTreeMap<String, Vec<Point>>,
+    spans: Vec<Value>,
     broken: Vec<String>,
     done: usize,
 }
@@ -204,6 +205,11 @@ impl Reader {
         self.heard().points.get(way).is_some_and(|points| points.iter().any(like))
     }
 
+    /// The spans that came.
+    pub fn spans(&self) -> Vec<Value> {
+        self.heard().spans.clone()
+    }
+
     /// The requests that came this way, in order.
     pub fn requests(&self, way: &str) -> Vec<Request> {
         self.heard().requests.iter().filter(|request| request.way() == way).cloned().collect()
@@ -214,7 +220,9 @@ impl Heard {
     fn hear(&mut self, line: &str) {
         let mut line: Value =
             serde_json::from_str(line).unwrap_or_else(|_| json!({"broken": line}));
-        if let Some(broken) = line.get("broken") {
+        if let Some(span) = line.get_mut("span") {
+            self.spans.push(span.take());
+        } else if let Some(broken) = line.get("broken") {
             self.broken.push(broken.to_string());
         } else if let Some(ports) = line.get("listening") {
             let port = |name: &str| ports[name].as_u64().unwrap() as u16;
