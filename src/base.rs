@@ -8,3 +8,4 @@ pub mod fs;
 pub mod hash;
 pub mod place;
 pub mod regexp;
+pub mod text;

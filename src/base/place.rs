@@ -201,6 +201,12 @@ impl Problems {
     }
 }
 
+/// ` (did you mean X?)` where a known word is near a wrong one, else nothing.
+#[must_use]
+pub fn hint<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    nearest(wrong, known).map(|near| format!(" (did you mean {near}?)")).unwrap_or_default()
+}
+
 /// The known word nearest to a wrong one, for "did you mean".
 #[must_use]
 pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {

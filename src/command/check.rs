@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use crate::base::duration;
+use crate::base::text::tame;
 use crate::cli::{Check, Global};
-use crate::command::style::tame;
 use crate::command::{USAGE, count, print, sources};
 use crate::config::plan::{ExporterSettings, Plan};
 use crate::config::targets::TargetReader;

@@ -10,8 +10,9 @@ use watchpost_targets::{Labels, Origin, Target, label::MODULE_HINT, without_user
 
 use crate::base::clock::Timestamp;
 use crate::base::duration;
+use crate::base::text::tame;
 use crate::cli::{Global, Probe};
-use crate::command::style::{Style, latency, tame};
+use crate::command::style::{Style, latency};
 use crate::command::{USAGE, print, sources, style, told};
 use crate::config::plan::Receiver;
 use crate::config::targets::plan_target;

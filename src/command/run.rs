@@ -1,9 +1,9 @@
 //! `watchpost run`: the daemon, with a live table when a person watches the embedded default.
 
 use crate::app::{App, Configuration, Report, Settings};
+use crate::base::text::tame;
 use crate::cli::Global;
 use crate::command::logging::{self, Tail};
-use crate::command::style::tame;
 use crate::command::table::Table;
 use crate::command::{USAGE, sources, style, terminal, told};
 use crate::config::{self, Environment};

@@ -1,4 +1,6 @@
-//! Colours for terminals, nothing for pipes; and text of strangers without control characters.
+//! Colours for terminals, nothing for pipes; columns for a table.
+
+use crate::base::text::tame;
 
 /// Paints, or does not.
 #[derive(Clone, Copy, Debug)]
@@ -40,18 +42,6 @@ impl Style {
     }
 }
 
-/// Text of a target or a file, so that it cannot steer the terminal.
-pub(super) fn tame(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() || is_direction_mark(c) { '\u{fffd}' } else { c })
-        .collect()
-}
-
-/// Marks that make text run the other way.
-fn is_direction_mark(c: char) -> bool {
-    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
 /// A text in a column: cut with `…`, or padded.
 pub(super) fn column(text: &str, width: usize) -> String {
     let text = tame(text);
@@ -80,8 +70,8 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn strangers_cannot_steer_the_terminal() {
-        assert_eq!(tame("a\x1b[2Jb\u{202e}c\n"), "a\u{fffd}[2Jb\u{fffd}c\u{fffd}");
+    fn columns_are_as_wide_as_they_should_be() {
+        assert_eq!(column("a\nb", 4), "a\u{fffd}b ");
         assert_eq!(column("abcdef", 4), "abc…");
         assert_eq!(column("ab", 4), "ab  ");
     }

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use crate::base::clock::{BootTime, Moment};
 use crate::base::place::{At, Problems, given as get};
+use crate::base::text::tame;
 use crate::pipeline::stage::Sink;
 use crate::signal::batch::{Batch, Sample, Value};
 use crate::signal::series::{Kind, Resource};
@@ -210,11 +211,6 @@ fn value(value: &Value) -> String {
             format!("count={} sum={}", histogram.count(), histogram.sum)
         }
     }
-}
-
-/// Text from outside, on one line.
-fn tame(text: &str) -> String {
-    text.chars().map(|char| if char.is_control() { ' ' } else { char }).collect()
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::base::backoff::Backoff;
 use crate::base::clock::{self, BootTime, Moment};
+use crate::base::text::tame;
 use crate::exporter::client::Client;
 use crate::exporter::retry::{Action, HOLD, MAX_REFUSED, classify};
 use crate::net::auth::Authenticator;
@@ -48,14 +49,13 @@ impl Answer {
         let after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
         let text = String::from_utf8_lossy(response.body());
         let action = classify(response.status().as_u16(), after, &text);
-        Self::new(action, format!("{} {}", response.status(), tame(&text)))
+        Self::new(action, format!("{} {}", response.status(), short(&text)))
     }
 }
 
 /// Foreign text, short and on one line.
-pub(super) fn tame(text: &str) -> String {
-    let short = text.trim().chars().take(200);
-    short.map(|c| if c.is_control() { ' ' } else { c }).collect()
+pub(super) fn short(text: &str) -> String {
+    tame(&text.trim().chars().take(200).collect::<String>())
 }
 
 /// A protocol.

@@ -2,7 +2,7 @@
 //! reads them: `metric.name == "a" and attributes["state"] != "idle"`.
 //!
 //! A text becomes an expression ([`parser`]), the expression is bound to what it may name where it
-//! stands ([`bind`]), and a bound condition is asked with what is known of a point ([`eval`]). What is
+//! stands (`bind`), and a bound condition is asked with what is known of a point (`eval`). What is
 //! not known makes the answer unknown, not wrong: so one evaluator serves samples, series (verdicts
 //! that are kept) and `check` (metrics of which only the description is known).
 

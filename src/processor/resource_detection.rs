@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use crate::base::clock::Moment;
 use crate::base::duration::GoDuration;
-use crate::base::place::{At, Place, Problems, given as get, nearest};
+use crate::base::place::{At, Place, Problems, given as get, hint};
 use crate::pipeline::stage::{Judgement, Processor, Refused};
 use crate::processor::actions::Resources;
 use crate::signal::any_value::{AnyValue, Text};
@@ -162,9 +162,7 @@ impl RawResourceDetection {
                     problems.unsupported(&at.place, message);
                 }
                 Some(other) => {
-                    let hint = nearest(other, ["system", "env"])
-                        .map(|near| format!(" (did you mean {near}?)"))
-                        .unwrap_or_default();
+                    let hint = hint(other, ["system", "env"]);
                     problems.error(&at.place, format!("unknown detector {other:?}{hint}"));
                 }
                 None => {}
@@ -215,8 +213,7 @@ fn wanted(system: Option<&RawSystem>, problems: &mut Problems) -> BTreeSet<&'sta
     let mut wanted: BTreeSet<&str> = defaults.collect();
     for (name, at) in system.map(|system| system.resource_attributes.iter()).into_iter().flatten() {
         let Some((known, _)) = SYSTEM_ATTRIBUTES.iter().find(|(known, _)| known == name) else {
-            let near = nearest(name, SYSTEM_ATTRIBUTES.iter().map(|(known, _)| *known));
-            let hint = near.map(|near| format!(" (did you mean {near}?)")).unwrap_or_default();
+            let hint = hint(name, SYSTEM_ATTRIBUTES.iter().map(|(known, _)| *known));
             problems.error(&at.place, format!("unknown resource attribute{hint}"));
             continue;
         };

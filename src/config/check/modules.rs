@@ -8,7 +8,7 @@ use std::sync::Arc;
 use watchpost_targets::yaml::{self, Entry, Node};
 
 use super::{Checker, context, without};
-use crate::base::place::{At, Problems, nearest};
+use crate::base::place::{At, Problems, hint};
 use crate::config::builtin;
 use crate::config::decode::decode;
 use crate::probe::module::Module;
@@ -79,9 +79,7 @@ impl Checker<'_> {
             return None;
         } else {
             let names = own.keys().copied().chain(known.keys().map(String::as_str));
-            let hint = nearest(name, names)
-                .map(|near| format!(" (did you mean {near}?)"))
-                .unwrap_or_default();
+            let hint = hint(name, names);
             self.error(&place, format!("there is no module {name:?}{hint}"));
             return None;
         };
@@ -107,9 +105,8 @@ impl Checker<'_> {
             return None;
         };
         if !modules.contains_key(name) {
-            let hint = nearest(name, modules.keys().map(String::as_str))
-                .map(|near| format!(" (did you mean {near}?)"));
-            self.error(&place, format!("there is no module {name:?}{}", hint.unwrap_or_default()));
+            let hint = hint(name, modules.keys().map(String::as_str));
+            self.error(&place, format!("there is no module {name:?}{hint}"));
             return None;
         }
         Some(name.to_owned())

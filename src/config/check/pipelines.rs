@@ -8,7 +8,7 @@ use super::Checker;
 use super::components::{
     CONNECTORS, Declared, EXPORTERS, EXTENSIONS, Id, Kinds, PROCESSORS, RECEIVERS,
 };
-use crate::base::place::{At, Place, nearest};
+use crate::base::place::{At, Place, hint};
 use crate::config::decode::decode;
 use crate::config::plan::{Pipeline, Processor, Receiver};
 use crate::config::raw::{RawPipeline, RawService, SERVICE_IDLE, SERVICE_LATER};
@@ -139,9 +139,7 @@ impl Checker<'_> {
                 let message = format!("pipelines of {} are not supported yet", id.kind);
                 self.context.problems.borrow_mut().unsupported(&place, message);
             } else if !supported {
-                let hint = nearest(&id.kind, ["metrics", "traces", "logs"])
-                    .map(|near| format!(" (did you mean {near}?)"))
-                    .unwrap_or_default();
+                let hint = hint(&id.kind, ["metrics", "traces", "logs"]);
                 self.error(&place, format!("unknown signal {:?}{hint}", id.kind));
             }
             let raw =
@@ -233,9 +231,7 @@ impl Checker<'_> {
                 }
             } else if !found.lacks(kinds, &id) {
                 let all: Vec<String> = declared.iter().map(|d| d.id.text()).collect();
-                let hint = nearest(text, all.iter().map(String::as_str))
-                    .map(|near| format!(" (did you mean {near}?)"))
-                    .unwrap_or_default();
+                let hint = hint(text, all.iter().map(String::as_str));
                 let message = format!("the {} {text:?} is not declared{hint}", kinds.what);
                 self.error(&at.place, message);
             }

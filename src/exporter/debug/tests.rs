@@ -32,7 +32,7 @@ fn three_verbosities() {
     let normal = describe(&batch(), Verbosity::Normal);
     assert_eq!(
         normal,
-        format!("{basic}\nprobe.success{{}} 1\nprobe.attempts{{kind=sched uled}} 3")
+        format!("{basic}\nprobe.success{{}} 1\nprobe.attempts{{kind=sched\u{fffd}uled}} 3")
     );
     let detailed = describe(&batch(), Verbosity::Detailed);
     for part in [

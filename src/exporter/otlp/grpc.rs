@@ -12,7 +12,7 @@ use tonic_prost::ProstCodec;
 use tonic_types::StatusExt as _;
 
 use crate::exporter::client::Compression;
-use crate::exporter::deliver::{Answer, Delivery, Duty, Transport, dress, tame};
+use crate::exporter::deliver::{Answer, Delivery, Duty, Transport, dress, short};
 use crate::exporter::otlp::settings::Grpc as Settings;
 use crate::exporter::retry::{Action, classify_grpc};
 use crate::net::auth::Authenticator;
@@ -85,7 +85,7 @@ impl Transport for Protocol {
             Err(_) => Answer::new(Action::Retry(None), format!("no answer within {timeout:?}")),
             Ok(Ok(response)) => {
                 let (rejected, why) = otlp::rejected(&response);
-                Answer { action: Action::Done, why: tame(&why), rejected: rejected as usize }
+                Answer { action: Action::Done, why: short(&why), rejected: rejected as usize }
             }
             Ok(Err(status)) => {
                 let after = status.get_details_retry_info().and_then(|info| info.retry_delay);
@@ -97,7 +97,7 @@ impl Transport for Protocol {
                         (action, status.message().to_owned())
                     }
                 };
-                Answer::new(action, format!("{:?} {}", status.code(), tame(&why)))
+                Answer::new(action, format!("{:?} {}", status.code(), short(&why)))
             }
         }
     }

@@ -11,7 +11,7 @@ use http::{HeaderValue, Request};
 use http_body_util::Full;
 
 use crate::exporter::client::Compression;
-use crate::exporter::deliver::{Answer, Delivery, Duty, Transport, dress, tame};
+use crate::exporter::deliver::{Answer, Delivery, Duty, Transport, dress, short};
 use crate::exporter::otlp::settings::{Encoding, Http as Settings};
 use crate::exporter::retry::Action;
 use crate::net::AGENT;
@@ -93,7 +93,7 @@ impl Transport for Protocol {
             Encoding::Json => otlp::rejected_json(body),
         };
         let (rejected, why) = said.unwrap_or_default();
-        Answer { action: Action::Done, why: tame(&why), rejected: rejected as usize }
+        Answer { action: Action::Done, why: short(&why), rejected: rejected as usize }
     }
 }
 
