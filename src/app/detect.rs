@@ -111,6 +111,9 @@ impl Detection {
     async fn host_name(&self) -> Result<String, String> {
         let own = facts::host_name();
         let mut why = "no hostname_sources are given".to_owned();
+        // All together they may take that long: the last one is asked in time, too.
+        let sources = u32::try_from(self.settings.hostname_sources.len()).unwrap_or(1).max(1);
+        let limit = self.settings.timeout / sources;
         for source in &self.settings.hostname_sources {
             let asked = async {
                 match source {
@@ -120,14 +123,11 @@ impl Detection {
                     HostnameSource::Lookup => self.looked_up().await,
                 }
             };
-            match tokio::time::timeout(self.settings.timeout, asked).await {
+            match tokio::time::timeout(limit, asked).await {
                 Ok(Ok(name)) if !name.is_empty() => return Ok(name),
                 Ok(Ok(_)) => why = format!("{source:?} knows no name of this host"),
                 Ok(Err(error)) => why = format!("{source:?} knows no name of this host: {error}"),
-                Err(_) => {
-                    let limit = self.settings.timeout;
-                    why = format!("{source:?} did not name this host within {limit:?}");
-                }
+                Err(_) => why = format!("{source:?} did not name this host within {limit:?}"),
             }
         }
         Err(why)
