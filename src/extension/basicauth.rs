@@ -35,7 +35,8 @@ impl RawBasicAuth {
         };
         let username = secret("username", &raw.username, &raw.username_file, problems);
         if raw.username.is_none() && raw.username_file.is_none() {
-            problems.error(place, "`username:` is missing");
+            let at = self.client_auth.as_ref().map_or(place, |at| &at.place);
+            problems.error(at, "`username:` is missing");
         }
         let password = secret("password", &raw.password, &raw.password_file, problems);
         Some(Scheme::Basic {

@@ -110,12 +110,20 @@ impl Node {
         let mut entries: Vec<Entry> = below
             .iter()
             .map(|entry| match above.iter().find(|over| over.key == entry.key) {
-                Some(over) => Entry { value: entry.value.overlaid(&over.value), ..over.clone() },
+                Some(over) => {
+                    // A map that only gains something still stands where it was written first.
+                    let merged = matches!(
+                        (&entry.value.value, &over.value.value),
+                        (Value::Mapping(_), Value::Mapping(_))
+                    );
+                    let named = if merged { entry } else { over };
+                    Entry { value: entry.value.overlaid(&over.value), ..named.clone() }
+                }
                 None => entry.clone(),
             })
             .collect();
         entries.extend(above.iter().filter(|entry| self.get(&entry.key).is_none()).cloned());
-        Rc::new(Self::new(over.mark, Value::Mapping(entries)))
+        Rc::new(Self::new(self.mark, Value::Mapping(entries)))
     }
 
     /// Whether the node holds nothing.
