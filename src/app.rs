@@ -106,6 +106,12 @@ pub enum StartError {
     /// A certificate or key cannot be read.
     #[error("exporters.{0}: {1}")]
     Exporter(String, String),
+    /// A signal came before the start was over.
+    #[error("stopped while it was starting")]
+    Stopped,
+    /// One of our own addresses is in the way.
+    #[error("{0} {1}: our own {2} has this port: that needs a restart")]
+    Ours(String, SocketAddr, SocketAddr),
     /// Our own spans cannot be sent.
     #[error("{0}")]
     Spans(String),
@@ -122,14 +128,15 @@ impl App {
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
         let Settings { plan, configuration, on_telemetry } = settings;
         // First of all: a signal during a long start must not end us half-way.
-        let signals = shutdown::Signals::new();
+        let mut signals = shutdown::Signals::new();
         let started = clock::now();
         let limit = facts::raise_descriptor_limit();
         let resource = facts::own_resource(&plan.telemetry.resource);
         let resolver = Resolver::new(plan.resolver.clone());
         let mut spans = Spans::default();
         let first = spans.prepare(plan.telemetry.traces.as_ref(), &resource, resolver);
-        spans.commit(first.map_err(StartError::Spans)?).await;
+        let none = spans.commit(first.map_err(StartError::Spans)?);
+        debug_assert!(none.is_none(), "there was none before");
         let meter = Arc::new(Meter::new(resource, started.wall));
         facts::own_metrics(&meter, started.wall);
         let board = Arc::new(Board::default());
@@ -137,7 +144,10 @@ impl App {
         let ports = Ports::new(page.clone());
         let bound = ports.bind(&page::wanted(&plan)).await?;
         let graph = Graph::new(Arc::clone(&board), Arc::clone(&meter), CancellationToken::new());
-        let prepared = graph.prepare(&plan).await?;
+        let prepared = tokio::select! {
+            prepared = graph.prepare(&plan) => prepared?,
+            () = signals.asked_to_stop() => return Err(StartError::Stopped),
+        };
 
         let outlet = Outlet::new(Arc::clone(&board), Vec::new());
         let (prober, prober_thread, prober_gone) = start_prober(&plan, &outlet, &meter, limit)?;
@@ -296,7 +306,10 @@ impl App {
     }
 
     async fn try_reload(&mut self, configuration: Configuration) -> Result<(), String> {
-        let read = tokio::task::spawn_blocking(move || configuration.load()).await;
+        let read = tokio::select! {
+            read = tokio::task::spawn_blocking(move || configuration.load()) => read,
+            () = self.signals.asked_to_stop() => return Err("Watchpost is stopping.\n".to_owned()),
+        };
         let (loaded, configuration) = read.map_err(|error| error.to_string())?;
         // Also of a wrong configuration: when it is mended, it is read again.
         self.watches.configuration(Some(&configuration));
@@ -305,12 +318,20 @@ impl App {
             problems.iter().map(|problem| format!("{problem}\n")).collect::<String>()
         };
         let Some(plan) = loaded.plan else { return Err(lines(&loaded.problems)) };
+        if plan.receivers.is_empty() && !self.targets.plan().receivers.is_empty() {
+            let why = "no receiver is left: is the file being written, or the disk full?\n";
+            return Err(why.to_owned());
+        }
         for problem in &loaded.problems {
             tracing::warn!("{problem}");
         }
         let told = |error: StartError| format!("{error}\n");
         let bound = self.ports.bind(&page::wanted(&plan)).await.map_err(told)?;
-        let prepared = self.graph.prepare(&plan).await.map_err(told)?;
+        let prepared = tokio::select! {
+            prepared = self.graph.prepare(&plan) => prepared.map_err(told)?,
+            // Nothing has changed yet; the end does not wait for a name service.
+            () = self.signals.asked_to_stop() => return Err("Watchpost is stopping.\n".to_owned()),
+        };
         let resource = facts::own_resource(&plan.telemetry.resource);
         let resolver = Resolver::new(plan.resolver.clone());
         let spans = self.spans.prepare(plan.telemetry.traces.as_ref(), &resource, resolver)?;
@@ -320,7 +341,9 @@ impl App {
         self.watches.targets(&self.targets.files());
         self.lead(prepared).await.map_err(told)?;
         self.ports.serve(bound, routers);
-        self.spans.commit(spans).await;
+        if let Some(before) = self.spans.commit(spans) {
+            self.page.spawn(spans::shut_down(before));
+        }
         Ok(())
     }
 

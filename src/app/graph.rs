@@ -4,7 +4,7 @@
 mod prepare;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -28,8 +28,8 @@ use crate::processor::resource_detection::Facts;
 use crate::queue::memory::{Batching, MemoryQueue};
 use crate::signal::names;
 
-/// How long an exporter that is gone may go on sending what waits.
-const DRAIN: Duration = Duration::from_secs(30);
+/// How long an exporter that is gone may go on trying to send what waits.
+const ORPHAN_TTL: Duration = Duration::from_secs(600);
 
 /// All pipelines.
 pub(super) struct Graph {
@@ -43,6 +43,8 @@ pub(super) struct Graph {
     standing: BTreeMap<String, (u64, Standing)>,
     authenticators: BTreeMap<String, (u64, Arc<Authenticator>)>,
     facts: BTreeMap<String, Known>,
+    /// All queues that an exporter has in a pipeline: the present one, and those that are drained.
+    queues: BTreeMap<(String, String), Arc<Mutex<Vec<Weak<MemoryQueue>>>>>,
 }
 
 /// What is known of this machine for a processor, and the task that looks again.
@@ -62,6 +64,8 @@ struct Running {
 /// An exporter that sends, for one pipeline.
 struct Sending {
     fingerprint: u64,
+    /// Where it sends, in one number.
+    destination: u64,
     identity: Option<Identity>,
     queue: Arc<MemoryQueue>,
     /// How much the queue holds, and when a batch is worth a request.
@@ -120,6 +124,7 @@ impl Graph {
             standing: BTreeMap::new(),
             authenticators: BTreeMap::new(),
             facts: BTreeMap::new(),
+            queues: BTreeMap::new(),
         }
     }
 
@@ -135,6 +140,7 @@ impl Graph {
         lead: impl FnOnce(Routes) -> F,
     ) -> Result<(), StartError> {
         let Prepared { pipelines, standing, authenticators, facts } = prepared;
+        let leaving = self.leaving(&pipelines);
         let mut later = Vec::new();
         let mut rings: BTreeMap<String, Arc<Ring>> = BTreeMap::new();
         for (name, prepared) in pipelines {
@@ -150,12 +156,13 @@ impl Graph {
             let chain = prepared.chain.unwrap_or_else(|| Chain::new(Vec::new()));
             let pipeline = Pipeline::start(&name, ring, chain, prepared.sinks, refused)
                 .map_err(StartError::Thread)?;
+            self.memory.count(&pipeline.tables());
             let mut running =
                 Running { pipeline, stages: prepared.stages, sending: BTreeMap::new() };
             for (exporter, prepared) in prepared.sending {
                 if let PreparedSending::New(sending, work) = prepared {
                     self.watch(&exporter, &name, &sending.queue);
-                    self.begin(&sending, None, work);
+                    self.begin(&sending, before(&leaving, &sending), work);
                     running.sending.insert(exporter, sending);
                 }
             }
@@ -163,14 +170,16 @@ impl Graph {
         }
         lead(self.routes(plan, &rings)).await;
         for (name, prepared) in later {
-            self.exchange(&name, prepared).await;
+            self.exchange(&name, prepared, &leaving).await;
         }
         let gone: Vec<String> =
             self.pipelines.keys().filter(|name| !rings.contains_key(*name)).cloned().collect();
         for name in gone {
             if let Some(running) = self.pipelines.remove(&name) {
                 running.pipeline.stop();
-                running.sending.into_values().for_each(|sending| self.drain(sending));
+                for (exporter, sending) in running.sending {
+                    self.drain(&exporter, &name, sending);
+                }
             }
         }
         (self.standing, self.authenticators, self.facts) = (standing, authenticators, facts);
@@ -201,7 +210,27 @@ impl Graph {
         Routes { receivers: receivers.collect(), own: outlet(&|_| !plan.telemetry.quiet) }
     }
 
-    async fn exchange(&mut self, name: &str, prepared: PreparedPipeline) {
+    /// The exporters that do not go on: who sends to the same place begins when they have ended, so that
+    /// samples arrive in order.
+    fn leaving(&self, next: &BTreeMap<String, PreparedPipeline>) -> Vec<(u64, CancellationToken)> {
+        let mut leaving = Vec::new();
+        for (pipeline, running) in &self.pipelines {
+            for (exporter, sending) in &running.sending {
+                let stays = next.get(pipeline).and_then(|next| next.sending.get(exporter));
+                if !matches!(stays, Some(PreparedSending::Kept | PreparedSending::Heir(..))) {
+                    leaving.push((sending.destination, sending.ended.clone()));
+                }
+            }
+        }
+        leaving
+    }
+
+    async fn exchange(
+        &mut self,
+        name: &str,
+        prepared: PreparedPipeline,
+        leaving: &[(u64, CancellationToken)],
+    ) {
         let Some(mut running) = self.pipelines.remove(name) else { return };
         let mut ended: Vec<Arc<dyn Sink>> = Vec::new();
         let mut drained = Vec::new();
@@ -213,40 +242,42 @@ impl Graph {
                 (PreparedSending::Heir(next, work), Some(before)) => {
                     before.leave.cancel();
                     next.queue.resize(next.limits.0, next.limits.1);
-                    self.begin(&next, Some(before.ended), work);
+                    self.begin(&next, vec![before.ended], work);
                     next
                 }
                 (PreparedSending::New(next, work), before) => {
                     if let Some(before) = before {
-                        // Its series go on under other names: these end.
-                        ended.push(Arc::clone(&before.queue) as Arc<dyn Sink>);
-                        drained.push(before);
+                        drained.push((exporter.clone(), before));
                     }
                     self.watch(&exporter, name, &next.queue);
-                    self.begin(&next, None, work);
+                    self.begin(&next, self::before(leaving, &next), work);
                     next
                 }
                 (PreparedSending::Kept | PreparedSending::Heir(..), None) => continue,
             };
             sending.insert(exporter, next);
         }
-        drained.extend(std::mem::take(&mut running.sending).into_values());
+        drained.extend(std::mem::take(&mut running.sending));
+        // Their series go on under other names, or not at all: these end.
+        ended.extend(drained.iter().map(|(_, s)| Arc::clone(&s.queue) as Arc<dyn Sink>));
         let (done, is_done) = oneshot::channel();
         let PreparedPipeline { chain, sinks, stages, .. } = prepared;
         running.pipeline.exchange(Exchange { chain, sinks, ended, done });
         // The thread that does it only moves memory.
         let _ = is_done.await;
-        drained.into_iter().for_each(|sending| self.drain(sending));
+        for (exporter, sending) in drained {
+            self.drain(&exporter, name, sending);
+        }
         (running.stages, running.sending) = (stages, sending);
         self.pipelines.insert(name.to_owned(), running);
     }
 
-    /// Begins an exporter's work, when the one before it has ended.
-    fn begin(&self, sending: &Sending, after: Option<CancellationToken>, work: Work) {
+    /// Begins an exporter's work, when those before it have ended.
+    fn begin(&self, sending: &Sending, after: Vec<CancellationToken>, work: Work) {
         let ended = sending.ended.clone().drop_guard();
         self.tasks.spawn(async move {
             let _ended = ended;
-            if let Some(after) = after {
+            for after in after {
                 after.cancelled().await;
             }
             work.await;
@@ -254,28 +285,52 @@ impl Graph {
     }
 
     /// Lets an exporter that is gone send what waits, for a while.
-    fn drain(&self, sending: Sending) {
+    fn drain(&self, exporter: &str, pipeline: &str, sending: Sending) {
+        let (exporter, pipeline) = (exporter.to_owned(), pipeline.to_owned());
         self.tasks.spawn(async move {
-            let _ = tokio::time::timeout(DRAIN, sending.ended.cancelled()).await;
+            let waiting = sending.queue.len();
+            if waiting > 0 {
+                tracing::info!(exporter, pipeline, waiting, "gone; it goes on sending what waits");
+            }
+            let given_up = sending.queue.books.dropped.get();
+            tokio::select! {
+                _ = tokio::time::timeout(ORPHAN_TTL, sending.ended.cancelled()) => {}
+                () = sending.hurry.cancelled() => {}
+            }
             sending.hurry.cancel();
             sending.ended.cancelled().await;
             sending.queue.abandon();
+            let lost = sending.queue.books.dropped.get() - given_up;
+            if lost > 0 {
+                tracing::warn!(exporter, pipeline, lost, "gone; what waited could not be sent");
+            }
         });
     }
 
-    fn watch(&self, exporter: &str, pipeline: &str, queue: &Arc<MemoryQueue>) {
+    fn watch(&mut self, exporter: &str, pipeline: &str, queue: &Arc<MemoryQueue>) {
+        let queues = self.queues.entry((exporter.to_owned(), pipeline.to_owned())).or_default();
+        let queues = Arc::clone(queues);
+        {
+            let mut list = queues.lock().unwrap_or_else(PoisonError::into_inner);
+            list.retain(|queue| queue.strong_count() > 0);
+            list.push(Arc::downgrade(queue));
+        }
+        let live = move || -> Vec<Arc<MemoryQueue>> {
+            let list = queues.lock().unwrap_or_else(PoisonError::into_inner);
+            list.iter().filter_map(Weak::upgrade).collect()
+        };
         self.memory.count(&(Arc::clone(queue) as Arc<dyn Holder>));
         let own = [("exporter", exporter), ("pipeline", pipeline)];
-        let waiting = Arc::downgrade(queue);
-        self.meter.read(
-            &names::QUEUE_SAMPLES,
-            &own,
-            move |_| Some(waiting.upgrade()?.len() as f64),
-        );
-        let waiting = Arc::downgrade(queue);
+        let all = live.clone();
+        self.meter.read(&names::QUEUE_SAMPLES, &own, move |_| {
+            let queues = all();
+            (!queues.is_empty()).then(|| queues.iter().map(|queue| queue.len() as f64).sum())
+        });
         self.meter.read(&names::QUEUE_OLDEST_AGE, &own, move |now| {
-            let oldest = waiting.upgrade()?.oldest();
-            Some(oldest.map_or(0.0, |oldest| (now.seconds() - oldest.seconds()).max(0.0)))
+            let queues = live();
+            let oldest = queues.iter().filter_map(|queue| queue.oldest()).min();
+            let age = oldest.map_or(0.0, |oldest| (now.seconds() - oldest.seconds()).max(0.0));
+            (!queues.is_empty()).then_some(age)
         });
     }
 
@@ -307,4 +362,10 @@ impl Graph {
         }
         lost.into_iter().filter(|(_, lost)| *lost > 0).collect()
     }
+}
+
+/// Those that send to the same place and leave: an exporter begins after them.
+fn before(leaving: &[(u64, CancellationToken)], sending: &Sending) -> Vec<CancellationToken> {
+    let same = leaving.iter().filter(|(destination, _)| *destination == sending.destination);
+    same.map(|(_, ended)| ended.clone()).collect()
 }

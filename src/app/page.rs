@@ -242,7 +242,10 @@ fn same_origin(uri: &Uri, headers: &HeaderMap, loopback: bool) -> Result<(), &'s
     let own = |name: &str| {
         name == "localhost" || name.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok()
     };
-    if loopback && !name.is_some_and(own) {
+    let browser = headers.keys().any(|name| {
+        name == "origin" || name.as_str().starts_with("sec-fetch-") || name == "cookie"
+    });
+    if (loopback || browser) && !name.is_some_and(own) {
         return Err("asked for under a name that is not this machine's");
     }
     Ok(())

@@ -57,7 +57,17 @@ impl Ports {
                 return Err(StartError::Twice(one.address, first.by.clone(), one.by.clone()));
             }
             if !self.open.contains_key(&one.address) {
-                bound.push((one.address, listen(one).await?));
+                let listener = listen(one).await.map_err(|error| {
+                    let port = one.address.port();
+                    let own = self.open.keys().find(|open| open.port() == port && port > 0);
+                    match (error, own) {
+                        (StartError::Listen(by, address, _), Some(own)) => {
+                            StartError::Ours(by, address, *own)
+                        }
+                        (error, _) => error,
+                    }
+                })?;
+                bound.push((one.address, listener));
             }
         }
         Ok(bound)

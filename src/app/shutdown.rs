@@ -38,6 +38,8 @@ pub(super) struct Signals {
     terminate: Option<Stream>,
     interrupt: Option<Stream>,
     hangup: Option<Stream>,
+    /// One that has come and has not been answered yet.
+    kept: Option<&'static str>,
 }
 
 impl Signals {
@@ -51,15 +53,30 @@ impl Signals {
             terminate: listen(SignalKind::terminate()),
             interrupt: listen(SignalKind::interrupt()),
             hangup: listen(SignalKind::hangup()),
+            kept: None,
         }
     }
 
     /// Listens to nothing.
     pub(super) fn none() -> Self {
-        Self { terminate: None, interrupt: None, hangup: None }
+        Self { terminate: None, interrupt: None, hangup: None, kept: None }
+    }
+
+    /// Waits for a signal to stop, and keeps it for [`Signals::next`].
+    pub(super) async fn asked_to_stop(&mut self) {
+        if self.kept.is_none() {
+            let name = tokio::select! {
+                () = arrives(&mut self.terminate) => "SIGTERM",
+                () = arrives(&mut self.interrupt) => "SIGINT",
+            };
+            self.kept = Some(name);
+        }
     }
 
     pub(super) async fn next(&mut self) -> Signal {
+        if let Some(name) = self.kept.take() {
+            return Signal::Stop(name);
+        }
         tokio::select! {
             () = arrives(&mut self.terminate) => Signal::Stop("SIGTERM"),
             () = arrives(&mut self.interrupt) => Signal::Stop("SIGINT"),

@@ -55,27 +55,28 @@ impl Spans {
     }
 
     /// Lets what was prepared run.
-    pub(super) async fn commit(&mut self, prepared: Prepared) {
-        let Prepared::Other(next) = prepared else { return };
+    /// What is no longer needed is returned: it has to be shut down.
+    #[must_use]
+    pub(super) fn commit(&mut self, prepared: Prepared) -> Option<SdkTracerProvider> {
+        let Prepared::Other(next) = prepared else { return None };
         let tracer = next.as_ref().map(|(_, provider)| {
             let scope = opentelemetry::InstrumentationScope::builder(SCOPE_NAME);
             provider.tracer_with_scope(scope.with_version(SCOPE_VERSION).build())
         });
         selftrace::install(tracer);
-        let before = std::mem::replace(&mut self.running, next);
-        if let Some((_, provider)) = before {
-            shut_down(provider).await;
-        }
+        std::mem::replace(&mut self.running, next).map(|(_, provider)| provider)
     }
 
     /// Sends the last spans.
     pub(super) async fn stop(&mut self) {
-        self.commit(Prepared::Other(None)).await;
+        if let Some(provider) = self.commit(Prepared::Other(None)) {
+            shut_down(provider).await;
+        }
     }
 }
 
 /// The thread that sends waits for this runtime, and must not be waited for on it.
-async fn shut_down(provider: SdkTracerProvider) {
+pub(super) async fn shut_down(provider: SdkTracerProvider) {
     let ended = tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(LAST));
     match tokio::time::timeout(LAST * 2, ended).await {
         Ok(Ok(Ok(()))) => {}

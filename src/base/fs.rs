@@ -25,16 +25,23 @@ pub fn read_text(path: &Path, limit: u64) -> Result<String, String> {
     Ok(text)
 }
 
+/// As [`read_text`], of a regular file only: opening a pipe would wait for somebody to write.
+///
+/// # Errors
+/// As [`read_text`], and when it is something else.
+pub fn read_regular(path: &Path, limit: u64) -> Result<String, String> {
+    if std::fs::metadata(path).is_ok_and(|meta| !meta.is_file()) {
+        return Err(format!("{}: not a regular file", path.display()));
+    }
+    read_text(path, limit)
+}
+
 /// Reads a secret: a small text file, without the newline at its end.
 ///
 /// # Errors
 /// As [`read_text`].
 pub fn read_secret(path: &Path) -> Result<String, String> {
-    // Opening a pipe would wait for somebody to write, and attempts wait for this.
-    if std::fs::metadata(path).is_ok_and(|meta| !meta.is_file()) {
-        return Err(format!("{}: not a regular file", path.display()));
-    }
-    let mut text = read_text(path, 64 << 10)?;
+    let mut text = read_regular(path, 64 << 10)?;
     if text.ends_with('\n') {
         text.pop();
         if text.ends_with('\r') {

@@ -23,6 +23,8 @@ use crate::queue::memory::MemoryQueue;
 use crate::signal::batch::Sample;
 use crate::signal::names::EXPORT_REQUESTS;
 
+/// How long the request under way may take when another exporter takes over.
+const LAST: Duration = Duration::from_secs(2);
 /// How often a fault that lasts is logged at most.
 const LOG_EVERY: Duration = Duration::from_secs(60);
 /// Requests that finding the refused samples of one batch may cost; what is left then is refused as
@@ -55,7 +57,8 @@ impl Answer {
 
 /// Foreign text, short and on one line.
 pub(super) fn short(text: &str) -> String {
-    tame(&text.trim().chars().take(200).collect::<String>())
+    let one_line = |c: char| if c.is_whitespace() { ' ' } else { c };
+    tame(&text.trim().chars().take(200).map(one_line).collect::<String>())
 }
 
 /// A protocol.
@@ -91,12 +94,24 @@ pub(super) struct Delivery<T> {
     transport: T,
     logged: Option<BootTime>,
     failing: bool,
+    told_loss: Option<BootTime>,
+    /// Samples that were lost and not told of yet.
+    lost: usize,
 }
 
 impl<T: Transport> Delivery<T> {
     pub(super) fn new(duty: Duty, client: &Client, transport: T) -> Self {
         let (backoff, max_elapsed) = (client.backoff, client.max_elapsed);
-        Self { duty, backoff, max_elapsed, transport, logged: None, failing: false }
+        Self {
+            duty,
+            backoff,
+            max_elapsed,
+            transport,
+            logged: None,
+            failing: false,
+            told_loss: None,
+            lost: 0,
+        }
     }
 
     /// Runs until the queue is closed and empty, nothing more can be sent in a hurry, or another one
@@ -129,7 +144,17 @@ impl<T: Transport> Delivery<T> {
         while let Some(range) = work.pop() {
             let part = &samples[range.clone()];
             let started = clock::now();
-            let Answer { mut action, why, rejected } = self.transport.send(part).await;
+            let leave = self.duty.leave.clone();
+            let left = async {
+                leave.cancelled().await;
+                tokio::time::sleep(LAST).await;
+            };
+            let answer = tokio::select! {
+                answer = self.transport.send(part) => answer,
+                // Whether it was taken over is not known: the next one sends it again.
+                () = left => Answer::new(Action::Retry(None), "left while it was being sent"),
+            };
+            let Answer { mut action, why, rejected } = answer;
             self.trace(&started, part.len(), &action, &why);
             if action == Action::Refused {
                 refused += 1;
@@ -148,10 +173,7 @@ impl<T: Transport> Delivery<T> {
                     failures = 0;
                     let rejected = rejected.min(part.len());
                     if rejected > 0 || !why.is_empty() {
-                        self.log(
-                            &format!("{rejected} of {} samples are refused: {why}", part.len()),
-                            0,
-                        );
+                        self.lose("the backend refuses them", &why, rejected);
                     }
                     queue.settle(part.len() - rejected, rejected, 0);
                 }
@@ -164,17 +186,17 @@ impl<T: Transport> Delivery<T> {
                     work.push(range.start..half);
                 }
                 Action::Split | Action::Bisect => {
-                    self.log(&format!("refused for good: {why}"), part.len());
+                    self.lose("the backend refuses them for good", &why, part.len());
                     queue.settle(0, part.len(), 0);
                 }
                 Action::Retry(_) | Action::Hold | Action::Refused
                     if self.duty.hurry.is_cancelled() =>
                 {
-                    self.log(&format!("given up, because the daemon stops: {why}"), part.len());
+                    self.lose("no time is left to send them", &why, part.len());
                     queue.settle(0, 0, part.len());
                 }
                 Action::Retry(_) | Action::Hold | Action::Refused if late() => {
-                    self.log(&format!("given up after max_elapsed_time: {why}"), part.len());
+                    self.lose("max_elapsed_time is over", &why, part.len());
                     queue.settle(0, 0, part.len());
                 }
                 Action::Retry(after) => {
@@ -227,6 +249,17 @@ impl<T: Transport> Delivery<T> {
             ("result", result),
         ];
         self.duty.meter.counter(&EXPORT_REQUESTS, &own).add(1);
+    }
+
+    /// Tells of samples that nobody will have: all of them, now and then.
+    fn lose(&mut self, what: &str, why: &str, samples: usize) {
+        self.lost += samples;
+        let now = clock::now().boot;
+        if self.told_loss.is_none_or(|at| now.since(at) >= LOG_EVERY) {
+            self.told_loss = Some(now);
+            let lost = std::mem::take(&mut self.lost);
+            tracing::warn!(exporter = %self.duty.name, samples = lost, "samples are lost, {what}: {why}");
+        }
     }
 
     fn log(&mut self, why: &str, samples: usize) {

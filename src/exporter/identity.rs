@@ -65,7 +65,7 @@ impl RawIdentity<'_> {
             resource_to_telemetry: self.resource_to_telemetry.unwrap_or(false),
             target_info: self.target_info.unwrap_or(true),
             naming: Naming {
-                namespace: get(self.namespace).cloned().unwrap_or_default(),
+                namespace: naming::word(get(self.namespace).map_or("", String::as_str)),
                 add_metric_suffixes: suffixes,
             },
         }

@@ -168,7 +168,7 @@ impl TlsClient {
             None => builder.with_no_client_auth(),
             Some((certificate, key)) => {
                 let chain = read_certificates(certificate)?;
-                let text = fs::read_text(key, MAX_PEM)?;
+                let text = fs::read_regular(key, MAX_PEM)?;
                 let secret = PrivateKeyDer::from_pem_slice(text.as_bytes())
                     .map_err(|error| format!("{}: no private key: {error}", key.display()))?;
                 builder.with_client_auth_cert(chain, secret).map_err(|error| {
@@ -297,7 +297,7 @@ fn crypto() -> Arc<CryptoProvider> {
 }
 
 fn read_certificates(path: &std::path::Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let text = fs::read_text(path, MAX_PEM)?;
+    let text = fs::read_regular(path, MAX_PEM)?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
     let found = found.map_err(|error| format!("{}: {error}", path.display()))?;
     if found.is_empty() {

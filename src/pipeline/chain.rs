@@ -210,6 +210,13 @@ impl Segment {
                 self.stages[*stage].dropped.add(1);
                 passes = false;
             }
+            // The end of a series goes where its samples have gone.
+            Route::Passes { asked, output }
+                if sample.value == Value::Stale && !asked.is_empty() =>
+            {
+                passes = known.passed;
+                sample.series = Arc::clone(output);
+            }
             Route::Passes { asked, output } => {
                 for (stage, series) in asked {
                     sample.series = Arc::clone(series);

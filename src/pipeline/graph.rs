@@ -5,15 +5,20 @@ use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::base::clock::{self, Moment};
+use crate::base::clock::{self, BootTime, Moment};
 use crate::pipeline::chain::Chain;
+use crate::pipeline::memory::Holder;
 use crate::pipeline::ring::Ring;
 use crate::pipeline::selfmetrics::Counter;
 use crate::pipeline::stage::Sink;
 use crate::signal::batch::{Batch, Sample};
+
+/// How often a payload that is refused is logged.
+const LOG_EVERY: Duration = Duration::from_secs(60);
 
 /// A running pipeline.
 pub struct Pipeline {
@@ -27,6 +32,12 @@ struct Shared {
     exchange: Mutex<Option<Exchange>>,
     /// Bytes that the chain's tables take.
     bytes: AtomicUsize,
+}
+
+impl Holder for Shared {
+    fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
 }
 
 /// What takes the place of what runs.
@@ -61,6 +72,7 @@ impl Pipeline {
             chain,
             sinks,
             refused,
+            logged: None,
         };
         let thread = Builder::new().name(format!("write {name}")).spawn(move || worker.run())?;
         Ok(Self { ring, shared, thread })
@@ -72,10 +84,10 @@ impl Pipeline {
         &self.ring
     }
 
-    /// Bytes that the tables of the chain take, about.
+    /// What the tables of the chain hold.
     #[must_use]
-    pub fn bytes(&self) -> usize {
-        self.shared.bytes.load(Ordering::Relaxed)
+    pub fn tables(&self) -> Arc<dyn Holder> {
+        Arc::clone(&self.shared) as Arc<dyn Holder>
     }
 
     /// Lets other processors and sinks take over once everything that is in the ring now is through.
@@ -99,6 +111,7 @@ struct Worker {
     chain: Chain,
     sinks: Vec<Arc<dyn Sink>>,
     refused: Counter,
+    logged: Option<BootTime>,
 }
 
 impl Worker {
@@ -134,6 +147,10 @@ impl Worker {
                 Ok(batch) => out.push(batch),
                 Err(why) => {
                     self.refused.add(samples as u64);
+                    if self.logged.is_some_and(|at| now.boot.since(at) < LOG_EVERY) {
+                        continue;
+                    }
+                    self.logged = Some(now.boot);
                     tracing::warn!(pipeline = %self.name, samples, "a payload is refused: {why}");
                 }
             }

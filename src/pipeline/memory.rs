@@ -1,11 +1,17 @@
 //! What the pipelines hold in memory, counted; and who gives some of it back when it becomes too much.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// Holds samples that wait.
 pub trait Holder: Send + Sync {
     /// Bytes that it holds, about.
     fn bytes(&self) -> usize;
+
+    /// Bytes of these that it can give back: samples that wait.
+    fn sheddable(&self) -> usize {
+        0
+    }
 
     /// Holds less than it usually does, as long as `short` is true.
     fn squeeze(&self, _short: bool) {}
@@ -21,6 +27,8 @@ pub trait Holder: Send + Sync {
 #[derive(Default)]
 pub struct Memory {
     holders: Mutex<Vec<Weak<dyn Holder>>>,
+    /// How many say that memory is short.
+    short: AtomicUsize,
 }
 
 impl Memory {
@@ -42,9 +50,21 @@ impl Memory {
         self.holders().iter().map(|holder| holder.bytes()).sum()
     }
 
-    /// Tells all whether memory is short.
+    /// Bytes of these that can be given back.
+    #[must_use]
+    pub fn sheddable(&self) -> usize {
+        self.holders().iter().map(|holder| holder.sheddable()).sum()
+    }
+
+    /// Somebody says that memory is short, or takes that back. It is short while anybody says so.
     pub fn squeeze(&self, short: bool) {
-        self.holders().iter().for_each(|holder| holder.squeeze(short));
+        let before = match short {
+            true => self.short.fetch_add(1, Ordering::Relaxed),
+            false => self.short.fetch_sub(1, Ordering::Relaxed) - 1,
+        };
+        if before == 0 {
+            self.holders().iter().for_each(|holder| holder.squeeze(short));
+        }
     }
 
     /// Has those who hold most give back so many bytes; returns how many samples that cost.
@@ -53,7 +73,7 @@ impl Memory {
             return 0;
         }
         let mut holders = self.holders();
-        holders.sort_by_key(|holder| std::cmp::Reverse(holder.bytes()));
+        holders.sort_by_key(|holder| std::cmp::Reverse(holder.sheddable()));
         let mut samples = 0;
         for holder in holders {
             let before = holder.bytes();

@@ -306,6 +306,8 @@ impl Prober {
         for name in gone {
             self.forget(&name, now.wall, &mut out);
         }
+        // What has ended ends where it was known.
+        self.offer(std::mem::take(&mut out));
         if let Some(outlets) = outlets {
             self.reroute(outlets, now.wall);
         }

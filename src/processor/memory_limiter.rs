@@ -17,6 +17,9 @@ use crate::signal::series::Series;
 /// How often a limit that is passed is logged.
 const LOG_EVERY: Duration = Duration::from_secs(60);
 
+/// What part of the hard limit is left to samples that wait, whatever else is held.
+const WAITING_SHARE: u64 = 4;
+
 /// The limiter as it is written.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -138,6 +141,10 @@ pub struct MemoryLimiter {
     memory: Arc<Memory>,
     checked: Option<BootTime>,
     logged: Option<BootTime>,
+    /// Whether it has said that memory is short.
+    short: bool,
+    /// What it has dropped and not told yet.
+    dropped: usize,
 }
 
 impl MemoryLimiter {
@@ -148,7 +155,17 @@ impl MemoryLimiter {
         let soft = hard - settings.spike.map_or(hard / 5, |spike| spike.of(total)).min(hard);
         let name = name.to_owned();
         let check_interval = settings.check_interval;
-        Self { name, check_interval, hard, soft, memory, checked: None, logged: None }
+        Self {
+            name,
+            check_interval,
+            hard,
+            soft,
+            memory,
+            checked: None,
+            logged: None,
+            short: false,
+            dropped: 0,
+        }
     }
 }
 
@@ -163,14 +180,32 @@ impl Processor for MemoryLimiter {
         }
         self.checked = Some(now.boot);
         let used = self.memory.bytes() as u64;
-        self.memory.squeeze(used > self.soft);
-        let shed = self.memory.shed(used.saturating_sub(self.hard) as usize);
+        if (used > self.soft) != self.short {
+            self.short = !self.short;
+            self.memory.squeeze(self.short);
+        }
+        if used > self.hard {
+            // Tables and what is on its way cannot be given back: what waits keeps a share in any case, so
+            // that a backend that is well loses nothing.
+            let waiting = self.memory.sheddable() as u64;
+            let fixed = used.saturating_sub(waiting);
+            let allowed = self.hard.saturating_sub(fixed).max(self.hard / WAITING_SHARE);
+            self.dropped += self.memory.shed(waiting.saturating_sub(allowed) as usize);
+        }
         let loud = self.logged.is_none_or(|at| now.boot.since(at) >= LOG_EVERY);
         if used > self.soft && loud {
             self.logged = Some(now.boot);
-            tracing::warn!(processor = %self.name, used, soft = self.soft, hard = self.hard, dropped = shed, "memory is short");
+            tracing::warn!(processor = %self.name, used, soft = self.soft, hard = self.hard, dropped = std::mem::take(&mut self.dropped), "memory is short");
         }
         false
+    }
+}
+
+impl Drop for MemoryLimiter {
+    fn drop(&mut self) {
+        if self.short {
+            self.memory.squeeze(false);
+        }
     }
 }
 

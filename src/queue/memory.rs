@@ -79,6 +79,10 @@ impl Holder for MemoryQueue {
         self.len() * SAMPLE_BYTES
     }
 
+    fn sheddable(&self) -> usize {
+        self.lock().waiting.len() * SAMPLE_BYTES
+    }
+
     fn shed(&self, bytes: usize) -> usize {
         let mut state = self.lock();
         let count = bytes.div_ceil(SAMPLE_BYTES).min(state.waiting.len());

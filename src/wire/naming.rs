@@ -106,6 +106,13 @@ fn unit_words(unit: &'static str) -> (&'static str, &'static str) {
     (main, per)
 }
 
+/// A part of a metric's name: what cannot stand in one becomes `_`.
+#[must_use]
+pub fn word(text: &str) -> String {
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+    text.chars().map(|c| if fits(c) { c } else { '_' }).collect()
+}
+
 /// The name of a label: letters, digits and single `_`.
 #[must_use]
 pub fn label(name: &str) -> String {

@@ -288,7 +288,7 @@ fn what_is_refused_in_part_is_counted_and_not_sent_again() {
         for result in ["retried", "refused", "split", "held"] {
             assert_eq!(counter(&metrics, "requests", exporter, result), 0.0, "{exporter} {result}");
         }
-        let said = format!("samples are refused: too old, says {way}");
+        let said = format!("the backend refuses them: too old, says {way}");
         assert!(daemon.log().contains(&said), "{}", daemon.log());
     }
     assert_eq!(daemon.stop(), 0, "{}", daemon.log());

@@ -256,3 +256,77 @@ fn logs_follow_the_configuration() {
     assert_eq!(daemon.log().lines().count(), lines, "{}", daemon.log());
     assert_eq!(daemon.stop(), 0);
 }
+
+/// What a backend has lost count of: series that are still alive although nobody writes them.
+#[test]
+fn a_receiver_that_goes_ends_its_series_and_a_renamed_exporter_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (sink, port) = (Sink::new(), free_port());
+    let text = |receivers: &str, exporter: &str| {
+        format!(
+            "receivers: {{{receivers}}}\n\
+             exporters: {{{exporter}: {{endpoint: '{}', retry_on_failure: {{initial_interval: 100ms, max_interval: 200ms}}, sending_queue: {{batch: {{flush_timeout: 100ms}}}}}}}}\n\
+             http: {{listen: '127.0.0.1:0'}}\nservice: {{telemetry: {{metrics: {{level: none}}}}}}\n",
+            sink.server.url("/"),
+        )
+    };
+    let one = format!("probe/x: {{interval: 1s, targets: ['127.0.0.1:{port};One']}}");
+    let both = format!("{one}, probe/y: {{interval: 1s, targets: ['127.0.0.2:{port};Two']}}");
+    let path = write(folder.path(), "w.yaml", &text(&both, "prometheus_remote_write"));
+    let mut daemon = Daemon::start(&path);
+    let two = "probe_success{humanname=\"Two\"";
+    until("samples", || (life(&sink, ONE).0 > 0 && life(&sink, two).0 > 0).then_some(()));
+    write(folder.path(), "w.yaml", &text(&one, "prometheus_remote_write"));
+    assert_eq!(post(daemon.page, "/-/reload", "").0, 200);
+    until("the end of the receiver's series", || life(&sink, two).1.then_some(()));
+    assert!(!life(&sink, ONE).1);
+
+    // A backlog, and then another name: everything arrives, in order, before what follows.
+    *sink.answer.lock().unwrap() = 503;
+    let queued = |name: &str| {
+        let key = format!("watchpost_queue_samples{{exporter=\"{name}\",pipeline=\"metrics\"}}");
+        daemon.metrics().get(&key).copied().unwrap_or_default()
+    };
+    until("a backlog", || (queued("prometheus_remote_write") > 20.0).then_some(()));
+    write(folder.path(), "w.yaml", &text(&one, "prometheus_remote_write/new"));
+    assert_eq!(post(daemon.page, "/-/reload", "").0, 200);
+    until("samples for the new name", || {
+        (queued("prometheus_remote_write/new") > 10.0).then_some(())
+    });
+    assert!(
+        queued("prometheus_remote_write") > 20.0,
+        "the old name is in the books until it is empty"
+    );
+    *sink.answer.lock().unwrap() = 204;
+    until("an empty queue", || (queued("prometheus_remote_write") == 0.0).then_some(()));
+    let seen = life(&sink, ONE).0;
+    until("more", || (life(&sink, ONE).0 > seen + 1).then_some(()));
+    let times: Vec<i64> =
+        sink.of(ONE).iter().filter(|(value, _)| !value.is_nan()).map(|(_, time)| *time).collect();
+    assert!(times.windows(2).all(|pair| pair[1] - pair[0] == 1000), "{times:?}");
+    assert!(!daemon.log().contains("lost"), "{}", daemon.log());
+
+    // An empty file is not what anybody means.
+    write(folder.path(), "w.yaml", "");
+    assert_eq!(post(daemon.page, "/-/reload", "").0, 500);
+    assert_eq!(daemon.stop(), 0);
+}
+
+#[test]
+fn a_name_service_that_is_silent_does_not_hold_up_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let (sink, port) = (Sink::new(), free_port());
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let detect = format!(
+        "resolver: {{nameservers: ['{}'], timeout: 30s, attempts: 1}}\nprocessors: {{resource_detection: {{detectors: [system], timeout: 60s, system: {{hostname_sources: [lookup, cname]}}}}}}\n",
+        silent.local_addr().unwrap()
+    );
+    write(folder.path(), "w.yaml", &config(port, &sink, "", ""));
+    let mut daemon = Daemon::start(&folder.path().join("w.yaml"));
+    write(folder.path(), "w.yaml", &config(port, &sink, "", &detect));
+    daemon.signal("-HUP");
+    until("the reload begins", || daemon.log().contains("reloading").then_some(()));
+    let begin = std::time::Instant::now();
+    assert_eq!(daemon.stop(), 0);
+    assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
+}

@@ -180,6 +180,7 @@ impl Graph {
         };
         let sending = Sending {
             fingerprint,
+            destination: destination(&exporter.settings),
             identity,
             queue: Arc::clone(&queue),
             limits,
@@ -219,6 +220,19 @@ fn whole_fingerprint(pipeline: &plan::Pipeline, plan: &Plan, exporter: &plan::Ex
         }
     }
     format!("{:?}{:?}", pipeline.batching, plan.resolver).hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Where an exporter sends, in one number.
+fn destination(settings: &ExporterSettings) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    let endpoint = match settings {
+        ExporterSettings::RemoteWrite(settings) => &settings.endpoint,
+        ExporterSettings::OtlpGrpc(settings) => &settings.endpoint,
+        ExporterSettings::OtlpHttp(settings) => &settings.endpoint,
+        ExporterSettings::Prometheus(_) | ExporterSettings::Debug(_) => return 0,
+    };
+    (std::mem::discriminant(settings), endpoint).hash(&mut hasher);
     hasher.finish()
 }
 

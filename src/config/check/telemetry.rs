@@ -16,7 +16,9 @@ impl Checker<'_> {
     pub(super) fn is_quiet(&self, service: &Service) -> bool {
         let telemetry = given(&service.raw.telemetry);
         let metrics = telemetry.and_then(|telemetry| given(&telemetry.metrics));
-        metrics.and_then(|metrics| given(&metrics.level)).is_some_and(|level| level == "none")
+        metrics
+            .and_then(|metrics| given(&metrics.level))
+            .is_some_and(|level| level.eq_ignore_ascii_case("none"))
     }
 
     /// What we tell of ourselves.

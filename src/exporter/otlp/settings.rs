@@ -202,6 +202,11 @@ impl RawOtlpHttp {
             url(&self.metrics_endpoint, place, example, problems)?
         } else {
             let base = url(&self.endpoint, place, example, problems)?;
+            if let Some(at) = self.endpoint.as_ref().filter(|_| base.query().is_some()) {
+                let message = "a path is added here: write the whole URL as metrics_endpoint";
+                problems.error(&at.place, message);
+                return None;
+            }
             let base = base.to_string();
             Uri::from_str(&format!("{}{HTTP_PATH}", base.trim_end_matches('/'))).ok()?
         };

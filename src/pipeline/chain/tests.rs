@@ -97,6 +97,13 @@ fn values_are_looked_at_where_that_is_wanted_and_a_refusal_is_one_of_the_payload
     let values: Vec<u64> = out.samples.iter().map(|sample| sample.time.0).collect();
     assert_eq!(values, [1, 3]);
     assert!(out.samples.iter().all(|sample| sample.series.own.text("tag") == Some("last")));
+    // The end of a series passes, whatever its value would have said; that of one that never did does not.
+    let other = series(&PROBE_DURATION);
+    let ends = |series: &Arc<Series>| Sample::stale(Arc::clone(series), Timestamp(9));
+    let out = chain.process(batch(vec![at(4, &other, 9.0), ends(&other)]), now).expect("passes");
+    assert_eq!(out.len(), 0);
+    let out = chain.process(batch(vec![at(4, &other, 1.0), ends(&other)]), now).expect("passes");
+    assert_eq!(out.len(), 2);
     let refused = chain.process(batch(vec![at(4, &one, 1.0), at(5, &one, -1.0)]), now);
     assert_eq!(refused.map(|b| b.len()), Err(Refused("negative".to_owned())));
     assert_eq!(chain.process(batch(vec![at(6, &one, 1.0)]), now).map(|b| b.len()), Ok(1));

@@ -17,6 +17,10 @@ impl Holder for Fake {
         self.held.load(Ordering::Relaxed)
     }
 
+    fn sheddable(&self) -> usize {
+        if self.stubborn { 0 } else { self.bytes() }
+    }
+
     fn squeeze(&self, short: bool) {
         self.short.store(short, Ordering::Relaxed);
     }
@@ -60,6 +64,16 @@ fn soft_squeezes_and_hard_drops_from_those_who_hold_most() {
     assert_eq!(look(1000, &mut limiter), (true, 800), "back to the hard limit of 1000");
     assert_eq!(look(100, &mut limiter), (false, 100));
     assert_eq!(small.bytes(), 100, "who holds little gives nothing while there is another");
+    // What cannot be given back costs those who wait no more than a quarter leaves them.
+    table.held.store(2000, Ordering::Relaxed);
+    assert_eq!(look(100, &mut limiter), (true, 100), "a healthy queue loses nothing");
+    assert_eq!(
+        look(900, &mut limiter),
+        (true, 150),
+        "with the other's 100 it is a quarter of 1000"
+    );
+    table.held.store(100, Ordering::Relaxed);
+    assert_eq!(look(100, &mut limiter), (false, 100));
     // Between two looks nothing happens.
     big.held.store(9999, Ordering::Relaxed);
     limiter.tick(now);

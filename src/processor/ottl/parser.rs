@@ -10,6 +10,9 @@ const MAX_DEPTH: usize = 64;
 /// How long a condition may be, in bytes.
 const MAX_BYTES: usize = 64 << 10;
 
+/// How often a condition may reckon: each time makes the tree deeper.
+const MAX_MATH: usize = 256;
+
 const KEYWORDS: [&str; 6] = ["and", "or", "not", "true", "false", "nil"];
 
 /// Reads a condition.
@@ -20,7 +23,7 @@ pub fn parse(text: &str) -> Result<Expr, OttlError> {
     if text.len() > MAX_BYTES {
         return Err(OttlError::new(0, format!("longer than {MAX_BYTES} bytes")));
     }
-    let mut parser = Parser { tokens: tokens(text)?, at: 0, depth: 0 };
+    let mut parser = Parser { tokens: tokens(text)?, at: 0, depth: 0, math: 0 };
     let expr = parser.or()?;
     let next = parser.peek();
     if next.kind != TokenKind::End {
@@ -75,6 +78,7 @@ struct Parser {
     tokens: Vec<Token>,
     at: usize,
     depth: usize,
+    math: usize,
 }
 
 impl Parser {
@@ -189,6 +193,11 @@ impl Parser {
     ) -> Result<Expr, OttlError> {
         let mut left = part(self)?;
         while let Some((_, how)) = operators.iter().find(|(sign, _)| self.is(sign)) {
+            self.math += 1;
+            if self.math > MAX_MATH {
+                let message = format!("more than {MAX_MATH} operators");
+                return Err(OttlError::new(self.peek().offset, message));
+            }
             self.at += 1;
             let right = part(self)?;
             let offset = left.offset;

@@ -315,6 +315,13 @@ fn what_is_wrong_is_told_with_its_place() {
     assert!(
         Condition::new(&deep, Some(Context::Metric)).expect_err("deep").message.contains("deeper")
     );
+    let long = format!("1 == 1{}", "+1".repeat(10_000));
+    assert!(
+        Condition::new(&long, Some(Context::Metric))
+            .expect_err("long")
+            .message
+            .contains("operators")
+    );
     let error = Condition::new("datapoint.attributes[\"a\"] == 1", Some(Context::Metric));
     assert!(error.expect_err("narrower").message.contains("belongs to a datapoint"));
 }
