@@ -44,8 +44,11 @@ pub(super) struct Graph {
     authenticators: BTreeMap<String, (u64, Arc<Authenticator>)>,
     facts: BTreeMap<String, Known>,
     /// All queues that an exporter has in a pipeline: the present one, and those that are drained.
-    queues: BTreeMap<(String, String), Arc<Mutex<Vec<Weak<MemoryQueue>>>>>,
+    queues: BTreeMap<(String, String), Queues>,
 }
+
+/// The queues that one exporter has in one pipeline.
+type Queues = Arc<Mutex<Vec<Weak<MemoryQueue>>>>;
 
 /// What is known of this machine for a processor, and the task that looks again.
 struct Known {
