@@ -138,8 +138,11 @@ impl Hasher for SeriesHasher {
     }
 
     fn write_u64(&mut self, number: u64) {
-        // Fibonacci hashing: the high bits, by which the table tells entries apart, depend on all.
-        self.0 = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        // The low bits say where an entry stands: neighbours, which come one after the other, stand
+        // together. The high ones, by which a table tells entries apart, are spread (Fibonacci hashing).
+        let spread = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let low = (1 << 57) - 1;
+        self.0 = (number & low) | (spread & !low);
     }
 }
 
