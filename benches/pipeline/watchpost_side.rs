@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use watchpost::base::clock::{self, Timestamp};
 use watchpost::exporter::deliver::Duty;
-use watchpost::exporter::prometheus_remote_write::RemoteWrite;
+use watchpost::exporter::prometheus_remote_write::exporter;
 use watchpost::net::resolve::Resolver;
 use watchpost::pipeline::graph::Pipeline;
 use watchpost::pipeline::ring::{self, Ring};
@@ -56,7 +56,7 @@ pub(super) fn run(sink: &str, series: usize) {
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async move {
-            RemoteWrite::new(settings, resolver, None, duty).unwrap().run().await;
+            exporter(settings, resolver, None, duty).unwrap().await;
         });
     });
 

@@ -1,17 +1,14 @@
 //! The one match over every kind of component.
 
 use std::collections::BTreeMap;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::app::StartError;
 use crate::config::plan::{ExporterSettings, ProcessorSettings};
 use crate::exporter::debug::Debug;
-use crate::exporter::deliver::Duty;
-use crate::exporter::otlp::{OtlpGrpc, OtlpHttp};
+use crate::exporter::deliver::{Duty, Work};
 use crate::exporter::prometheus::Prometheus;
-use crate::exporter::prometheus_remote_write::RemoteWrite;
+use crate::exporter::{otlp, prometheus_remote_write};
 use crate::net::auth::Authenticator;
 use crate::net::resolve::Resolver;
 use crate::pipeline::memory::Memory;
@@ -93,9 +90,6 @@ pub(super) fn standing(
     }
 }
 
-/// An exporter's work, to be begun.
-pub(super) type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
-
 /// Builds an exporter that sends; it does nothing until its work is begun.
 pub(super) fn sending(
     settings: &ExporterSettings,
@@ -106,21 +100,18 @@ pub(super) fn sending(
     let auth = settings.client().and_then(|client| client.auth.as_ref()?.as_ref());
     let auth = auth.and_then(|auth| tools.authenticators.get(auth).map(Arc::clone));
     let resolver = tools.resolver.clone();
-    let built: Result<Work, String> = match settings {
+    let built = match settings {
         ExporterSettings::RemoteWrite(settings) => {
-            RemoteWrite::new((**settings).clone(), resolver, auth, duty)
-                .map(|exporter| Box::pin(exporter.run()) as Work)
+            prometheus_remote_write::exporter((**settings).clone(), resolver, auth, duty)
         }
         ExporterSettings::OtlpGrpc(settings) => {
-            OtlpGrpc::new((**settings).clone(), resolver, auth, duty)
-                .map(|exporter| Box::pin(exporter.run()) as Work)
+            otlp::grpc::exporter((**settings).clone(), resolver, auth, duty)
         }
         ExporterSettings::OtlpHttp(settings) => {
-            OtlpHttp::new((**settings).clone(), resolver, auth, duty)
-                .map(|exporter| Box::pin(exporter.run()) as Work)
+            otlp::http::exporter((**settings).clone(), resolver, auth, duty)
         }
         ExporterSettings::Prometheus(_) | ExporterSettings::Debug(_) => {
-            Ok(Box::pin(std::future::ready(())))
+            Ok(Box::pin(std::future::ready(())) as Work)
         }
     };
     built.map_err(|why| StartError::Exporter(name, why))

@@ -12,8 +12,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::app::StartError;
-use crate::app::catalog::{Standing, Work};
+use crate::app::catalog::Standing;
 use crate::config::plan::{self, Plan};
+use crate::exporter::deliver::Work;
 use crate::exporter::identity::Identity;
 use crate::net::auth::Authenticator;
 use crate::pipeline::board::Board;

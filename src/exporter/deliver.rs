@@ -3,6 +3,7 @@
 
 use std::future::Future;
 use std::ops::Range;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use crate::exporter::client::Client;
 use crate::exporter::retry::{Action, HOLD, MAX_REFUSED, classify};
 use crate::net::auth::Authenticator;
 use crate::pipeline::selfmetrics::Meter;
-use crate::pipeline::selftrace::{self, Work};
+use crate::pipeline::selftrace;
 use crate::queue::memory::MemoryQueue;
 use crate::signal::batch::Sample;
 use crate::signal::names::EXPORT_REQUESTS;
@@ -86,8 +87,17 @@ pub struct Duty {
     pub leave: CancellationToken,
 }
 
+/// An exporter's work. It does nothing until it is begun, and ends when the queue is closed and empty,
+/// nothing more can be sent in a hurry, or another one takes the queue over.
+pub type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// The work of an exporter that speaks a protocol.
+pub(super) fn work<T: Transport + 'static>(duty: Duty, client: &Client, transport: T) -> Work {
+    Box::pin(Delivery::new(duty, client, transport).run())
+}
+
 /// An exporter at work.
-pub(super) struct Delivery<T> {
+struct Delivery<T> {
     duty: Duty,
     backoff: Backoff,
     max_elapsed: Option<Duration>,
@@ -100,7 +110,7 @@ pub(super) struct Delivery<T> {
 }
 
 impl<T: Transport> Delivery<T> {
-    pub(super) fn new(duty: Duty, client: &Client, transport: T) -> Self {
+    fn new(duty: Duty, client: &Client, transport: T) -> Self {
         let (backoff, max_elapsed) = (client.backoff, client.max_elapsed);
         Self {
             duty,
@@ -116,7 +126,7 @@ impl<T: Transport> Delivery<T> {
 
     /// Runs until the queue is closed and empty, nothing more can be sent in a hurry, or another one
     /// takes over.
-    pub(super) async fn run(mut self) {
+    async fn run(mut self) {
         loop {
             let leave = self.duty.leave.clone();
             let samples = tokio::select! {
@@ -222,7 +232,7 @@ impl<T: Transport> Delivery<T> {
         true
     }
 
-    async fn wait(&self, span: Duration) {
+    async fn wait(&mut self, span: Duration) {
         tokio::select! {
             () = tokio::time::sleep(span) => {}
             () = self.duty.hurry.cancelled() => {}
@@ -232,7 +242,7 @@ impl<T: Transport> Delivery<T> {
 
     fn trace(&self, started: &Moment, samples: usize, action: &Action, why: &str) {
         let took = clock::instant().duration_since(started.monotonic);
-        selftrace::record("export", Work::Client, started.wall, took, |attributes| {
+        selftrace::record("export", selftrace::Work::Client, started.wall, took, |attributes| {
             attributes.push(("watchpost.exporter", self.duty.name.clone()));
             attributes.push(("watchpost.pipeline", self.duty.pipeline.clone()));
             attributes.push(("watchpost.samples", samples.to_string()));

@@ -10,7 +10,7 @@ use http::Request;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, USER_AGENT};
 use http_body_util::Full;
 
-use crate::exporter::deliver::{Answer, Delivery, Duty, Transport, dress};
+use crate::exporter::deliver::{Answer, Duty, Transport, Work, dress, work};
 use crate::exporter::retry::Action;
 use crate::net::AGENT;
 use crate::net::auth::Authenticator;
@@ -21,9 +21,6 @@ use crate::signal::batch::Sample;
 use settings::Settings;
 pub use translate::Translator;
 
-/// The exporter.
-pub struct RemoteWrite(Delivery<Protocol>);
-
 struct Protocol {
     settings: Settings,
     client: HttpClient,
@@ -31,30 +28,22 @@ struct Protocol {
     translator: Translator,
 }
 
-impl RemoteWrite {
-    /// An exporter that empties the queue of its duty.
-    ///
-    /// # Errors
-    /// When a certificate or key cannot be read.
-    pub fn new(
-        settings: Settings,
-        resolver: Resolver,
-        auth: Option<Arc<Authenticator>>,
-        duty: Duty,
-    ) -> Result<Self, String> {
-        let tls = TlsClient::new(&settings.client.tls, &[b"http/1.1"])?;
-        let translator = Translator::new(&settings.identity);
-        let client = HttpClient::new(resolver, tls);
-        let common = settings.client.clone();
-        let protocol = Protocol { settings, client, auth, translator };
-        Ok(Self(Delivery::new(duty, &common, protocol)))
-    }
-
-    /// Runs until the queue is closed and empty, nothing more can be sent in a hurry, or another one
-    /// takes the queue over.
-    pub async fn run(self) {
-        self.0.run().await;
-    }
+/// The work of an exporter that empties the queue of its duty.
+///
+/// # Errors
+/// When a certificate or key cannot be read.
+pub fn exporter(
+    settings: Settings,
+    resolver: Resolver,
+    auth: Option<Arc<Authenticator>>,
+    duty: Duty,
+) -> Result<Work, String> {
+    let tls = TlsClient::new(&settings.client.tls, &[b"http/1.1"])?;
+    let translator = Translator::new(&settings.identity);
+    let client = HttpClient::new(resolver, tls);
+    let common = settings.client.clone();
+    let protocol = Protocol { settings, client, auth, translator };
+    Ok(work(duty, &common, protocol))
 }
 
 impl Transport for Protocol {

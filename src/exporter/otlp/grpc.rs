@@ -12,7 +12,7 @@ use tonic_prost::ProstCodec;
 use tonic_types::StatusExt as _;
 
 use crate::exporter::client::Compression;
-use crate::exporter::deliver::{Answer, Delivery, Duty, Transport, dress, short};
+use crate::exporter::deliver::{Answer, Duty, Transport, Work, dress, short, work};
 use crate::exporter::otlp::settings::Grpc as Settings;
 use crate::exporter::retry::{Action, classify_grpc};
 use crate::net::auth::Authenticator;
@@ -22,41 +22,30 @@ use crate::net::resolve::Resolver;
 use crate::signal::batch::Sample;
 use crate::wire::otlp;
 
-/// The exporter.
-pub struct OtlpGrpc(Delivery<Protocol>);
-
 struct Protocol {
     settings: Settings,
     client: Grpc<Channel>,
     auth: Option<Arc<Authenticator>>,
 }
 
-impl OtlpGrpc {
-    /// An exporter that empties the queue of its duty.
-    ///
-    /// # Errors
-    /// When a certificate or key cannot be read.
-    pub fn new(
-        settings: Settings,
-        resolver: Resolver,
-        auth: Option<Arc<Authenticator>>,
-        duty: Duty,
-    ) -> Result<Self, String> {
-        let tls = &settings.client.tls;
-        let channel = channel(&settings.endpoint, &settings.origin, resolver, tls)?;
-        let mut client = Grpc::new(channel).accept_compressed(CompressionEncoding::Gzip);
-        if settings.compression == Compression::Gzip {
-            client = client.send_compressed(CompressionEncoding::Gzip);
-        }
-        let common = settings.client.clone();
-        Ok(Self(Delivery::new(duty, &common, Protocol { settings, client, auth })))
+/// The work of an exporter that empties the queue of its duty.
+///
+/// # Errors
+/// When a certificate or key cannot be read.
+pub fn exporter(
+    settings: Settings,
+    resolver: Resolver,
+    auth: Option<Arc<Authenticator>>,
+    duty: Duty,
+) -> Result<Work, String> {
+    let tls = &settings.client.tls;
+    let channel = channel(&settings.endpoint, &settings.origin, resolver, tls)?;
+    let mut client = Grpc::new(channel).accept_compressed(CompressionEncoding::Gzip);
+    if settings.compression == Compression::Gzip {
+        client = client.send_compressed(CompressionEncoding::Gzip);
     }
-
-    /// Runs until the queue is closed and empty, nothing more can be sent in a hurry, or another one
-    /// takes the queue over.
-    pub async fn run(self) {
-        self.0.run().await;
-    }
+    let common = settings.client.clone();
+    Ok(work(duty, &common, Protocol { settings, client, auth }))
 }
 
 impl Protocol {

@@ -11,7 +11,7 @@ use http::{HeaderValue, Request};
 use http_body_util::Full;
 
 use crate::exporter::client::Compression;
-use crate::exporter::deliver::{Answer, Delivery, Duty, Transport, dress, short};
+use crate::exporter::deliver::{Answer, Duty, Transport, Work, dress, short, work};
 use crate::exporter::otlp::settings::{Encoding, Http as Settings};
 use crate::exporter::retry::Action;
 use crate::net::AGENT;
@@ -22,37 +22,26 @@ use crate::net::tls::TlsClient;
 use crate::signal::batch::Sample;
 use crate::wire::otlp;
 
-/// The exporter.
-pub struct OtlpHttp(Delivery<Protocol>);
-
 struct Protocol {
     settings: Settings,
     client: HttpClient,
     auth: Option<Arc<Authenticator>>,
 }
 
-impl OtlpHttp {
-    /// An exporter that empties the queue of its duty.
-    ///
-    /// # Errors
-    /// When a certificate or key cannot be read.
-    pub fn new(
-        settings: Settings,
-        resolver: Resolver,
-        auth: Option<Arc<Authenticator>>,
-        duty: Duty,
-    ) -> Result<Self, String> {
-        let tls = TlsClient::new(&settings.client.tls, &[b"http/1.1"])?;
-        let client = HttpClient::new(resolver, tls);
-        let common = settings.client.clone();
-        Ok(Self(Delivery::new(duty, &common, Protocol { settings, client, auth })))
-    }
-
-    /// Runs until the queue is closed and empty, nothing more can be sent in a hurry, or another one
-    /// takes the queue over.
-    pub async fn run(self) {
-        self.0.run().await;
-    }
+/// The work of an exporter that empties the queue of its duty.
+///
+/// # Errors
+/// When a certificate or key cannot be read.
+pub fn exporter(
+    settings: Settings,
+    resolver: Resolver,
+    auth: Option<Arc<Authenticator>>,
+    duty: Duty,
+) -> Result<Work, String> {
+    let tls = TlsClient::new(&settings.client.tls, &[b"http/1.1"])?;
+    let client = HttpClient::new(resolver, tls);
+    let common = settings.client.clone();
+    Ok(work(duty, &common, Protocol { settings, client, auth }))
 }
 
 impl Transport for Protocol {
