@@ -10,6 +10,7 @@ pub mod config;
 pub mod exporter;
 pub mod extension;
 pub mod net;
+pub mod host;
 pub mod pipeline;
 pub mod probe;
 pub mod processor;

@@ -1,5 +1,7 @@
 //! Every metric that we publish: one table. Documentation, dashboards and tests are held against it.
 
+pub mod host;
+
 use crate::signal::series::{Kind, Metric};
 
 /// The instrumentation scope of all that we measure.
@@ -70,6 +72,10 @@ metrics! {
     PROCESS_MEMORY_USAGE = "process.memory.usage", "By", Gauge, [], "Resident memory of the process.";
     PROCESS_OPEN_FDS = "process.unix.file_descriptor.count", "{file_descriptor}", Gauge, [], "Open file descriptors of the process.";
     PROCESS_START_TIME = "process.start_time_seconds", "", Gauge, [], "When the process started, in seconds since 1970.";
+    SCRAPER_DURATION = "watchpost.scraper_duration", "s", Gauge, ["receiver", "scraper"], "How long the last reading of a part of the host took.";
+    SCRAPER_ERRORS = "watchpost.scraper_errors", "{error}", Counter, ["receiver", "scraper", "error.type"], "What could not be read of the host.";
+    SCRAPER_LAST_SUCCESS = "watchpost.scraper_last_success_timestamp_seconds", "", Gauge, ["receiver", "scraper"], "When a part of the host was read the last time, in seconds since 1970.";
+    SCRAPER_SERIES = "watchpost.scraper_series", "{series}", Gauge, ["receiver", "scraper"], "Series that the last reading of a part of the host brought.";
     BUILD_INFO = "watchpost.build_info", "", Gauge, ["version"], "The version that runs; always 1.";
 }
 

@@ -1,0 +1,53 @@
+//! What would let us read what we could not: a right, a directive of systemd, a setting of the kernel.
+
+use rustix::io::Errno;
+
+use crate::host::source::Trouble;
+
+/// What to do about something that could not be read; `None`: nothing that we know of.
+#[must_use]
+pub fn hint(trouble: &Trouble) -> Option<&'static str> {
+    let what = trouble.what.to_string_lossy();
+    let denied = trouble.is(Errno::ACCESS) || trouble.is(Errno::PERM);
+    let absent = trouble.is_absent();
+    let has = |part: &str| what.contains(part);
+    let shut_in = has("/proc/stat") || has("/proc/meminfo") || has("/proc/sys") || has("/proc/vmstat");
+    Some(match () {
+        () if what == "adjtimex" && denied => {
+            "systemd: ProtectClock=no and SystemCallFilter=adjtimex"
+        }
+        () if what == "sock_diag" && trouble.is(Errno::AFNOSUPPORT) => {
+            "systemd: RestrictAddressFamilies=AF_NETLINK"
+        }
+        () if what == "sock_diag" && (absent || denied) => {
+            "load the kernel's module tcp_diag; in a container, allow netlink sockets"
+        }
+        () if has("/pressure/irq") && absent => "needs Linux 6.1 with CONFIG_IRQ_TIME_ACCOUNTING",
+        () if has("/pressure") && (absent || trouble.is(Errno::OPNOTSUPP)) => {
+            "the kernel's pressure information is off: boot with psi=1"
+        }
+        () if has("/schedstat") && absent => "needs a kernel with CONFIG_SCHEDSTATS",
+        () if has("/1/mountinfo") => {
+            "the host's own mount table is hidden: systemd: ProtectProc=default"
+        }
+        () if has("/mountinfo") && absent => "systemd: ProcSubset=all",
+        () if has("energy_uj") => "only root may read it (CAP_DAC_READ_SEARCH)",
+        () if has("nf_conntrack") && absent => "the kernel's module nf_conntrack is not loaded",
+        () if has("hung_task_detect_count") && absent => "needs Linux 6.13",
+        () if has("scaling_cur_freq") && absent => "the kernel does not scale the frequency here",
+        () if has("/swaps") && absent => "the kernel has no swap",
+        () if has("sockstat6") && absent => "the kernel has no IPv6",
+        () if shut_in && (absent || denied) => {
+            "systemd: ProcSubset=all; in a container, mount /proc"
+        }
+        () if has("/proc/") && absent => "systemd: ProcSubset=all",
+        () if has("/proc/") && denied => "systemd: ProtectProc=default",
+        () if has("/sys/") && denied => "mount /sys readable; systemd: leave PrivateDevices off",
+        () if has("/home") && denied => "systemd: ProtectHome=read-only",
+        () if denied => "the folders above it must be searchable for this user",
+        () if trouble.is(Errno::TIMEDOUT) => {
+            "its server does not answer: unmount it, or leave it out (exclude_mount_points)"
+        }
+        () => return None,
+    })
+}
