@@ -28,6 +28,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::base::clock;
 use crate::config::plan::{Plan, Telemetry};
+use crate::host::run::Host;
 use crate::net::resolve::Resolver;
 use crate::pipeline::board::Board;
 use crate::pipeline::outlet::Outlet;
@@ -48,6 +49,9 @@ use spans::Spans;
 /// How often our own metrics go through the pipelines.
 const OWN_METRICS_EVERY: Duration = Duration::from_secs(15);
 
+/// How long a thread that reads the host may take to change over.
+const HOST_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Told what the configuration says of our own logs.
 pub type OnTelemetry = Box<dyn Fn(&Telemetry)>;
 
@@ -67,6 +71,7 @@ pub struct App {
     meter: Arc<Meter>,
     /// Where our own metrics go.
     outlet: Outlet,
+    host: Host,
     prober: ProberHandle,
     prober_thread: JoinHandle<()>,
     /// Cancelled when the prober's thread has ended, however it did.
@@ -170,6 +175,7 @@ impl App {
         let targets = TargetSource::new(plan, &meter);
         let mut app = Self {
             board,
+            host: Host::new(Arc::clone(&meter)),
             meter,
             outlet,
             prober,
@@ -318,7 +324,9 @@ impl App {
             problems.iter().map(|problem| format!("{problem}\n")).collect::<String>()
         };
         let Some(plan) = loaded.plan else { return Err(lines(&loaded.problems)) };
-        if plan.receivers.is_empty() && !self.targets.plan().receivers.is_empty() {
+        let before = self.targets.plan();
+        let watching = !before.receivers.is_empty() || !before.hosts.is_empty();
+        if plan.receivers.is_empty() && plan.hosts.is_empty() && watching {
             let why = "no receiver is left: is the file being written, or the disk full?\n";
             return Err(why.to_owned());
         }
@@ -351,15 +359,21 @@ impl App {
     async fn lead(&mut self, prepared: graph::Prepared) -> Result<(), StartError> {
         let plans = self.targets.read();
         let (prober, meter, own) = (self.prober.clone(), Arc::clone(&self.meter), &mut self.outlet);
+        let host = &mut self.host;
         let plan = self.targets.plan();
         let resolver = Resolver::new(plan.resolver.clone());
         let lead = async |routes: Routes| {
             let (done, is_done) = oneshot::channel();
             let Routes { receivers, own: next } = routes;
+            let read = host.replace(&plan.hosts, &receivers);
             let (outlets, resolver) = (Some(receivers), Some(resolver));
             let replacement = Replacement { plans, outlets, resolver, done };
             prober.send(Command::Replace(replacement)).await;
             let _ = is_done.await;
+            match read {
+                Ok(marks) => wait_for(marks).await,
+                Err(error) => tracing::error!(%error, "the host is not read: no thread is left"),
+            }
             // Own metrics end where they are heard no more.
             own.without(&next).offer(Payload::Metrics(meter.farewell(clock::wall())));
             *own = next;
@@ -401,6 +415,7 @@ impl App {
             stopped.await
         };
         let stopped = tokio::time::timeout_at(deadline, stopping).await.is_ok();
+        wait_for(self.host.stop()).await;
         self.report();
         let lost = self.graph.stop(deadline).await;
         let _ = tokio::time::timeout_at(deadline, self.spans.stop()).await;
@@ -414,6 +429,17 @@ impl App {
         }
         Report::Drained { lost }
     }
+}
+
+/// Waits until the threads that read the host have taken a change over; one that hangs in the kernel
+/// is not waited for.
+async fn wait_for(marks: Vec<oneshot::Receiver<()>>) {
+    let all = async {
+        for mark in marks {
+            let _ = mark.await;
+        }
+    };
+    let _ = tokio::time::timeout(HOST_PATIENCE, all).await;
 }
 
 /// The prober has a thread and a runtime of its own: nothing else may delay an attempt.

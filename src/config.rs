@@ -74,6 +74,7 @@ fn settle(
 pub fn embedded() -> Plan {
     Plan {
         receivers: Vec::new(),
+        hosts: Vec::new(),
         modules: check::builtin(),
         pipelines: Vec::new(),
         processors: BTreeMap::new(),

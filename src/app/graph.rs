@@ -206,8 +206,9 @@ impl Graph {
             let rings = wanted.filter_map(|pipeline| rings.get(&pipeline.name)).cloned();
             Outlet::new(Arc::clone(&self.board), rings.collect())
         };
-        let receivers = plan.receivers.iter().map(|receiver| {
-            let name = receiver.name.clone();
+        let names = plan.receivers.iter().map(|receiver| receiver.name.clone());
+        let names = names.chain(plan.hosts.iter().map(|host| host.name.to_string()));
+        let receivers = names.map(|name| {
             let outlet = outlet(&|pipeline| pipeline.receivers.contains(&name));
             (name, outlet)
         });

@@ -83,27 +83,32 @@ pub(super) fn plan(
     }
     let exporter_plans = checker.exporters(&exporters, &enabled);
     let watched = |name: &String| pipelines.iter().any(|p| p.receivers.contains(name));
-    let receivers: Vec<_> = receivers
-        .iter()
-        .filter(|declared| declared.kind == "probe")
-        .filter_map(|declared| {
-            let name = declared.id.text();
-            let plan = checker.receiver(&name, declared.node, &declared.place, &modules);
-            if !watched(&name) && service.is_written() && !problems.borrow().has_errors() {
-                let message = "is in no pipeline: its targets are not watched";
-                problems.borrow_mut().warning(&declared.place, message);
-                return None;
+    let (mut probes, mut hosts) = (Vec::new(), Vec::new());
+    for declared in &receivers {
+        let name = declared.id.text();
+        let (place, node) = (&declared.place, declared.node);
+        let (probe, host, nothing) = match declared.kind {
+            "probe" => {
+                let plan = checker.receiver(&name, node, place, &modules);
+                (plan, None, "its targets are not watched")
             }
-            plan
-        })
-        .collect();
-    checker.doubts(&pipelines, &processor_plans, &receivers, &service);
+            _ => (None, checker.host(declared), "it is not read"),
+        };
+        if !watched(&name) && service.is_written() && !problems.borrow().has_errors() {
+            problems.borrow_mut().warning(place, format!("is in no pipeline: {nothing}"));
+            continue;
+        }
+        probes.extend(probe);
+        hosts.extend(host);
+    }
+    checker.doubts(&pipelines, &processor_plans, (&probes, &hosts), &service);
     let modules: Modules =
         modules.into_iter().filter_map(|(name, known)| Some((name, known.built?))).collect();
     let (http, storage, resolver) =
         (checker.http(document), checker.storage(document), checker.resolver(document));
     Some(Plan {
-        receivers,
+        receivers: probes,
+        hosts,
         modules,
         processors: processor_plans,
         exporters: exporter_plans,

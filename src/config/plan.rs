@@ -13,6 +13,7 @@ use crate::exporter::otlp::settings as otlp;
 use crate::exporter::prometheus_remote_write::settings::Settings as RemoteWrite;
 use crate::exporter::{debug, prometheus};
 use crate::extension::health_check;
+use crate::host::run::HostPlan;
 use crate::net::auth::Scheme;
 use crate::net::resolve::ResolverSettings;
 use crate::probe::module::Module;
@@ -28,6 +29,8 @@ pub type Modules = BTreeMap<String, Arc<Module>>;
 pub struct Plan {
     /// What is probed, and by whom: those that a pipeline names.
     pub receivers: Vec<Receiver>,
+    /// What is read of this machine: those that a pipeline names.
+    pub hosts: Vec<HostPlan>,
     /// How it may be probed.
     pub modules: Modules,
     /// The ways from receivers to exporters.

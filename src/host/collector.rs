@@ -108,7 +108,15 @@ impl Told {
         Self { meter: Arc::clone(meter), receiver: Arc::clone(receiver), cells }
     }
 
-    fn tell(&self, reader: &str, troubles: &mut Troubles, took: u64, now: Moment, series: usize, failed: bool) {
+    fn tell(
+        &self,
+        reader: &str,
+        troubles: &mut Troubles,
+        took: u64,
+        now: Moment,
+        series: usize,
+        failed: bool,
+    ) {
         self.cells.duration.store(took.max(1), Ordering::Relaxed);
         self.cells.series.store(series as u64, Ordering::Relaxed);
         if !failed {
@@ -212,9 +220,7 @@ fn scraper(reader: &str, settings: &Settings) -> Option<Box<dyn Scraper>> {
         "memory" => Box::new(table::memory::Memory),
         "paging" => Box::new(table::memory::Paging),
         "disk" => Box::new(table::disk::Disk::new(settings.disks.clone())),
-        "filesystem" => {
-            Box::new(table::filesystem::Filesystem::new(settings.file_systems.clone()))
-        }
+        "filesystem" => Box::new(table::filesystem::Filesystem::new(settings.file_systems.clone())),
         "network" => Box::new(table::network::Network::new(settings.interfaces.clone())),
         "sockets" => Box::new(table::sockets::Sockets),
         "processes" => Box::new(table::processes::Processes),

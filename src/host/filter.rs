@@ -107,17 +107,33 @@ mod tests {
     /// Edge case 7: what comes and goes with containers is left out.
     #[test]
     fn what_is_told_of_when_nobody_says() {
-        let names = ["lo", "eth0", "end0", "veth12ab", "br-0123456789ab", "br-lan", "docker0", "wg0"];
+        let names =
+            ["lo", "eth0", "end0", "veth12ab", "br-0123456789ab", "br-lan", "docker0", "wg0"];
         assert_eq!(passing(&interfaces(), &names), ["eth0", "end0", "br-lan", "wg0"]);
         let names = [
-            "sda", "sda1", "nvme0n1", "nvme0n1p2", "mmcblk0", "mmcblk0p1", "mmcblk0boot0", "dm-0",
-            "md0", "loop7", "zram0", "ram1", "vda", "vda15", "sr0",
+            "sda",
+            "sda1",
+            "nvme0n1",
+            "nvme0n1p2",
+            "mmcblk0",
+            "mmcblk0p1",
+            "mmcblk0boot0",
+            "dm-0",
+            "md0",
+            "loop7",
+            "zram0",
+            "ram1",
+            "vda",
+            "vda15",
+            "sr0",
         ];
         let expected = ["sda", "nvme0n1", "mmcblk0", "dm-0", "md0", "vda", "sr0"];
         assert_eq!(passing(&disks(), &names), expected);
-        let names = ["/", "/boot", "/dev", "/dev/shm", "/device", "/nix/store", "/var/lib/docker/x/y"];
+        let names =
+            ["/", "/boot", "/dev", "/dev/shm", "/device", "/nix/store", "/var/lib/docker/x/y"];
         assert_eq!(passing(&mount_points(), &names), ["/", "/boot", "/device"]);
-        let names = ["ext4", "tmpfs", "nfs", "nfs4", "autofs", "zfs", "btrfs", "overlay", "fuseblk"];
+        let names =
+            ["ext4", "tmpfs", "nfs", "nfs4", "autofs", "zfs", "btrfs", "overlay", "fuseblk"];
         assert_eq!(passing(&kinds(), &names), ["ext4", "zfs", "btrfs", "fuseblk"]);
     }
 

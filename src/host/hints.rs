@@ -11,7 +11,8 @@ pub fn hint(trouble: &Trouble) -> Option<&'static str> {
     let denied = trouble.is(Errno::ACCESS) || trouble.is(Errno::PERM);
     let absent = trouble.is_absent();
     let has = |part: &str| what.contains(part);
-    let shut_in = has("/proc/stat") || has("/proc/meminfo") || has("/proc/sys") || has("/proc/vmstat");
+    let shut_in =
+        has("/proc/stat") || has("/proc/meminfo") || has("/proc/sys") || has("/proc/vmstat");
     Some(match () {
         () if what == "adjtimex" && denied => {
             "systemd: ProtectClock=no and SystemCallFilter=adjtimex"

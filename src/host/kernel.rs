@@ -154,9 +154,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Counts the TCP sockets of a family by asking sock_diag(7) for all of them, without details.
 fn count(family: u8, counts: &mut Connections) -> Result<(), Errno> {
-    let errno = |error: std::io::Error| {
-        error.raw_os_error().map_or(Errno::IO, Errno::from_raw_os_error)
-    };
+    let errno =
+        |error: std::io::Error| error.raw_os_error().map_or(Errno::IO, Errno::from_raw_os_error);
     let mut socket = Socket::new(
         Domain::from(libc::AF_NETLINK),
         Type::RAW.cloexec(),
@@ -194,7 +193,8 @@ fn request(family: u8) -> Vec<u8> {
 /// Counts the sockets of one datagram; `true` when it was the last.
 fn tally(mut rest: &[u8], counts: &mut Connections) -> Result<bool, Errno> {
     while rest.len() >= HEADER {
-        let word = |at: usize| u32::from_ne_bytes([rest[at], rest[at + 1], rest[at + 2], rest[at + 3]]);
+        let word =
+            |at: usize| u32::from_ne_bytes([rest[at], rest[at + 1], rest[at + 2], rest[at + 3]]);
         let length = word(0) as usize;
         if length < HEADER || length > rest.len() {
             return Err(Errno::BADMSG);

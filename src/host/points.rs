@@ -118,20 +118,35 @@ impl Points {
     }
 
     /// A number at this moment.
-    pub fn gauge(&mut self, metric: &'static Metric, attributes: &[(&'static str, &str)], value: f64) {
+    pub fn gauge(
+        &mut self,
+        metric: &'static Metric,
+        attributes: &[(&'static str, &str)],
+        value: f64,
+    ) {
         if value.is_finite() {
             self.put(metric, attributes, Value::Double(value), value);
         }
     }
 
     /// A whole number at this moment.
-    pub fn whole(&mut self, metric: &'static Metric, attributes: &[(&'static str, &str)], value: u64) {
+    pub fn whole(
+        &mut self,
+        metric: &'static Metric,
+        attributes: &[(&'static str, &str)],
+        value: u64,
+    ) {
         let value = i64::try_from(value).unwrap_or(i64::MAX);
         self.put(metric, attributes, Value::Int(value), value as f64);
     }
 
     /// A sum of seconds or other parts, that grows.
-    pub fn sum(&mut self, metric: &'static Metric, attributes: &[(&'static str, &str)], value: f64) {
+    pub fn sum(
+        &mut self,
+        metric: &'static Metric,
+        attributes: &[(&'static str, &str)],
+        value: f64,
+    ) {
         self.gauge(metric, attributes, value);
     }
 

@@ -171,7 +171,8 @@ impl LaneReader {
                 self.collectors.push(due);
                 continue;
             }
-            let Some(mut collector) = Collector::new(&plan.settings, self.lane, &self.kernel) else {
+            let Some(mut collector) = Collector::new(&plan.settings, self.lane, &self.kernel)
+            else {
                 continue;
             };
             collector.tell(&self.meter, &plan.name);

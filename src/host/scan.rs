@@ -16,9 +16,7 @@ pub fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
 pub fn number(word: &[u8]) -> Option<u64> {
     let digits = !word.is_empty() && word.iter().all(u8::is_ascii_digit);
     digits.then(|| {
-        let add = |sum: u64, digit: &u8| {
-            sum.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'))
-        };
+        let add = |sum: u64, digit: &u8| sum.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));
         word.iter().fold(0, add)
     })
 }

@@ -27,7 +27,8 @@ const MIN_INTERVAL: Duration = Duration::from_secs(1);
 /// Keys that are not built yet.
 pub const LATER: &[(&str, &[&str])] = &[("RawScrapers", &["process"])];
 /// Keys that change nothing here.
-pub const IDLE: &[(&str, &[&str])] = &[("RawHostMetrics", &["metadata_collection_interval", "timeout"])];
+pub const IDLE: &[(&str, &[&str])] =
+    &[("RawHostMetrics", &["metadata_collection_interval", "timeout"])];
 
 /// What is read of the host, and how often.
 #[derive(Clone, Debug)]

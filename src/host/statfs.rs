@@ -62,7 +62,8 @@ impl Asker {
             while let Some(path) = paths.get(asked) {
                 if !self.stuck.contains_key(path) {
                     let answered = Arc::new(AtomicBool::new(false));
-                    let job = Job { number: asked, path: path.clone(), answered: Arc::clone(&answered) };
+                    let job =
+                        Job { number: asked, path: path.clone(), answered: Arc::clone(&answered) };
                     if worker.jobs.send(job).is_err() {
                         break;
                     }
@@ -170,12 +171,8 @@ mod tests {
         let kernel = Arc::new(Hanging::default());
         let mut asker = Asker::new(Arc::clone(&kernel) as Arc<dyn Kernel>);
         let paths: Vec<PathBuf> = ["/a", "/hung", "/denied", "/b"].map(PathBuf::from).to_vec();
-        let expected = [
-            Ok(Usage::default()),
-            Err(Errno::TIMEDOUT),
-            Err(Errno::ACCESS),
-            Ok(Usage::default()),
-        ];
+        let expected =
+            [Ok(Usage::default()), Err(Errno::TIMEDOUT), Err(Errno::ACCESS), Ok(Usage::default())];
         assert_eq!(asker.ask(&paths), expected);
         assert_eq!((asker.stuck(), kernel.calls.lock().expect("no panic").len()), (1, 4));
         let before = crate::base::clock::instant();

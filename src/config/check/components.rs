@@ -19,21 +19,11 @@ pub(super) struct Kinds {
     pub(super) later: &'static [&'static str],
 }
 
-/// In tests of this crate host metrics stand for a receiver that is not built yet: what an existing
-/// configuration makes of them can be tested before they come.
-const KNOWN_RECEIVERS: &[(&str, &[&str])] = if cfg!(test) {
-    &[("probe", &[]), ("host_metrics", &["hostmetrics"])]
-} else {
-    &[("probe", &[])]
-};
-
 pub(super) const RECEIVERS: Kinds = Kinds {
     what: "receiver",
     section: "receivers",
-    known: KNOWN_RECEIVERS,
+    known: &[("probe", &[]), ("host_metrics", &["hostmetrics"])],
     later: &[
-        "hostmetrics",
-        "host_metrics",
         "otlp",
         "prometheus",
         "prometheusremotewrite",

@@ -12,6 +12,7 @@ use crate::base::place::{At, Place, hint};
 use crate::config::decode::decode;
 use crate::config::plan::{Pipeline, Processor, Receiver};
 use crate::config::raw::{RawPipeline, RawService, SERVICE_IDLE, SERVICE_LATER};
+use crate::host::run::HostPlan;
 use crate::processor::filter;
 use crate::signal::names;
 use crate::signal::series::Metric;
@@ -258,19 +259,21 @@ impl Checker<'_> {
         &self,
         pipelines: &[Pipeline],
         processors: &BTreeMap<String, Processor>,
-        receivers: &[Receiver],
+        (receivers, hosts): (&[Receiver], &[HostPlan]),
         service: &Service,
     ) {
         use crate::config::plan::ProcessorSettings;
         // Of a configuration that is wrong there is enough to say.
-        if self.context.problems.borrow().has_errors() || receivers.is_empty() {
+        if self.context.problems.borrow().has_errors() {
             return;
         }
         let quiet = self.is_quiet(service);
         for pipeline in pipelines {
             let probes = receivers.iter().filter(|r| pipeline.receivers.contains(&r.name));
+            let hosts =
+                || hosts.iter().filter(|host| pipeline.receivers.iter().any(|r| **r == *host.name));
             // Of receivers that are not built here nobody knows the series.
-            if probes.clone().count() < pipeline.receivers.len() {
+            if probes.clone().count() + hosts().count() < pipeline.receivers.len() {
                 continue;
             }
             let own = |metric: &&&'static Metric| {
@@ -278,7 +281,10 @@ impl Checker<'_> {
                 let wanted = || probes.clone().any(|r| !r.disabled.contains(metric.name));
                 if probed { wanted() } else { !quiet }
             };
-            let metrics: Vec<&'static Metric> = names::ALL.iter().filter(own).copied().collect();
+            let read = names::host::TABLE.iter().map(|entry| &entry.metric);
+            let read = read.filter(|metric| hosts().any(|host| host.settings.wanted.has(metric)));
+            let metrics: Vec<&'static Metric> =
+                names::ALL.iter().filter(own).chain(read).copied().collect();
             for name in &pipeline.processors {
                 let Some(ProcessorSettings::Filter(settings)) =
                     processors.get(name).map(|processor| &processor.settings)

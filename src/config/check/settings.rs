@@ -22,6 +22,8 @@ use crate::exporter::otlp::settings::{self as otlp, RawOtlpGrpc, RawOtlpHttp};
 use crate::exporter::prometheus_remote_write::settings::{self as remote_write, RawRemoteWrite};
 use crate::exporter::{client, debug, prometheus};
 use crate::extension::{basicauth, bearertokenauth, health_check};
+use crate::host::run::HostPlan;
+use crate::host::settings::{self as host, RawHostMetrics};
 use crate::processor::{actions, filter, memory_limiter, resource_detection};
 use crate::queue::memory::Batching;
 
@@ -73,6 +75,17 @@ impl Checker<'_> {
     ) -> Option<T> {
         let context = self.with(later, idle);
         decode::<At<T>>(node, &declared.place.path, &context)?.value
+    }
+
+    /// Reads what is written about a `host_metrics` receiver.
+    pub(super) fn host(&self, declared: &Declared<'_>) -> Option<HostPlan> {
+        let raw: RawHostMetrics =
+            self.read(declared, &[host::LATER], &[host::IDLE], declared.node)?;
+        Some(HostPlan {
+            name: declared.id.text().into(),
+            settings: Arc::new(raw.settle(&declared.place, &mut self.problems())),
+            fingerprint: fingerprint(declared.node),
+        })
     }
 
     pub(super) fn processors(&self, list: &[Declared<'_>]) -> BTreeMap<String, Processor> {

@@ -55,7 +55,8 @@ mod tests {
     /// Edge case 33: lines of 14, 18 and 20 columns.
     #[test]
     fn old_and_new_kernels() {
-        let text = b"   8  0 sda 1 2 3 4 5 6 7 8 9 10 11\n 8 1 sdb 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15\n\
+        let text =
+            b"   8  0 sda 1 2 3 4 5 6 7 8 9 10 11\n 8 1 sdb 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15\n\
             8 2 sdc 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17\n8 3 sdd 1 2 x\n";
         let disks = disks(text);
         assert_eq!(disks.len(), 3);

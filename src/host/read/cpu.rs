@@ -186,9 +186,11 @@ mod tests {
         assert_eq!((load.averages, load.threads), ([0.21, 0.37, 0.39], Some(719)));
         assert_eq!(super::load(b"0.21 x"), None);
         assert_eq!(file_descriptors(b"1024\t0\t1631329\n"), Some((1024, 1_631_329)));
-        let text = b"version 15\ncpu0 0 0 0 0 0 0 1 2000 3\ndomain0 1 2\ncpu1 0 0 0 0 0 0 1 3000 3\n";
+        let text =
+            b"version 15\ncpu0 0 0 0 0 0 0 1 2000 3\ndomain0 1 2\ncpu1 0 0 0 0 0 0 1 3000 3\n";
         assert_eq!((run_queue(text), run_queue(b"version 15\n")), (Some(5000), None));
-        let text = b"           CPU0  CPU1\n  0:  5  6  timer\nMCE:  1  2   Machine check exceptions\n";
+        let text =
+            b"           CPU0  CPU1\n  0:  5  6  timer\nMCE:  1  2   Machine check exceptions\n";
         assert_eq!(machine_checks(text), Some(3));
     }
 }

@@ -120,7 +120,9 @@ pub fn chips(source: &mut Source) -> Result<Vec<Chip>, Trouble> {
         // Some older drivers have their files in the device's folder.
         let mut files = source.names(&real)?;
         let mut base = real.clone();
-        if !files.iter().any(|file| file.ends_with("_input")) && let Some(device) = &device {
+        if !files.iter().any(|file| file.ends_with("_input"))
+            && let Some(device) = &device
+        {
             let others = source.names(device)?;
             if others.iter().any(|file| sensor_of(file).is_some()) {
                 (files, base) = (others, device.clone());
@@ -235,7 +237,8 @@ pub fn thermal(source: &mut Source) -> Result<(Vec<Zone>, Vec<Cooling>), Trouble
             let files = source.names(&at)?;
             // The kernel makes a chip of each zone that has one; both are the same sensor.
             let has_chip = files.iter().any(|file| file.starts_with("hwmon"));
-            let types = files.iter().filter(|f| f.starts_with("trip_point_") && f.ends_with("_type"));
+            let types =
+                files.iter().filter(|f| f.starts_with("trip_point_") && f.ends_with("_type"));
             let mut trips = Vec::new();
             for file in types {
                 if let Ok(kind) = source.text(&at.join(file)) {

@@ -119,16 +119,21 @@ mod tests {
 
     #[test]
     fn what_is_not_there_is_none() {
-        let memory = meminfo(b"MemTotal:  3742148 kB\nMemFree: 1 kB\nHugePages_Total:  2\nCached: x\n");
+        let memory =
+            meminfo(b"MemTotal:  3742148 kB\nMemFree: 1 kB\nHugePages_Total:  2\nCached: x\n");
         assert_eq!(memory.total, Some(3_831_959_552));
-        assert_eq!((memory.hugepages_total, memory.cached, memory.available), (Some(2), None, None));
+        assert_eq!(
+            (memory.hugepages_total, memory.cached, memory.available),
+            (Some(2), None, None)
+        );
         let vm = vmstat(b"pgfault 10\npgmajfault 3\nallocstall_normal 1\nallocstall_movable 2\n");
         assert_eq!((vm.faults, vm.oom_kills, vm.allocation_stalls()), (Some(10), None, Some(3)));
     }
 
     #[test]
     fn swap_files() {
-        let text = b"Filename\tType\tSize\tUsed\tPriority\n/dev/zram0  partition\t8388604\t76\t100\n\
+        let text =
+            b"Filename\tType\tSize\tUsed\tPriority\n/dev/zram0  partition\t8388604\t76\t100\n\
             /swap\\040file file 4 1 -2\nbroken\n";
         let swaps = swaps(text);
         assert_eq!(swaps.len(), 2);

@@ -45,11 +45,25 @@ pub fn interfaces(bytes: &[u8]) -> impl Iterator<Item = Interface<'_>> {
             Some(fields)
         };
         let [bytes, packets, errors, dropped, fifo, frame, _, _] = eight()?;
-        let received =
-            Traffic { bytes, packets, errors, dropped, fifo, frame_or_collisions: frame, carrier: 0 };
+        let received = Traffic {
+            bytes,
+            packets,
+            errors,
+            dropped,
+            fifo,
+            frame_or_collisions: frame,
+            carrier: 0,
+        };
         let [bytes, packets, errors, dropped, fifo, collisions, carrier, _] = eight()?;
-        let transmitted =
-            Traffic { bytes, packets, errors, dropped, fifo, frame_or_collisions: collisions, carrier };
+        let transmitted = Traffic {
+            bytes,
+            packets,
+            errors,
+            dropped,
+            fifo,
+            frame_or_collisions: collisions,
+            carrier,
+        };
         Some(Interface { name: line[..colon].trim_ascii(), received, transmitted })
     })
 }
@@ -69,8 +83,7 @@ impl<'a> Columns<'a> {
     #[must_use]
     pub fn get<const N: usize>(&self, protocol: &str, names: [&str; N]) -> [Option<u64>; N] {
         let mut found = [None; N];
-        let mut rows =
-            lines(self.0).filter(|line| words(line).next() == Some(protocol.as_bytes()));
+        let mut rows = lines(self.0).filter(|line| words(line).next() == Some(protocol.as_bytes()));
         let (Some(heads), Some(values)) = (rows.next(), rows.next()) else { return found };
         for (head, value) in words(heads).zip(words(values)).skip(1) {
             if let Some(at) = names.iter().position(|name| name.as_bytes() == head) {
@@ -110,9 +123,8 @@ pub fn conntrack<const N: usize>(bytes: &[u8], names: [&str; N]) -> [Option<u64>
     let mut found = [None; N];
     let mut rows = lines(bytes);
     let Some(heads) = rows.next() else { return found };
-    let columns: Vec<Option<usize>> = words(heads)
-        .map(|head| names.iter().position(|name| name.as_bytes() == head))
-        .collect();
+    let columns: Vec<Option<usize>> =
+        words(heads).map(|head| names.iter().position(|name| name.as_bytes() == head)).collect();
     for row in rows {
         for (column, value) in columns.iter().zip(words(row)) {
             if let (Some(at), Some(value)) = (*column, hex(value)) {
@@ -174,13 +186,15 @@ mod tests {
 
     #[test]
     fn sockets_queues_and_tracking() {
-        let text = b"sockets: used 229\nTCP: inuse 4 orphan 0 tw 4 alloc 17 mem 1\nUDP: inuse 0 mem\n";
+        let text =
+            b"sockets: used 229\nTCP: inuse 4 orphan 0 tw 4 alloc 17 mem 1\nUDP: inuse 0 mem\n";
         assert_eq!(sockstat(text, "TCP:", "alloc"), Some(17));
         assert_eq!((sockstat(text, "UDP:", "mem"), sockstat(text, "RAW:", "x")), (None, None));
         let text = b"00 00000029 00000001 0\n00 ffffffff 0000000a\nzz\n";
         let rows: Vec<(u64, u64)> = softnet(text).collect();
         assert_eq!(rows, [(41, 1), (4_294_967_295, 10)]);
-        let text = b"entries searched drop early_drop\n00000021 0 0000000a 1\n00000021 0 00000001 0\n";
+        let text =
+            b"entries searched drop early_drop\n00000021 0 0000000a 1\n00000021 0 00000001 0\n";
         assert_eq!(conntrack(text, ["drop", "early_drop", "x"]), [Some(11), Some(1), None]);
     }
 }

@@ -178,7 +178,8 @@ impl Faults {
             for device in source.names(&devices).unwrap_or_default() {
                 let path = devices.join(&device).join("error_stats");
                 let Ok(bytes) = source.once(&path) else { continue };
-                let counts = scan::lines(bytes).filter_map(|l| scan::number(scan::words(l).nth(1)?));
+                let counts =
+                    scan::lines(bytes).filter_map(|l| scan::number(scan::words(l).nth(1)?));
                 let errors: u64 = counts.sum();
                 let device = format!("{file_system}/{device}");
                 self.number(&names::FILESYSTEM_ERRORS, &[("device", &device)], errors as f64);

@@ -67,7 +67,13 @@ impl Filesystem {
         Ok((distinct(found), is_host))
     }
 
-    fn tell(mount: &Mount, name: &str, is_host: bool, asked: Result<Usage, Errno>, turn: &mut Turn<'_>) {
+    fn tell(
+        mount: &Mount,
+        name: &str,
+        is_host: bool,
+        asked: Result<Usage, Errno>,
+        turn: &mut Turn<'_>,
+    ) {
         let readonly = mount.super_readonly || (is_host && mount.mount_readonly);
         let device = ("device", mount.device.as_str());
         let (mount_point, kind) = (("mountpoint", name), ("type", mount.kind.as_str()));

@@ -77,11 +77,8 @@ impl Network {
         let speeds = self.speeds.is_due(turn.now.boot);
         for (name, received, transmitted) in &found {
             self.identity(name, turn);
-            let interface = Interface {
-                name: name.as_bytes(),
-                received: *received,
-                transmitted: *transmitted,
-            };
+            let interface =
+                Interface { name: name.as_bytes(), received: *received, transmitted: *transmitted };
             Self::traffic(&interface, name, turn);
             self.link(name, &interface, speeds, turn);
         }
@@ -139,7 +136,13 @@ impl Network {
         }
     }
 
-    fn link(&mut self, name: &Arc<str>, interface: &Interface<'_>, speeds: bool, turn: &mut Turn<'_>) {
+    fn link(
+        &mut self,
+        name: &Arc<str>,
+        interface: &Interface<'_>,
+        speeds: bool,
+        turn: &mut Turn<'_>,
+    ) {
         let Some(known) = self.known.get_mut(name) else { return };
         let wanted = [
             &names::NETWORK_BANDWIDTH,
@@ -192,7 +195,8 @@ impl Network {
         let net = turn.source.root.net();
         let prefix = turn.source.root.prefix.is_some();
         // Ours is not the host's when we are in a container with a network of its own.
-        let shares = *self.shares_network.get_or_insert_with(|| !prefix || kernel.shares_network(&net));
+        let shares =
+            *self.shares_network.get_or_insert_with(|| !prefix || kernel.shares_network(&net));
         if !shares {
             turn.trouble(Trouble::wrong("sock_diag".as_ref(), FOREIGN));
             return;

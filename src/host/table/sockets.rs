@@ -85,7 +85,8 @@ impl Scraper for Sockets {
         let columns = NETSTAT.map(|(column, _)| column);
         let netstat = turn.source.proc("net/netstat");
         let netstat = netstat.map(|bytes| Columns::new(bytes).get("TcpExt:", columns));
-        for ((_, metric), value) in NETSTAT.into_iter().zip(turn.tell(netstat).unwrap_or_default()) {
+        for ((_, metric), value) in NETSTAT.into_iter().zip(turn.tell(netstat).unwrap_or_default())
+        {
             if let Some(value) = value {
                 turn.points.whole(metric, &[], value);
             }
