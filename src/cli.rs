@@ -68,6 +68,8 @@ pub enum Command {
     Check(Check),
     /// Make one attempt at an address, and tell what happened
     Probe(Probe),
+    /// Show what this machine is busy with, what waits, what went wrong, and its temperatures
+    Host(HostOptions),
 }
 
 /// Options of `check`.
@@ -76,6 +78,17 @@ pub struct Check {
     /// Show every target with its module, interval and labels, and where it came from
     #[arg(long)]
     pub print: bool,
+    /// Read this machine once, and tell what cannot be read and what would allow it
+    #[arg(long)]
+    pub host: bool,
+}
+
+/// Options of `host`.
+#[derive(Debug, Args)]
+pub struct HostOptions {
+    /// For how many seconds it looks (1 to 60): rates are of this time
+    #[arg(long, value_name = "SECONDS", default_value_t = 1)]
+    pub seconds: u8,
 }
 
 /// Options of `probe`.

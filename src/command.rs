@@ -1,6 +1,8 @@
 //! The subcommands: one file each. The only room that prints.
 
 mod check;
+mod diagnosis;
+mod host;
 mod logging;
 mod probe;
 mod run;
@@ -29,6 +31,7 @@ pub fn dispatch(cli: Cli) -> anyhow::Result<u8> {
     match cli.command.unwrap_or(Command::Run) {
         Command::Run => run::run(global, &environment),
         Command::Check(options) => check::run(&options, global, &environment),
+        Command::Host(options) => host::run(&options, global, &environment),
         Command::Probe(options) => probe::run(&options, global, &environment),
     }
 }

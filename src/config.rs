@@ -68,26 +68,18 @@ fn settle(
     Loaded { plan, problems: problems.sorted(), files }
 }
 
-/// What runs when there is no configuration: nothing yet, on a page that takes the next free port.
-/// The caller fills the receivers in with what it finds on this machine.
+/// What runs when there is no configuration: this machine's metrics, served on a page that takes the
+/// next free port. The caller fills in the targets that it finds on this machine.
+///
+/// # Panics
+/// Never: a test reads the text.
 #[must_use]
 pub fn embedded() -> Plan {
-    Plan {
-        receivers: Vec::new(),
-        hosts: Vec::new(),
-        modules: check::builtin(),
-        pipelines: Vec::new(),
-        processors: BTreeMap::new(),
-        exporters: BTreeMap::new(),
-        extensions: BTreeMap::new(),
-        telemetry: plan::Telemetry::default(),
-        http: check::default_http(true),
-        storage: None,
-        vantage: String::new(),
-        resolver: crate::net::resolve::ResolverSettings::default(),
-        unsupported: Vec::new(),
-        renamed: Vec::new(),
-    }
+    let sources =
+        Sources { configs: vec![format!("yaml:{}", builtin::EMBEDDED)], sets: Vec::new() };
+    let loaded = load(&sources, &Environment::new(), Strictness::Run);
+    let plan = loaded.plan.expect("the embedded default is a good configuration");
+    Plan { http: check::default_http(true), ..plan }
 }
 
 #[cfg(test)]

@@ -3,11 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use watchpost::signal::names;
+use watchpost::signal::names::{self, host::HostMetric};
+use watchpost::signal::series::Metric;
 use watchpost::wire::naming::Naming;
 
 /// Lines of a source file; a longer one wants to be two.
@@ -273,18 +273,26 @@ fn the_documented_metrics_are_the_published_ones() {
          `UPDATE=1 cargo test --profile ci --test tidy`.\n\n\
          | OpenTelemetry | Prometheus | kind, unit | attributes | what it is |\n|---|---|---|---|---|\n",
     );
-    for metric in names::ALL {
+    let row = |metric: &Metric, more: &str| {
         let kind = format!("{:?}", metric.kind).to_lowercase();
         let unit =
             if metric.unit.is_empty() { String::new() } else { format!(", {}", metric.unit) };
         let name = Naming::default().metric(metric);
         let attributes = metric.attributes.join(", ");
-        writeln!(
-            text,
-            "| {} | {name} | {kind}{unit} | {attributes} | {} |",
-            metric.name, metric.description
-        )
-        .unwrap();
+        let Metric { name: own, description, .. } = metric;
+        format!("| {own} | {name} | {kind}{unit} | {attributes} | {description} |{more}\n")
+    };
+    names::ALL.iter().for_each(|metric| text.push_str(&row(metric, "")));
+    text.push_str(
+        "\n## The host\n\nOf `host_metrics`: under which scraper each is switched, and whether it is on by default. Metrics \
+         of things that a machine does not have are absent.\n\n\
+         | OpenTelemetry | Prometheus | kind, unit | attributes | what it is | scraper |\n|---|---|---|---|---|---|\n",
+    );
+    for HostMetric { metric, scrapers, .. } in names::host::TABLE {
+        let word = |on: &bool| if *on { "on" } else { "off" };
+        let scrapers: Vec<String> =
+            scrapers.iter().map(|(name, on)| format!("{name}: {}", word(on))).collect();
+        text.push_str(&row(metric, &format!(" {} |", scrapers.join(", "))));
     }
     let path = root().join("docs/METRICS.md");
     if std::env::var_os("UPDATE").is_some() {

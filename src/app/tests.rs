@@ -11,30 +11,9 @@ use crate::pipeline::memory::Memory;
 use crate::pipeline::selfmetrics::Counter;
 use crate::processor::resource_detection::Facts;
 use crate::signal::batch::{Batch, Sample};
-use crate::signal::series::{Attributes, Kind, Metric, Resource, Series};
+use crate::signal::names::host::{CPU_UTILIZATION, FILESYSTEM_UTILIZATION, NETWORK_CONNECTIONS};
+use crate::signal::series::{Attributes, Resource, Series};
 use crate::wire::remote_write::decode;
-
-static CPU: Metric = Metric {
-    name: "system.cpu.utilization",
-    unit: "1",
-    kind: Kind::Gauge,
-    description: "",
-    attributes: &["cpu", "state"],
-};
-static CONNECTIONS: Metric = Metric {
-    name: "system.network.connections",
-    unit: "{connections}",
-    kind: Kind::UpDownCounter,
-    description: "",
-    attributes: &["protocol", "state"],
-};
-static FILESYSTEM: Metric = Metric {
-    name: "system.filesystem.utilization",
-    unit: "1",
-    kind: Kind::Gauge,
-    description: "",
-    attributes: &["mountpoint"],
-};
 
 fn load(text: &str) -> Plan {
     let environment =
@@ -78,12 +57,12 @@ fn out_of(text: &str) -> Vec<String> {
         Sample::number(&series, Timestamp(1_000_000_000), value)
     };
     let samples = vec![
-        sample(&CPU, &[("cpu", "cpu0"), ("state", "idle")], 0.5),
-        sample(&CPU, &[("cpu", "cpu0"), ("state", "nice")], 0.1),
-        sample(&CPU, &[("cpu", "cpu0"), ("state", "steal")], 0.1),
-        sample(&CONNECTIONS, &[("protocol", "tcp"), ("state", "LISTEN")], 3.0),
-        sample(&CONNECTIONS, &[("protocol", "tcp"), ("state", "TIME_WAIT")], 9.0),
-        sample(&FILESYSTEM, &[("mountpoint", "/")], 0.25),
+        sample(&CPU_UTILIZATION, &[("cpu", "cpu0"), ("state", "idle")], 0.5),
+        sample(&CPU_UTILIZATION, &[("cpu", "cpu0"), ("state", "nice")], 0.1),
+        sample(&CPU_UTILIZATION, &[("cpu", "cpu0"), ("state", "steal")], 0.1),
+        sample(&NETWORK_CONNECTIONS, &[("protocol", "tcp"), ("state", "LISTEN")], 3.0),
+        sample(&NETWORK_CONNECTIONS, &[("protocol", "tcp"), ("state", "TIME_WAIT")], 9.0),
+        sample(&FILESYSTEM_UTILIZATION, &[("mountpoint", "/")], 0.25),
     ];
     let now = clock::now().boot;
     let batch = chain.process(Batch { samples, lifetime: None }, now).expect("nothing is refused");

@@ -5,10 +5,11 @@ use std::fmt::Write as _;
 use crate::base::duration;
 use crate::base::text::tame;
 use crate::cli::{Check, Global};
-use crate::command::{USAGE, count, print, sources};
+use crate::command::{USAGE, count, diagnosis, print, sources, style};
 use crate::config::plan::{ExporterSettings, Plan};
 use crate::config::targets::TargetReader;
 use crate::config::{self, Environment, Strictness};
+use crate::signal::names::host::{HostMetric, TABLE};
 
 /// Checks, prints, and returns the exit code.
 pub(super) fn run(
@@ -16,14 +17,21 @@ pub(super) fn run(
     global: &Global,
     environment: &Environment,
 ) -> anyhow::Result<u8> {
+    let terminal = std::io::IsTerminal::is_terminal(&std::io::stdout());
+    let style = style(global.color, terminal, environment);
+    let mut out = String::new();
     let Some(sources) = sources(global) else {
+        if options.host {
+            let good = diagnosis::run(None, style, &mut out);
+            print(&out)?;
+            return Ok(u8::from(!good));
+        }
         #[allow(clippy::print_stderr, reason = "a wrong use is told on stderr")]
         {
             eprintln!("watchpost: check needs --config FILE");
         }
         return Ok(USAGE);
     };
-    let mut out = String::new();
     let loaded = config::load(&sources, environment, Strictness::Check);
     for problem in &loaded.problems {
         let _ = writeln!(out, "{problem}");
@@ -54,8 +62,9 @@ pub(super) fn run(
     };
     let _ =
         writeln!(out, "{}: {}{more}; {total} targets", sources.title(), count(&loaded.problems));
+    let good = !options.host || diagnosis::run(Some(&plan), style, &mut out);
     print(&out)?;
-    Ok(0)
+    Ok(u8::from(!good))
 }
 
 /// `FILE:LINE: message` with the severity where the others have it.
@@ -93,6 +102,15 @@ fn describe(plan: &Plan, title: &str, receivers: &[crate::probe::ReceiverPlan], 
                 target.origin,
             );
         }
+    }
+    for host in &plan.hosts {
+        let settings = &host.settings;
+        let wanted = |entry: &&HostMetric| settings.wanted.has(entry.metric);
+        let metrics: Vec<&str> =
+            TABLE.iter().filter(wanted).map(|entry| entry.metric.name).collect();
+        let every = duration::format(settings.interval);
+        let _ = writeln!(out, "\n{}: this machine, every {every}", host.name);
+        let _ = writeln!(out, "  {}", metrics.join(", "));
     }
     for pipeline in &plan.pipelines {
         let list = |names: &[String]| names.join(", ");

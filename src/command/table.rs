@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::clock::{self, Timestamp};
+use crate::command::host::Summary;
 use crate::command::logging::Tail;
 use crate::command::style::{Style, column, latency};
 use crate::pipeline::board::{Board, RECENT, Recent, Row};
@@ -28,12 +29,14 @@ pub(super) struct Table {
     tail: Tail,
     style: Style,
     address: SocketAddr,
+    /// What this machine is busy with, in a line.
+    host: Summary,
     drawn: usize,
 }
 
 impl Table {
     pub(super) fn new(board: Arc<Board>, tail: Tail, style: Style, address: SocketAddr) -> Self {
-        Self { board, tail, style, address, drawn: 0 }
+        Self { board, tail, style, address, host: Summary::start(), drawn: 0 }
     }
 
     /// Draws for ever.
@@ -45,7 +48,7 @@ impl Table {
                 &self.board.rows(),
                 &self.tail.last(LOG_LINES),
                 self.style,
-                self.address,
+                (self.address, &self.host.line()),
                 (rows, columns),
                 now,
             );
@@ -82,7 +85,7 @@ fn render(
     rows: &[Row],
     log: &[String],
     style: Style,
-    address: SocketAddr,
+    (address, host): (SocketAddr, &str),
     (height, width): (usize, usize),
     now: Timestamp,
 ) -> Vec<String> {
@@ -94,8 +97,11 @@ fn render(
     if waiting > 0 {
         let _ = write!(head, "  {waiting} waiting");
     }
-    let _ = write!(head, "  http://{address}/metrics  Ctrl-C ends");
+    let _ = write!(head, "  http://{address}/metrics/prometheus  Ctrl-C ends");
     let mut lines = vec![style.strong(column(&head, width.saturating_sub(1)).trim_end())];
+    if !host.is_empty() {
+        lines.push(column(host, width.saturating_sub(1)).trim_end().to_owned());
+    }
     let room = height.saturating_sub(lines.len() + log.len() + 3).max(1);
     // State 8, latency 10, a space between all, the sparkline where there is room.
     let spark = RECENT.min(width.saturating_sub(60));

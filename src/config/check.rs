@@ -129,11 +129,6 @@ pub(super) fn default_http(search: bool) -> Http {
     Http { listen: DEFAULT_LISTEN, search }
 }
 
-/// The modules that exist without being declared.
-pub(crate) fn builtin() -> Modules {
-    builtin_modules().into_iter().filter_map(|(name, known)| Some((name, known.built?))).collect()
-}
-
 fn context<'a>(
     files: &'a [String],
     later: &'a [Keys],

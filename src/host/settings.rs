@@ -366,7 +366,11 @@ fn switched(
     };
     for (name, at) in switches {
         let Some(metric) = own().find(|metric| metric.name == name) else {
-            let hint = hint(name, own().map(|metric| metric.name));
+            let elsewhere = TABLE.iter().find(|entry| entry.metric.name == name);
+            let hint = match elsewhere {
+                Some(entry) => format!(": it is one of {}", entry.scrapers[0].0),
+                None => hint(name, own().map(|metric| metric.name)),
+            };
             problems.error(&at.place, format!("{scraper} has no such metric{hint}"));
             continue;
         };

@@ -40,8 +40,14 @@ fn the_table_shows_state_latency_and_past() {
     slot(&board, "database", down, 65, 90);
     slot(&board, "evil\x1b[2J", Verdict::Up, 60, 90);
     let address = "127.0.0.1:9115".parse().expect("an address");
-    let lines =
-        render(&board.rows(), &["a log line".into()], Style::new(false), address, (24, 100), NOW);
+    let lines = render(
+        &board.rows(),
+        &["a log line".into()],
+        Style::new(false),
+        (address, ""),
+        (24, 100),
+        NOW,
+    );
     let text = lines.join("\n");
     for expected in
         ["2 up  1 down", "web ", "450 µs", "▁█▅", "▁× connection_refused 35s", "a log line"]
@@ -59,7 +65,8 @@ fn a_small_terminal_is_not_overrun() {
         slot(&board, &"x".repeat(n + 1), Verdict::Up, 1, 10);
     }
     let address = "127.0.0.1:9115".parse().expect("an address");
-    let lines = render(&board.rows(), &[], Style::new(false), address, (10, 60), NOW);
+    let lines =
+        render(&board.rows(), &[], Style::new(false), (address, "vm  CPU 12 %"), (10, 60), NOW);
     assert!(lines.len() < 10, "{}", lines.len());
     assert!(lines.iter().all(|line| line.chars().count() <= 60), "{lines:?}");
     assert!(lines.last().expect("some").contains("more"));

@@ -9,8 +9,11 @@ use crate::signal::series::Metric;
 /// Reads sockets.
 pub struct Sockets;
 
-/// Kinds of sockets: the word, and the places of `sockstat` and `sockstat6` that are added up.
-const KINDS: [(&str, &[(bool, &str, &str)]); 6] = [
+/// Whether it is in `sockstat6`, the line, the word.
+type Place = (bool, &'static str, &'static str);
+
+/// Kinds of sockets: the word, and the places that are added up.
+const KINDS: [(&str, &[Place]); 6] = [
     ("used", &[(false, "sockets:", "used")]),
     ("tcp_inuse", &[(false, "TCP:", "inuse"), (true, "TCP6:", "inuse")]),
     ("tcp_orphan", &[(false, "TCP:", "orphan")]),
