@@ -83,7 +83,7 @@ pub(super) fn plan(
     }
     let exporter_plans = checker.exporters(&exporters, &enabled);
     let watched = |name: &String| pipelines.iter().any(|p| p.receivers.contains(name));
-    let (mut probes, mut hosts) = (Vec::new(), Vec::new());
+    let (mut probes, mut hosts, mut named) = (Vec::new(), Vec::new(), Vec::new());
     for declared in &receivers {
         let name = declared.id.text();
         let (place, node) = (&declared.place, declared.node);
@@ -99,8 +99,10 @@ pub(super) fn plan(
             continue;
         }
         probes.extend(probe);
+        named.extend(host.as_ref().map(|_| (name, place.clone())));
         hosts.extend(host);
     }
+    checker.lookalikes(&pipelines, &processor_plans, &exporter_plans, &named);
     checker.doubts(&pipelines, &processor_plans, (&probes, &hosts), &service);
     let modules: Modules =
         modules.into_iter().filter_map(|(name, known)| Some((name, known.built?))).collect();

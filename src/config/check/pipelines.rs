@@ -10,7 +10,7 @@ use super::components::{
 };
 use crate::base::place::{At, Place, hint};
 use crate::config::decode::decode;
-use crate::config::plan::{Pipeline, Processor, Receiver};
+use crate::config::plan::{Exporter, Pipeline, Processor, Receiver};
 use crate::config::raw::{RawPipeline, RawService, SERVICE_IDLE, SERVICE_LATER};
 use crate::host::run::HostPlan;
 use crate::processor::filter;
@@ -296,6 +296,56 @@ impl Checker<'_> {
                     let message = format!("in the pipeline {}, {doubt}: {text}", pipeline.name);
                     let place = &settings.places[index];
                     self.context.problems.borrow_mut().warning(place, message);
+                }
+            }
+        }
+    }
+}
+
+impl Checker<'_> {
+    /// Warns where what several machines tell of themselves would become the same series: host
+    /// metrics have no resource of their own.
+    pub(super) fn lookalikes(
+        &self,
+        pipelines: &[Pipeline],
+        processors: &BTreeMap<String, Processor>,
+        exporters: &BTreeMap<String, Exporter>,
+        hosts: &[(String, Place)],
+    ) {
+        use crate::config::plan::{ExporterSettings, ProcessorSettings};
+        for (host, place) in hosts {
+            let carry = pipelines.iter().filter(|pipeline| pipeline.receivers.contains(host));
+            for pipeline in carry {
+                let settings = pipeline.processors.iter().filter_map(|name| processors.get(name));
+                let (mut labels, mut resource) = (false, false);
+                for processor in settings {
+                    match &processor.settings {
+                        ProcessorSettings::Attributes(_) => labels = true,
+                        ProcessorSettings::ResourceDetection(_)
+                        | ProcessorSettings::Resource(_) => resource = true,
+                        _ => {}
+                    }
+                }
+                for name in &pipeline.exporters {
+                    let missing = match exporters.get(name).map(|exporter| &exporter.settings) {
+                        Some(ExporterSettings::RemoteWrite(settings)) => {
+                            let identity = &settings.identity;
+                            let promoted = resource && identity.resource_to_telemetry;
+                            (!labels && !promoted && identity.external_labels.is_empty())
+                                .then_some("`external_labels:`, or resource_detection and `resource_to_telemetry_conversion:`")
+                        }
+                        Some(ExporterSettings::OtlpGrpc(_) | ExporterSettings::OtlpHttp(_)) => {
+                            (!labels && !resource).then_some("resource_detection")
+                        }
+                        _ => None,
+                    };
+                    if let Some(missing) = missing {
+                        let message = format!(
+                            "in the pipeline {}, nothing tells {name} which machine this is: add {missing}",
+                            pipeline.name
+                        );
+                        self.context.problems.borrow_mut().warning(place, message);
+                    }
                 }
             }
         }
