@@ -1,7 +1,8 @@
 #!/bin/sh
 # Passes all tests, and first fetches what they need from Debian: the peers (prometheus,
-# prometheus-blackbox-exporter) are unpacked below target/peers and not installed, so nothing is
-# started and nothing of the system changes; iproute2 is installed when it is missing and we may.
+# prometheus-blackbox-exporter, prometheus-node-exporter) are unpacked below target/peers and not
+# installed, so nothing is started and nothing of the system changes; iproute2 is installed when it is
+# missing and we may.
 # OTLP is read by packages of PyPI, in a virtual environment below target/python; for that python3-venv
 # is installed when it is missing and we may.
 # Arguments go to `cargo test`, e.g. `./test.sh hostile`.
@@ -16,7 +17,7 @@ update() {
     updated=true
 }
 
-for package in prometheus prometheus-blackbox-exporter; do
+for package in prometheus prometheus-blackbox-exporter prometheus-node-exporter; do
     if ! [ -x "$peers/usr/bin/$package" ] && ! command -v "$package" >/dev/null; then
         echo "test.sh: fetching $package from Debian, unpacked below target/peers"
         if command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null; then

@@ -74,7 +74,7 @@ const CPUS: usize = 4;
 
 /// Series of one host, and how many of them the first seed's filter lets through.
 pub(super) const HOST: usize = CPUS * CPU_STATES.len() + CONNECTION_STATES.len() + MOUNTS.len();
-pub(super) const HOST_KEPT: usize = CPUS * (CPU_STATES.len() - 2) + 2 + MOUNTS.len();
+pub(super) const HOST_KEPT: usize = CPUS * (CPU_STATES.len() - 4) + 2 + MOUNTS.len();
 
 /// Hosts with their series.
 pub(super) struct World {

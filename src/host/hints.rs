@@ -44,6 +44,9 @@ pub fn hint(trouble: &Trouble) -> Option<&'static str> {
         () if has("/proc/") && absent => "systemd: ProcSubset=all",
         () if has("/proc/") && denied => "systemd: ProtectProc=default",
         () if has("/sys/") && denied => "mount /sys readable; systemd: leave PrivateDevices off",
+        () if trouble.is(Errno::XDEV) => {
+            "the host has another file system there than we see: systemd: ProtectHome=read-only, PrivateTmp=no"
+        }
         () if has("/home") && denied => "systemd: ProtectHome=read-only",
         () if denied => "the folders above it must be searchable for this user",
         () if trouble.is(Errno::TIMEDOUT) => {

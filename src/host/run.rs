@@ -19,6 +19,9 @@ use crate::signal::payload::Payload;
 
 /// A thread looks at the clock this often at least: while the machine sleeps, waiting stands still.
 const MAX_WAIT: Duration = Duration::from_secs(10);
+/// The first reading comes after the end of what was read before, in a later millisecond: of two
+/// samples at the same one, backends keep the first.
+const AFTER_THE_END: Duration = Duration::from_millis(10);
 /// Commands that wait for a thread that hangs.
 const COMMANDS: usize = 8;
 
@@ -176,7 +179,7 @@ impl LaneReader {
                 continue;
             };
             collector.tell(&self.meter, &plan.name);
-            let next = clock::now().boot + plan.settings.initial_delay;
+            let next = clock::now().boot + plan.settings.initial_delay.max(AFTER_THE_END);
             self.collectors.push(Due { outlet: outlet.clone(), collector, next, plan });
         }
         for due in before {

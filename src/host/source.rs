@@ -108,6 +108,7 @@ impl Why {
                     (Errno::STALE, "ESTALE"),
                     (Errno::NOSYS, "ENOSYS"),
                     (Errno::NOTDIR, "ENOTDIR"),
+                    (Errno::XDEV, "EXDEV"),
                 ];
                 let word = known.iter().find(|(errno, _)| *errno == named).map(|(_, word)| *word);
                 word.map_or_else(|| format!("errno {number}"), str::to_owned)

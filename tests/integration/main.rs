@@ -10,6 +10,7 @@
 mod cli;
 mod conformance;
 mod end_to_end;
+mod host;
 mod hostile;
 mod namespaces;
 mod otlp;

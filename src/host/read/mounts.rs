@@ -23,6 +23,8 @@ pub struct Mount {
     pub mount_readonly: bool,
     /// Whether the file system itself is read-only, or has become so after an error.
     pub super_readonly: bool,
+    /// Whether something else is mounted there where we are.
+    pub hidden: bool,
 }
 
 /// Reads a mount table. The number of lines that make no sense comes with it.
@@ -63,6 +65,7 @@ fn mount(line: &[u8]) -> Option<Mount> {
         device,
         mount_readonly: has(options, &[b"ro"]),
         super_readonly: has(super_options, &[b"ro", b"emergency_ro"]),
+        hidden: false,
     })
 }
 

@@ -52,6 +52,7 @@ impl Filesystem {
             }
         };
         let (mut found, wrong) = read;
+        let hidden = if is_host { Self::hidden(&found, turn) } else { Vec::new() };
         if wrong > 0 {
             let path = turn.source.proc_path("PID/mountinfo");
             turn.trouble(Trouble::wrong(&path, "lines that make no sense are left out"));
@@ -64,7 +65,30 @@ impl Filesystem {
                 // Asking it would mount what is behind it.
                 && mount.kind != "autofs"
         });
-        Ok((distinct(found), is_host))
+        let mut found = distinct(found);
+        for mount in &mut found {
+            mount.hidden = hidden.contains(&mount.path);
+        }
+        Ok((found, is_host))
+    }
+
+    /// The mounts of the host that are not there where we are: shut in, we may see another file
+    /// system in their place.
+    fn hidden(host: &[Mount], turn: &mut Turn<'_>) -> Vec<PathBuf> {
+        if turn.source.root.prefix.is_some() {
+            return Vec::new();
+        }
+        let Ok((ours, _)) = turn.source.proc("self/mountinfo").map(mounts) else {
+            return Vec::new();
+        };
+        // The last mount on a point hides the others.
+        let last = |table: &[Mount], path: &PathBuf| {
+            let found = table.iter().rev().find(|mount| mount.path == *path);
+            found.map(|mount| mount.device_number.clone())
+        };
+        let hidden =
+            host.iter().filter(|mount| last(host, &mount.path) != last(&ours, &mount.path));
+        hidden.map(|mount| mount.path.clone()).collect()
     }
 
     fn tell(
@@ -118,14 +142,18 @@ impl Filesystem {
 impl Scraper for Filesystem {
     fn scrape(&mut self, turn: &mut Turn<'_>) -> Result<(), Trouble> {
         let (mounts, is_host) = self.mounts(turn)?;
+        let (hidden, mounts): (Vec<Mount>, Vec<Mount>) =
+            mounts.into_iter().partition(|mount| mount.hidden);
         let paths: Vec<PathBuf> =
             mounts.iter().map(|mount| turn.source.root.reach(&mount.path)).collect();
         let kernel = &turn.source.kernel;
         let asker = self.asker.get_or_insert_with(|| Asker::new(std::sync::Arc::clone(kernel)));
         let answers = asker.ask(&paths);
         let stuck = asker.stuck();
-        self.names.keep(|name| mounts.iter().any(|m| m.path.as_os_str().as_bytes() == name));
-        for (mount, answer) in mounts.iter().zip(answers) {
+        let all = || mounts.iter().chain(&hidden);
+        self.names.keep(|name| all().any(|m| m.path.as_os_str().as_bytes() == name));
+        let refused = std::iter::repeat(Err(Errno::XDEV));
+        for (mount, answer) in all().zip(answers.into_iter().chain(refused)) {
             let name = self.names.name(mount.path.as_os_str().as_bytes());
             Self::tell(mount, &name, is_host, answer, turn);
         }
