@@ -1,0 +1,278 @@
+//! Where a service answers, by the labels and variables that people write for reverse proxies and
+//! start pages. Each dialect adds candidates, or says why it cannot.
+
+mod caddy;
+mod homepage;
+mod kuma;
+mod nginx_proxy;
+mod own;
+mod ports;
+mod traefik;
+
+use std::collections::BTreeMap;
+
+use watchpost_targets::label::{INTERVAL_HINT, MODULE_HINT};
+use watchpost_targets::{Labels, Origin, Target};
+
+use crate::job::Settings;
+use crate::rule::Place;
+use crate::service::{Service, Written};
+
+/// An address at which a service may be asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// A URL, or `host:port`, or a host.
+    pub address: String,
+    /// Its name for people.
+    pub name: Option<String>,
+    /// The dialect that told it.
+    pub dialect: &'static str,
+    /// Where it stands.
+    pub origin: Origin,
+    /// How often it is to be probed.
+    pub interval: Option<String>,
+}
+
+/// Something that is no target, and why.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Skipped {
+    /// The service, or the router of a traefik file.
+    pub service: String,
+    /// Where it stands.
+    pub file: String,
+    /// The line.
+    pub line: u32,
+    /// Why.
+    pub reason: String,
+}
+
+/// What is found of one service.
+pub(crate) struct Finder<'a> {
+    pub(crate) service: &'a Service,
+    pub(crate) settings: &'a Settings,
+    pub(crate) candidates: Vec<Candidate>,
+    pub(crate) skipped: Vec<Skipped>,
+}
+
+/// Dialects that are known and not read, by the beginning of their labels or variables.
+const NOT_READ: [(&str, &str); 8] = [
+    ("tsdproxy.", "tsdproxy"),
+    ("glance.", "glance"),
+    ("swag", "swag"),
+    ("dev.dozzle.", "dozzle"),
+    ("coolify.", "coolify"),
+    ("runtipi.", "runtipi"),
+    ("casaos", "casaos"),
+    ("docktail.", "docktail"),
+];
+
+impl Finder<'_> {
+    /// The targets of a service, and why others are none.
+    pub(crate) fn find(service: &Service, settings: &Settings) -> (Vec<Target>, Vec<Skipped>) {
+        let mut finder = Finder { service, settings, candidates: Vec::new(), skipped: Vec::new() };
+        let targets = finder.targets();
+        (targets, finder.skipped)
+    }
+
+    fn targets(&mut self) -> Vec<Target> {
+        let own = self.own();
+        if own.enable == Some(false) {
+            self.skip(&self.service.origin.clone(), "watchpost.enable is false");
+            return Vec::new();
+        }
+        if own.enable != Some(true)
+            && let Some(reason) = self.sleeps()
+        {
+            self.skip(&self.service.origin.clone(), reason);
+            return Vec::new();
+        }
+        match &own.address {
+            Some((address, origin)) => self.candidate(address.clone(), None, "watchpost", origin),
+            None => {
+                self.traefik();
+                self.caddy();
+                self.nginx_proxy();
+                self.kuma();
+                self.homepage();
+                if self.settings.ports {
+                    self.ports();
+                }
+            }
+        }
+        if self.candidates.is_empty() && self.skipped.is_empty() {
+            let reason = self.nothing();
+            self.skip(&self.service.origin.clone(), reason);
+        }
+        let several = self.candidates.len() > 1;
+        let homepage = self.homepage_name();
+        let candidates = std::mem::take(&mut self.candidates);
+        let target = |candidate: Candidate| {
+            let short = short_name(&candidate.address);
+            let given = own.name.clone().or_else(|| homepage.clone());
+            let name = match given {
+                Some(given) if several => Some(format!("{given} {short}")),
+                Some(given) => Some(given),
+                None => candidate.name.clone().or(Some(short)),
+            };
+            let mut labels: Labels = self.settings.labels.clone();
+            labels.extend(own.labels.clone());
+            labels.extend(name.map(|name| ("humanname".to_owned(), name)));
+            let mut hints = Labels::new();
+            let interval = own.interval.clone().or(candidate.interval);
+            hints.extend(interval.map(|interval| (INTERVAL_HINT.to_owned(), interval)));
+            hints.extend(own.module.clone().map(|module| (MODULE_HINT.to_owned(), module)));
+            Target { address: candidate.address, labels, hints, origin: candidate.origin }
+        };
+        candidates.into_iter().map(target).collect()
+    }
+
+    /// Why a service does not run by default.
+    fn sleeps(&mut self) -> Option<String> {
+        let profiles: Vec<String> =
+            self.service.profiles.iter().map(|profile| profile.fill().text).collect();
+        let wanted = |profile: &String| {
+            self.settings.profiles.iter().any(|have| have == profile || have == "*")
+        };
+        if !profiles.is_empty() && !profiles.iter().any(wanted) {
+            let list = profiles.join(", ");
+            return Some(format!("started only with the profile {list}"));
+        }
+        let replicas = self.service.replicas.as_ref()?.fill().text;
+        (replicas.trim() == "0").then(|| "no instance of it runs (0 replicas)".to_owned())
+    }
+
+    /// What to say of a service that tells no address.
+    fn nothing(&self) -> String {
+        let labels = self.service.labels.keys().map(String::as_str);
+        let variables = self.service.environment.keys().map(String::as_str);
+        let known = |name: &str| NOT_READ.iter().find(|(begin, _)| name.starts_with(begin));
+        if let Some((_, dialect)) = labels.clone().find_map(known) {
+            return format!("labels of {dialect} are not read");
+        }
+        let coolify =
+            |name: &str| name.starts_with("SERVICE_FQDN_") || name.starts_with("SERVICE_URL_");
+        if variables.clone().any(coolify) {
+            return "variables of coolify are not read".to_owned();
+        }
+        if self.service.name == "app_proxy" {
+            return "umbrel's app_proxy is not read".to_owned();
+        }
+        match (self.service.ports.is_empty(), self.settings.ports) {
+            (false, false) => {
+                "no label names an address; it publishes ports (`ports: true` makes them targets)"
+                    .to_owned()
+            }
+            _ => "no label names an address".to_owned(),
+        }
+    }
+
+    pub(crate) fn skip(&mut self, origin: &Origin, reason: impl Into<String>) {
+        let skipped = Skipped {
+            service: self.service.name.clone(),
+            file: origin.file.to_string(),
+            line: origin.line,
+            reason: reason.into(),
+        };
+        if !self.skipped.contains(&skipped) {
+            self.skipped.push(skipped);
+        }
+    }
+
+    /// A label's value with its variables; one that cannot be known is told.
+    pub(crate) fn value(&mut self, name: &str, written: &Written) -> Option<String> {
+        let filled = written.fill();
+        if let Some(wrong) = filled.wrong {
+            self.skip(&written.origin, format!("{name}: {wrong}"));
+            return None;
+        }
+        if !filled.unset.is_empty() {
+            let plural = if filled.unset.len() == 1 { "variable" } else { "variables" };
+            let verb = if filled.unset.len() == 1 { "is" } else { "are" };
+            let names = filled.unset.join(", ");
+            self.skip(&written.origin, format!("{name}: the {plural} {names} {verb} not set"));
+            return None;
+        }
+        Some(filled.text)
+    }
+
+    /// Adds an address, once.
+    pub(crate) fn candidate(
+        &mut self,
+        address: String,
+        name: Option<String>,
+        dialect: &'static str,
+        origin: &Origin,
+    ) {
+        let same = |have: &&mut Candidate| normal(&have.address) == normal(&address);
+        match self.candidates.iter_mut().find(same) {
+            Some(have) => have.name = have.name.take().or(name),
+            None => self.candidates.push(Candidate {
+                address,
+                name,
+                dialect,
+                origin: origin.clone(),
+                interval: None,
+            }),
+        }
+    }
+
+    /// Adds a place that is asked by HTTP.
+    pub(crate) fn place(
+        &mut self,
+        place: &Place,
+        secure: Option<bool>,
+        port: Option<u16>,
+        dialect: &'static str,
+        origin: &Origin,
+    ) {
+        let scheme = match secure {
+            Some(true) => "https",
+            Some(false) => "http",
+            None => self.settings.scheme.as_deref().unwrap_or("http"),
+        };
+        let usual = matches!((scheme, port), ("https", Some(443)) | ("http", Some(80)) | (_, None));
+        let host = if place.host.contains(':') && !place.host.starts_with('[') {
+            format!("[{}]", place.host)
+        } else {
+            place.host.clone()
+        };
+        let port = port.filter(|_| !usual).map(|port| format!(":{port}")).unwrap_or_default();
+        let address = format!("{scheme}://{host}{port}{}", place.path);
+        // What leads from http to https is one service.
+        let twin = |scheme: &str| format!("{scheme}://{host}{}", place.path);
+        if scheme == "http" && self.candidates.iter().any(|c| c.address == twin("https")) {
+            return;
+        }
+        if scheme == "https" {
+            self.candidates.retain(|candidate| candidate.address != twin("http"));
+        }
+        self.candidate(address, None, dialect, origin);
+    }
+}
+
+/// An address as it is compared.
+fn normal(address: &str) -> String {
+    address.trim_end_matches('/').to_ascii_lowercase()
+}
+
+/// A short name of an address: the first part of its host, and its path.
+pub(crate) fn short_name(address: &str) -> String {
+    let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
+    let (host, path) = rest.split_once('/').map_or((rest, ""), |(host, path)| (host, path));
+    let numeric =
+        host.starts_with('[') || host.chars().all(|c| c.is_ascii_digit() || ".:".contains(c));
+    let first = if numeric { host } else { host.split(['.', ':']).next().unwrap_or(host) };
+    let path = path.trim_end_matches('/');
+    if path.is_empty() { first.to_owned() } else { format!("{first}/{path}") }
+}
+
+/// Labels that begin with a prefix, without it.
+pub(crate) fn below<'s>(
+    labels: &'s BTreeMap<String, Written>,
+    prefix: &str,
+) -> Vec<(&'s str, &'s Written)> {
+    labels.iter().filter_map(|(name, value)| Some((name.strip_prefix(prefix)?, value))).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,209 @@
+//! Which files are read: compose files and traefik's dynamic configuration below some paths. Links
+//! are followed, circles are not, pipes are never opened.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+/// The largest file that is read, in bytes.
+pub const MAX_BYTES: u64 = 4 << 20;
+/// Folders may nest this deep.
+const MAX_DEPTH: usize = 32;
+/// Files and folders that are looked at.
+const MAX_ENTRIES: usize = 500_000;
+/// Folders in which nobody keeps services.
+const PASSED_OVER: [&str; 4] = [".git", "node_modules", ".terraform", "__pycache__"];
+
+/// What was found below some paths.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Compose files, by their names.
+    pub compose: Vec<PathBuf>,
+    /// Other files that may be dynamic configuration of traefik.
+    pub others: Vec<PathBuf>,
+    /// What could not be looked at, and why.
+    pub problems: Vec<(PathBuf, String)>,
+}
+
+/// Whether a name is one of Compose's: `compose.yaml`, `docker-compose.local.yml`,
+/// `media-compose.yml`, ...
+#[must_use]
+pub fn is_compose(name: &str) -> bool {
+    let Some(stem) = name.strip_suffix(".yml").or_else(|| name.strip_suffix(".yaml")) else {
+        return false;
+    };
+    let plain = stem.strip_prefix("docker-").unwrap_or(stem);
+    plain == "compose"
+        || plain.starts_with("compose.")
+        || plain.starts_with("compose-")
+        || stem.ends_with("-compose")
+        || stem == "docker.compose"
+}
+
+/// Whether a compose file is laid over the plain one beside it: `compose.override.yml`.
+#[must_use]
+pub fn is_override(name: &str) -> bool {
+    name.contains("compose.override")
+}
+
+/// Looks below some paths. A path may also be a file, which is then a compose file whatever its name.
+#[must_use]
+pub fn find(paths: &[PathBuf]) -> Found {
+    let mut walk = Walk::default();
+    for path in paths {
+        match fs::metadata(path) {
+            Ok(meta) if meta.is_dir() => walk.folder(path, 0),
+            Ok(meta) if meta.is_file() => walk.file(path, true),
+            Ok(_) => {
+                walk.found.problems.push((path.clone(), "not a file and no folder".to_owned()))
+            }
+            Err(error) => walk.found.problems.push((path.clone(), error.to_string())),
+        }
+    }
+    walk.found
+}
+
+#[derive(Default)]
+struct Walk {
+    found: Found,
+    /// Folders and files that have been seen, by device and number: a link leads to them again.
+    seen: BTreeSet<(u64, u64)>,
+    entries: usize,
+}
+
+impl Walk {
+    fn is_new(&mut self, path: &Path) -> bool {
+        fs::metadata(path).is_ok_and(|meta| self.seen.insert((meta.dev(), meta.ino())))
+    }
+
+    fn folder(&mut self, path: &Path, depth: usize) {
+        if !self.is_new(path) {
+            return;
+        }
+        if depth > MAX_DEPTH {
+            self.found.problems.push((path.to_owned(), "folders nest too deep".to_owned()));
+            return;
+        }
+        let entries = match fs::read_dir(path) {
+            Ok(entries) => entries,
+            Err(error) => {
+                self.found.problems.push((path.to_owned(), error.to_string()));
+                return;
+            }
+        };
+        let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+        paths.sort();
+        for path in paths {
+            self.entries += 1;
+            if self.entries == MAX_ENTRIES {
+                let why = format!("more than {MAX_ENTRIES} files: the rest is not looked at");
+                self.found.problems.push((path, why));
+                return;
+            }
+            if self.entries > MAX_ENTRIES {
+                return;
+            }
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+            let name = name.unwrap_or_default();
+            match fs::metadata(&path) {
+                Ok(meta) if meta.is_dir() => {
+                    if !PASSED_OVER.contains(&name.as_str()) {
+                        self.folder(&path, depth + 1);
+                    }
+                }
+                Ok(meta) if meta.is_file() => self.file(&path, is_compose(&name)),
+                // Pipes, sockets and links that lead nowhere.
+                _ => {}
+            }
+        }
+    }
+
+    fn file(&mut self, path: &Path, compose: bool) {
+        let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
+        let readable = compose || matches!(extension, "yml" | "yaml" | "toml");
+        if !readable || !self.is_new(path) {
+            return;
+        }
+        let list = if compose { &mut self.found.compose } else { &mut self.found.others };
+        list.push(path.to_owned());
+    }
+}
+
+/// Reads a file of text.
+///
+/// # Errors
+/// Why it cannot be read, without its path.
+pub fn read(path: &Path) -> Result<String, String> {
+    let explain = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::NotFound => "no such file".to_owned(),
+        std::io::ErrorKind::InvalidData => "this is no text (is it encrypted?)".to_owned(),
+        _ => error.to_string(),
+    };
+    let meta = fs::metadata(path).map_err(explain)?;
+    if !meta.is_file() {
+        return Err("not a regular file".to_owned());
+    }
+    if meta.len() > MAX_BYTES {
+        return Err(format!("larger than {} MiB", MAX_BYTES >> 20));
+    }
+    let mut text = String::new();
+    let file = fs::File::open(path).map_err(explain)?;
+    file.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(explain)?;
+    if text.len() as u64 > MAX_BYTES {
+        Err("it grows while it is read".to_owned())
+    } else {
+        Ok(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_compose_files() {
+        for name in [
+            "compose.yaml",
+            "docker-compose.yml",
+            "docker-compose.local.yml",
+            "compose-pi.yaml",
+            "media-compose.yml",
+            "compose.override-dev.yml",
+        ] {
+            assert!(is_compose(name), "{name}");
+        }
+        for name in [
+            "docker-compose.yaml.save",
+            "compose.yml.j2",
+            "compose.yaml.crypt",
+            "composer.yml",
+            "values.yaml",
+            "compose.toml",
+        ] {
+            assert!(!is_compose(name), "{name}");
+        }
+        assert!(is_override("compose.override.yml") && !is_override("compose.local.yml"));
+    }
+
+    #[test]
+    fn links_are_followed_and_circles_are_not() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let root = folder.path();
+        fs::create_dir_all(root.join("services/a")).expect("folders");
+        fs::create_dir_all(root.join("enabled")).expect("folders");
+        fs::write(root.join("services/a/compose.yml"), "services: {}").expect("a file");
+        fs::write(root.join("services/a/dynamic.toml"), "").expect("a file");
+        fs::write(root.join("services/a/notes.txt"), "").expect("a file");
+        std::os::unix::fs::symlink("../services/a", root.join("enabled/a")).expect("a link");
+        std::os::unix::fs::symlink("..", root.join("services/up")).expect("a link");
+        std::os::unix::fs::symlink("nowhere", root.join("services/broken")).expect("a link");
+        let found = find(&[root.join("enabled")]);
+        assert_eq!(found.compose, [root.join("enabled/a/compose.yml")]);
+        let found = find(&[root.to_owned(), root.join("services")]);
+        assert_eq!((found.compose.len(), found.others.len(), found.problems.len()), (1, 1, 0));
+        let missing = find(&[root.join("nowhere")]);
+        assert_eq!(missing.problems.len(), 1);
+    }
+}

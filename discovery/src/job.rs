@@ -1,0 +1,119 @@
+//! A job: where it looks, and what it has found.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use watchpost_targets::{Labels, Target};
+
+use crate::dialects::{Finder, Skipped};
+use crate::find;
+use crate::interpolate::Variables;
+use crate::project::{FileProblem, Loader};
+use crate::traefik_file;
+
+/// Where a job looks, and what it makes of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// Folders and files.
+    pub paths: Vec<PathBuf>,
+    /// What `{domain:.*}` stands for.
+    pub domain: Option<String>,
+    /// The scheme of what does not tell its own.
+    pub scheme: Option<String>,
+    /// Labels of all targets.
+    pub labels: Labels,
+    /// Whether published ports are targets, too.
+    pub ports: bool,
+    /// The host at which published ports are asked.
+    pub ports_host: String,
+    /// Profiles that are started; `*`: all.
+    pub profiles: Vec<String>,
+    /// The ports of traefik's entry points, by their names in small letters.
+    pub entry_points: BTreeMap<String, u16>,
+}
+
+impl Settings {
+    /// Looks below these paths, without any wish.
+    #[must_use]
+    pub fn new(paths: Vec<PathBuf>) -> Self {
+        Self {
+            paths,
+            domain: None,
+            scheme: None,
+            labels: Labels::new(),
+            ports: false,
+            ports_host: "localhost".to_owned(),
+            profiles: Vec::new(),
+            entry_points: BTreeMap::new(),
+        }
+    }
+}
+
+/// What a job has found.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// The targets, each address once, in the order in which they were found.
+    pub targets: Vec<Target>,
+    /// What is no target, and why.
+    pub skipped: Vec<Skipped>,
+    /// Files that could not be read, or not wholly.
+    pub problems: Vec<FileProblem>,
+    /// Files that were read.
+    pub files: usize,
+    /// Services of compose files that were seen.
+    pub services: usize,
+    /// Services that are a target.
+    pub services_found: usize,
+    /// Routers of traefik's files that were seen.
+    pub routers: usize,
+}
+
+impl Report {
+    /// Adds a target, unless its address is there.
+    pub(crate) fn add(&mut self, target: Target) {
+        let normal = |address: &str| address.trim_end_matches('/').to_ascii_lowercase();
+        let address = normal(&target.address);
+        if !self.targets.iter().any(|have| normal(&have.address) == address) {
+            self.targets.push(target);
+        }
+    }
+
+    pub(crate) fn problem(&mut self, file: &Path, line: u32, message: impl Into<String>) {
+        self.problems.push(FileProblem { file: file.to_owned(), line, message: message.into() });
+    }
+}
+
+/// Looks through compose files and traefik's files.
+#[must_use]
+pub fn compose(settings: &Settings, environment: &Variables) -> Report {
+    let mut report = Report::default();
+    let found = find::find(&settings.paths);
+    for (path, why) in found.problems {
+        report.problem(&path, 0, why);
+    }
+    let mut loader = Loader::new(environment);
+    let projects = loader.load(&found.compose);
+    report.problems.append(&mut loader.problems);
+    let mut files = BTreeSet::new();
+    // An address is known by its text: a set is asked instead of the list.
+    let mut seen: BTreeSet<String> = BTreeSet::new();
+    for project in &projects {
+        files.extend(project.files.iter().cloned());
+        for service in project.services.values() {
+            report.services += 1;
+            let (targets, mut skipped) = Finder::find(service, settings);
+            report.services_found += usize::from(!targets.is_empty());
+            report.skipped.append(&mut skipped);
+            for target in targets {
+                if seen.insert(target.address.trim_end_matches('/').to_ascii_lowercase()) {
+                    report.targets.push(target);
+                }
+            }
+        }
+    }
+    report.files = files.len();
+    for path in &found.others {
+        traefik_file::read(path, settings, environment, &mut report);
+    }
+    report
+}

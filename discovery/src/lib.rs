@@ -1,0 +1,16 @@
+//! Finds what is to be watched in what is written down already: compose files with the labels of
+//! reverse proxies, and traefik's own files; and keeps a target file current without losing a line
+//! that was written by hand.
+//!
+//! [`job::compose`] looks, [`output::render`] makes the new text of a file. Nothing here asks a
+//! network or reads the environment: variables are handed over.
+
+pub mod dialects;
+pub mod find;
+pub mod interpolate;
+pub mod job;
+pub mod output;
+pub mod project;
+pub mod rule;
+pub mod service;
+mod traefik_file;

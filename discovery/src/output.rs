@@ -1,0 +1,280 @@
+//! What a job writes: the hand-written head of a file as it is, and below it what was found, in an
+//! order that stays the same.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use watchpost_targets::label::MODULE_HINT;
+use watchpost_targets::{Target, TargetSet, file, render_file_sd};
+
+/// A field of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Field {
+    /// The address.
+    Address,
+    /// The label `humanname`.
+    HumanName,
+    /// The label `routing`.
+    Routing,
+    /// The label `switching`.
+    Switching,
+    /// The module.
+    Module,
+}
+
+impl Field {
+    /// The field of a name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Some(match name {
+            "address" | "url" => Field::Address,
+            "humanname" => Field::HumanName,
+            "routing" => Field::Routing,
+            "switching" | "switch" => Field::Switching,
+            "module" => Field::Module,
+            _ => return None,
+        })
+    }
+
+    fn of(self, target: &Target) -> &str {
+        let label = |name: &str| target.labels.get(name).map_or("", String::as_str);
+        match self {
+            Field::Address => &target.address,
+            Field::HumanName => label("humanname"),
+            Field::Routing => label("routing"),
+            Field::Switching => label("switching"),
+            Field::Module => target.hints.get(MODULE_HINT).map_or("", String::as_str),
+        }
+    }
+}
+
+/// How targets are written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// One string a target, its fields with `;` between.
+    Pinghosts(Vec<Field>),
+    /// Prometheus' form: groups of targets with labels.
+    FileSd,
+}
+
+impl Default for Format {
+    fn default() -> Self {
+        Format::Pinghosts(vec![Field::Address, Field::HumanName, Field::Routing])
+    }
+}
+
+/// Where a job writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Output {
+    /// The file.
+    pub file: PathBuf,
+    /// The line that ends what is written by hand; `None`: the whole file is the job's.
+    pub keep_until: Option<String>,
+    /// How targets are written.
+    pub format: Format,
+}
+
+/// Why nothing is written.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum Refused {
+    /// The marker is not in the file.
+    #[error("{0}: the line {1:?}, which ends what is kept, is not in it: nothing is written")]
+    NoMarker(PathBuf, String),
+    /// So many targets would go that the scan is to be doubted.
+    #[error("{file}: {gone} of {before} targets would go: nothing is written without --force")]
+    Shrunk {
+        /// The file.
+        file: PathBuf,
+        /// How many there are.
+        before: usize,
+        /// How many would go.
+        gone: usize,
+    },
+    /// What is kept cannot be read.
+    #[error("{0}: what is kept cannot be read: {1}")]
+    Head(PathBuf, String),
+}
+
+/// A file as it would be.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Rendered {
+    /// The whole text.
+    pub text: String,
+    /// How many targets are written below the head.
+    pub written: usize,
+    /// Targets that the head has already.
+    pub kept: usize,
+    /// Targets that this format cannot express: the address and why.
+    pub inexpressible: Vec<(String, String)>,
+}
+
+/// Renders a file anew.
+///
+/// # Errors
+/// Why nothing may be written.
+pub fn render(
+    output: &Output,
+    old: Option<&str>,
+    targets: &[Target],
+    force: bool,
+) -> Result<Rendered, Refused> {
+    let (head, below) = split(output, old)?;
+    let there = |text: &str| {
+        let content = file::parse(text, &output.file);
+        content
+            .map(|content| content.targets)
+            .map_err(|error| Refused::Head(output.file.clone(), error.to_string()))
+    };
+    let kept_addresses: BTreeSet<String> =
+        there(&head)?.into_iter().map(|target| normal(&target.address)).collect();
+    let (mut new, mut kept, mut inexpressible) = (Vec::new(), 0, Vec::new());
+    for target in targets {
+        if kept_addresses.contains(&normal(&target.address)) {
+            kept += 1;
+            continue;
+        }
+        match expressible(&output.format, target) {
+            Ok(()) => new.push(target),
+            Err(why) => inexpressible.push((target.address.clone(), why)),
+        }
+    }
+    // What was there before, to see what would go. A file that is broken has nothing to lose.
+    let whole = old.map(there).transpose().unwrap_or_default().unwrap_or_default();
+    let before: BTreeSet<String> = match below {
+        Some(_) => whole
+            .into_iter()
+            .map(|target| normal(&target.address))
+            .filter(|address| !kept_addresses.contains(address))
+            .collect(),
+        None => BTreeSet::new(),
+    };
+    let now: BTreeSet<String> = new.iter().map(|target| normal(&target.address)).collect();
+    let gone = before.difference(&now).count();
+    if !force && gone > 5 && gone * 2 > before.len() {
+        return Err(Refused::Shrunk { file: output.file.clone(), before: before.len(), gone });
+    }
+    let written = new.len();
+    let body = match &output.format {
+        Format::Pinghosts(fields) => lines(&head, fields, &new),
+        Format::FileSd => {
+            let mut set = TargetSet::default();
+            for target in &new {
+                let _ = set.insert((*target).clone());
+            }
+            if set.is_empty() && !head.trim().is_empty() {
+                String::new()
+            } else {
+                render_file_sd(&set)
+            }
+        }
+    };
+    Ok(Rendered { text: head + &body, written, kept, inexpressible })
+}
+
+fn normal(address: &str) -> String {
+    address.trim_end_matches('/').to_ascii_lowercase()
+}
+
+/// What is kept, and what stands below it.
+fn split<'o>(output: &Output, old: Option<&'o str>) -> Result<(String, Option<&'o str>), Refused> {
+    let fresh = matches!(output.format, Format::Pinghosts(_));
+    let Some(marker) = &output.keep_until else {
+        let head = if fresh {
+            "# Written by watchpost discover: changes are lost.\n- targets:\n"
+        } else {
+            ""
+        };
+        return Ok((head.to_owned(), old));
+    };
+    let Some(old) = old else {
+        let head =
+            if fresh { format!("- targets:\n    {marker}\n") } else { format!("{marker}\n") };
+        return Ok((head, None));
+    };
+    let mut end = 0;
+    for line in old.split_inclusive('\n') {
+        end += line.len();
+        if line.contains(marker.as_str()) {
+            let mut head = old[..end].to_owned();
+            if !head.ends_with('\n') {
+                head.push('\n');
+            }
+            return Ok((head, Some(&old[end..])));
+        }
+    }
+    Err(Refused::NoMarker(output.file.clone(), marker.clone()))
+}
+
+/// Why a format cannot hold all that a target says.
+fn expressible(format: &Format, target: &Target) -> Result<(), String> {
+    let Format::Pinghosts(fields) = format else { return Ok(()) };
+    let has = |field| fields.contains(&field);
+    for name in target.hints.keys() {
+        if name != MODULE_HINT {
+            return Err("lines cannot say an interval of its own: `format: file_sd` can".to_owned());
+        }
+        if !has(Field::Module) {
+            return Err("the lines have no field for a module: add it to `template:`, or write `format: file_sd`".to_owned());
+        }
+    }
+    for (name, value) in &target.labels {
+        let field = Field::parse(name).filter(|field| has(*field));
+        // A name is made for every target; that there is no room for it is the user's wish.
+        if field.is_none() && name != "humanname" {
+            return Err(format!(
+                "the lines have no field for the label {name}: `format: file_sd` has"
+            ));
+        }
+        if value.contains(';') {
+            return Err(format!(
+                "the label {name} has a ; in it, which parts the fields of a line"
+            ));
+        }
+    }
+    if target.address.contains(';') {
+        return Err("its address has a ; in it, which parts the fields of a line".to_owned());
+    }
+    Ok(())
+}
+
+/// The lines, sorted by their bytes, indented as those of the head are.
+fn lines(head: &str, fields: &[Field], targets: &[&Target]) -> String {
+    let item = head.lines().filter(|line| line.trim_start().starts_with("- "));
+    let item = item.filter(|line| !line.trim_start().starts_with("- targets")).last();
+    let indent = item.map_or("    ", |line| &line[..line.len() - line.trim_start().len()]);
+    let line = |target: &&Target| {
+        let fields: Vec<&str> = fields.iter().map(|field| field.of(target)).collect();
+        let mut line = fields.join(";");
+        // Fields at the end that say nothing are left out.
+        while line.ends_with(';') {
+            line.pop();
+        }
+        line
+    };
+    let lines: BTreeSet<String> = targets.iter().map(line).collect();
+    lines.iter().map(|line| format!("{indent}- {}\n", scalar(line))).collect()
+}
+
+/// A text as YAML writes it: plain where that means the same.
+fn scalar(text: &str) -> String {
+    let same = watchpost_targets::yaml::parse(&format!("- {text}")).is_ok_and(|node| {
+        let watchpost_targets::yaml::Value::Sequence(items) = &node.value else { return false };
+        items.len() == 1 && items[0].text() == Some(text)
+    });
+    if same { text.to_owned() } else { serde_json::Value::from(text).to_string() }
+}
+
+/// Writes a file in one step, readable for all.
+///
+/// # Errors
+/// The error of the file system, with the path. Returns whether it was written.
+pub fn write(path: &Path, text: &str) -> Result<bool, String> {
+    let explain = |error: std::io::Error| format!("{}: {error}", path.display());
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder).map_err(explain)?;
+    }
+    file::write_atomic(path, text).map_err(explain)
+}
+
+#[cfg(test)]
+mod tests;
