@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -254,7 +255,7 @@ pub fn render_file_sd(targets: &TargetSet) -> String {
 }
 
 /// Replaces a file in one step: a reader sees the old text or the new one, never a part.
-/// The mode of the old file is kept; nothing is written when the text is the same.
+/// The mode of the old file is kept, that of a new one is 0644; nothing is written when the text is the same.
 ///
 /// # Errors
 /// The error of the file system; the old file is then untouched. Returns whether it was written.
@@ -273,9 +274,10 @@ pub fn write_atomic(path: &Path, text: &str) -> io::Result<bool> {
     let written = (|| {
         let mut file = fs::File::create(&temporary)?;
         file.write_all(text.as_bytes())?;
-        if let Ok(old) = fs::metadata(&path) {
-            file.set_permissions(old.permissions())?;
-        }
+        // Another program reads it, whatever the mask of the one that writes (cron's may be strict).
+        let mode = fs::metadata(&path)
+            .map_or_else(|_| fs::Permissions::from_mode(0o644), |old| old.permissions());
+        file.set_permissions(mode)?;
         file.sync_all()?;
         fs::rename(&temporary, &path)?;
         fs::File::open(folder)?.sync_all()

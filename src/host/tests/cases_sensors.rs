@@ -17,9 +17,8 @@ fn of_chip(reading: &Reading, metric: &str, id: &str) -> Vec<(String, f64)> {
 }
 
 /// What cannot be read is left out for itself alone: a folder (EISDIR), a pipe that nobody writes to
-/// (no value; it must not be waited for), memory that is not there (EIO), a socket's or event's file
-/// (ENXIO). EAGAIN cannot be had from a file that is read at a place (`pread`), short of a driver: a
-/// disk that sleeps says the same (case 23).
+/// (ESPIPE; opening it must not wait for somebody), memory that is not there (EIO). No file that is
+/// read at a place (`pread`) says EAGAIN without a driver; a disk that sleeps does so (case 23).
 #[test]
 fn case_17_a_sensor_without_a_value_hides_no_other() {
     let mut host = Host::new("x86_server");
