@@ -7,6 +7,7 @@ pub mod base;
 pub mod cli;
 pub mod command;
 pub mod config;
+pub mod discover;
 pub mod exporter;
 pub mod extension;
 pub mod host;

@@ -65,7 +65,7 @@ fn sources() -> BTreeMap<String, String> {
         }
     }
     let mut found = BTreeMap::new();
-    for folder in ["src", "targets/src"] {
+    for folder in ["src", "targets/src", "discovery/src"] {
         walk(&root().join(folder), &mut found);
     }
     found
@@ -138,6 +138,11 @@ fn imports_point_down() {
             {
                 wrong.push(format!("{path}: {module} may not import {import}"));
             }
+        }
+    }
+    for (path, text) in sources().iter().filter(|(path, _)| path.starts_with("discovery/")) {
+        if text.contains("watchpost::") {
+            wrong.push(format!("{path}: discovery imports targets alone"));
         }
     }
     for (path, text) in sources().iter().filter(|(path, _)| path.starts_with("targets/")) {

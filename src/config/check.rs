@@ -1,6 +1,7 @@
 //! From what may be written to what will run.
 
 mod components;
+mod discovery;
 mod modules;
 mod pipelines;
 mod receivers;
@@ -120,6 +121,7 @@ pub(super) fn plan(
         storage,
         vantage: vantage.unwrap_or_default(),
         resolver,
+        discovery: checker.discovery(document),
         unsupported: problems.borrow().skipped().to_vec(),
         renamed: checker.renamed.into_inner().into_iter().collect(),
         pipelines,

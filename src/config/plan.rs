@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use watchpost_targets::{Labels, Target};
 
+use crate::discover::Job;
 use crate::exporter::client::Client;
 use crate::exporter::otlp::settings as otlp;
 use crate::exporter::prometheus_remote_write::settings::Settings as RemoteWrite;
@@ -51,6 +52,8 @@ pub struct Plan {
     pub vantage: String,
     /// Who is asked for names.
     pub resolver: ResolverSettings,
+    /// The discovery jobs.
+    pub discovery: Vec<Job>,
     /// What is left out because it does not exist here.
     pub unsupported: Vec<String>,
     /// Older spellings that were read, each with the present one.

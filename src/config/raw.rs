@@ -10,7 +10,7 @@ use crate::base::duration::GoDuration;
 use crate::base::place::At;
 
 /// The keys of a document.
-pub(super) const SECTIONS: [&str; 11] = [
+pub(super) const SECTIONS: [&str; 12] = [
     "receivers",
     "modules",
     "processors",
@@ -22,10 +22,11 @@ pub(super) const SECTIONS: [&str; 11] = [
     "storage",
     "vantage",
     "resolver",
+    "discovery",
 ];
 
 /// Sections that exist in the Collector's language, or come here later.
-pub(super) const SECTIONS_LATER: [&str; 2] = ["discovery", "modules_file"];
+pub(super) const SECTIONS_LATER: [&str; 1] = ["modules_file"];
 
 /// A `probe/*` receiver, but for `module:` and `targets:`, which may be a text or a map.
 #[derive(Debug, Default, Deserialize)]
@@ -225,6 +226,40 @@ pub(super) struct RawBatchProcessor {
     pub(super) send_batch_size: Option<At<u64>>,
     pub(super) send_batch_max_size: Option<At<u64>>,
 }
+
+/// A job of `discovery:`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawJob {
+    pub(super) compose: Option<At<RawCompose>>,
+    pub(super) output: Option<At<RawOutput>>,
+    pub(super) interval: Option<At<GoDuration>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawCompose {
+    pub(super) paths: Vec<At<String>>,
+    pub(super) domain: Option<At<String>>,
+    pub(super) scheme: Option<At<String>>,
+    pub(super) labels: BTreeMap<String, At<String>>,
+    pub(super) ports: Option<At<bool>>,
+    pub(super) ports_host: Option<At<String>>,
+    pub(super) profiles: Vec<At<String>>,
+    pub(super) entrypoints: BTreeMap<String, At<u64>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawOutput {
+    pub(super) file: Option<At<String>>,
+    pub(super) keep_until: Option<At<String>>,
+    pub(super) format: Option<At<String>>,
+    pub(super) template: Option<At<String>>,
+}
+
+/// Keys of jobs that are not built yet.
+pub(super) const DISCOVERY_LATER: &[(&str, &[&str])] = &[("RawJob", &["sweep", "docker"])];
 
 /// Keys of the service section that are not built yet.
 pub(super) const SERVICE_LATER: &[(&str, &[&str])] = &[

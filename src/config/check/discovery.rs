@@ -1,0 +1,144 @@
+//! The `discovery:` section: jobs, each with its sources and its output.
+
+use std::collections::BTreeMap;
+
+use watchpost_discovery::job::Settings;
+use watchpost_discovery::output::{Field, Format, Output};
+use watchpost_targets::yaml::Node;
+
+use super::Checker;
+use crate::base::place::{At, Place, given};
+use crate::config::decode::decode;
+use crate::config::raw::{RawCompose, RawJob, RawOutput};
+use crate::discover::Job;
+
+/// The fields that a line may have.
+const FIELDS: &str = "address, humanname, routing, switching, module";
+
+impl Checker<'_> {
+    pub(super) fn discovery(&self, document: &Node) -> Vec<Job> {
+        let entries = document.get("discovery").map(|node| node.entries()).unwrap_or_default();
+        let mut jobs: Vec<Job> = Vec::new();
+        for entry in entries {
+            let path = format!("discovery.{}", entry.key);
+            let place = self.context.place(entry.key_mark, &path);
+            let context = self.with(&[crate::config::raw::DISCOVERY_LATER], &[]);
+            let raw = decode::<At<RawJob>>(&entry.value, &path, &context);
+            let Some(raw) = raw.and_then(|at| at.value) else { continue };
+            let Some(job) = self.job(&entry.key, &raw, &place) else { continue };
+            if let Some(other) = jobs.iter().find(|have| have.output.file == job.output.file) {
+                let message = format!("writes the same file as the job {}", other.name);
+                self.error(&place, message);
+            }
+            jobs.push(job);
+        }
+        jobs
+    }
+
+    fn job(&self, name: &str, raw: &RawJob, place: &Place) -> Option<Job> {
+        let settings = match &raw.compose {
+            Some(at) => at.as_ref().and_then(|compose| self.compose(compose, &at.place)),
+            None => {
+                self.error(place, "has no source: `compose: {paths: […]}`");
+                None
+            }
+        };
+        let output = match &raw.output {
+            Some(at) => at.as_ref().and_then(|output| self.output(output, &at.place)),
+            None => {
+                self.error(place, "`output: {file: …}` is missing");
+                None
+            }
+        };
+        let interval = match &raw.interval {
+            Some(_) => Some(self.interval(&raw.interval)?),
+            None => None,
+        };
+        Some(Job { name: name.to_owned(), settings: settings?, output: output?, interval })
+    }
+
+    fn compose(&self, raw: &RawCompose, place: &Place) -> Option<Settings> {
+        let paths: Vec<_> =
+            raw.paths.iter().filter_map(|at| Some(at.place.beside(at.as_ref()?))).collect();
+        if raw.paths.is_empty() {
+            self.error(place, "`paths:` is missing: folders with compose files");
+            return None;
+        }
+        let mut settings = Settings::new(paths);
+        settings.domain = given(&raw.domain).cloned();
+        if let Some(at) = &raw.scheme
+            && let Some(scheme) = at.as_ref()
+        {
+            if !matches!(scheme.as_str(), "http" | "https") {
+                self.error(&at.place, "must be http or https");
+            }
+            settings.scheme = Some(scheme.clone());
+        }
+        settings.labels = self.labels(&raw.labels);
+        settings.ports = given(&raw.ports).copied().unwrap_or(false);
+        // Who runs the job knows the name of the machine.
+        settings.ports_host = given(&raw.ports_host).cloned().unwrap_or_default();
+        settings.profiles = raw.profiles.iter().filter_map(|at| at.value.clone()).collect();
+        let mut entry_points = BTreeMap::new();
+        for (name, at) in &raw.entrypoints {
+            let port = at.as_ref().and_then(|port| u16::try_from(*port).ok()).filter(|p| *p > 0);
+            match port {
+                Some(port) => drop(entry_points.insert(name.to_ascii_lowercase(), port)),
+                None if at.value.is_some() => self.error(&at.place, "must be a port, 1 to 65535"),
+                None => {}
+            }
+        }
+        settings.entry_points = entry_points;
+        Some(settings)
+    }
+
+    fn output(&self, raw: &RawOutput, place: &Place) -> Option<Output> {
+        let Some(file) = &raw.file else {
+            self.error(place, "`file:` is missing");
+            return None;
+        };
+        let written = given(&raw.format).map_or("pinghosts", String::as_str);
+        let format = match written {
+            "pinghosts" => self.template(&raw.template),
+            "file_sd" => {
+                if let Some(at) = &raw.template {
+                    self.error(&at.place, "is for `format: pinghosts` only");
+                }
+                Format::FileSd
+            }
+            other => {
+                let at = raw.format.as_ref().map_or(place, |at| &at.place);
+                self.error(at, format!("pinghosts or file_sd is expected, found {other:?}"));
+                return None;
+            }
+        };
+        let keep_until = given(&raw.keep_until).cloned();
+        if let Some(marker) = &keep_until
+            && !marker.trim_start().starts_with('#')
+        {
+            let at = raw.keep_until.as_ref().map_or(place, |at| &at.place);
+            self.error(at, "must be a comment, such as \"# SVC START\"");
+        }
+        Some(Output { file: file.place.beside(file.as_ref()?), keep_until, format })
+    }
+
+    fn template(&self, raw: &Option<At<String>>) -> Format {
+        let Some(at) = raw else { return Format::default() };
+        let Some(text) = at.as_ref() else { return Format::default() };
+        let mut fields = Vec::new();
+        for name in text.split(';').map(str::trim) {
+            let bare = name.trim_start_matches('{').trim_end_matches('}');
+            match Field::parse(bare) {
+                Some(field) => fields.push(field),
+                None => self.error(&at.place, format!("{name:?} is no field: {FIELDS}, with ; between")),
+            }
+        }
+        // It is read again by the place of each field.
+        let order = ["address", "humanname", "routing", "switching", "module"];
+        let order = order.iter().filter_map(|name| Field::parse(name));
+        if !order.take(fields.len()).eq(fields.iter().copied()) {
+            self.error(&at.place, format!("the fields must be the first ones of {FIELDS}, in this order"));
+        }
+        Format::Pinghosts(fields)
+    }
+}

@@ -1,0 +1,95 @@
+//! Discovery jobs: each looks through what is written down elsewhere and keeps one target file
+//! current. `watchpost discover` runs them from cron; in the daemon those with an interval run by
+//! themselves, and the watch on target files picks up what they write.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use watchpost_discovery::interpolate::Variables;
+use watchpost_discovery::job::{self, Report, Settings};
+use watchpost_discovery::output::{self, Output, Rendered, Refused};
+
+/// A job.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Job {
+    /// Its name.
+    pub name: String,
+    /// Where it looks.
+    pub settings: Settings,
+    /// Where it writes.
+    pub output: Output,
+    /// How often it runs in the daemon; `None`: only by command.
+    pub interval: Option<Duration>,
+}
+
+/// What came of a job, before anything is written.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What it has found.
+    pub report: Report,
+    /// The file as it is; `None`: there is none.
+    pub old: Option<String>,
+    /// The file as it would be, or why it must not be written.
+    pub new: Result<Rendered, Failure>,
+}
+
+/// Why a job fails.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The new text is not to be trusted, or the old one not to be replaced.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// A file cannot be read or written.
+    #[error("{0}")]
+    File(String),
+    /// Nothing could be looked at.
+    #[error("{0}: none of its paths can be looked at: nothing is written")]
+    Blind(PathBuf),
+}
+
+impl Outcome {
+    /// Whether the file would be another.
+    #[must_use]
+    pub fn changes(&self) -> bool {
+        let new = self.new.as_ref().ok().map(|rendered| rendered.text.as_str());
+        new.is_some_and(|new| self.old.as_deref() != Some(new))
+    }
+}
+
+/// Looks, and renders the file anew. Nothing is written.
+///
+/// `environment` has the variables that compose files may name; `force` lets a file shrink.
+#[must_use]
+pub fn look(job: &Job, environment: &Variables, force: bool) -> Outcome {
+    let report = job::compose(&job.settings, environment);
+    let file = &job.output.file;
+    let old = match std::fs::metadata(file) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        _ => crate::base::fs::read_regular(file, watchpost_targets::file::MAX_BYTES).map(Some),
+    };
+    let (old, new) = match old {
+        Err(why) => (None, Err(Failure::File(why))),
+        Ok(old) => {
+            let lost = |path: &PathBuf| report.problems.iter().any(|problem| problem.file == *path);
+            let paths = &job.settings.paths;
+            let new = if paths.iter().all(lost) && !force {
+                // A disk that is not mounted is no reason to forget everything.
+                Err(Failure::Blind(file.clone()))
+            } else {
+                output::render(&job.output, old.as_deref(), &report.targets, force)
+                    .map_err(Failure::from)
+            };
+            (old, new)
+        }
+    };
+    Outcome { report, old, new }
+}
+
+/// Writes what a job has rendered; returns whether the file changed.
+///
+/// # Errors
+/// Why the job failed.
+pub fn write(job: &Job, outcome: Outcome) -> Result<bool, Failure> {
+    let rendered = outcome.new?;
+    output::write(&job.output.file, &rendered.text).map_err(Failure::File)
+}
