@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use watchpost_discovery::interpolate::Variables;
 use watchpost_discovery::job::{self, Report, Settings};
-use watchpost_discovery::output::{self, Output, Rendered, Refused};
+use watchpost_discovery::output::{self, Output, Refused, Rendered};
 
 /// A job.
 #[derive(Clone, Debug, PartialEq)]

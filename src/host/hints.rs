@@ -28,6 +28,9 @@ pub fn hint(trouble: &Trouble) -> Option<&'static str> {
             "the kernel's pressure information is off: boot with psi=1"
         }
         () if has("/schedstat") && absent => "needs a kernel with CONFIG_SCHEDSTATS",
+        () if has("/1/net") && absent => {
+            "the network may be that of this container: mount the host's /proc with its processes"
+        }
         () if has("/1/mountinfo") => {
             "the host's own mount table is hidden: systemd: ProtectProc=default"
         }

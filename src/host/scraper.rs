@@ -82,6 +82,9 @@ impl Troubles {
     }
 }
 
+/// A reading may come a little early when the one before was late.
+const EARLY: Duration = Duration::from_secs(1);
+
 /// Something that is done now and then.
 #[derive(Clone, Copy, Debug)]
 pub struct Every {
@@ -98,7 +101,7 @@ impl Every {
 
     /// Whether it is time; if so, the next time is a period later.
     pub fn is_due(&mut self, now: BootTime) -> bool {
-        let due = self.last.is_none_or(|last| now.since(last) >= self.period);
+        let due = self.last.is_none_or(|last| now.since(last) + EARLY >= self.period);
         if due {
             self.last = Some(now);
         }

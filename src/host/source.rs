@@ -256,8 +256,18 @@ impl Source {
     /// Reads below these folders.
     #[must_use]
     pub fn new(root: Root, kernel: Arc<dyn Kernel>) -> Self {
-        let net = root.net();
+        let host = root.net();
+        // A container may have been given the host's files without those of its processes.
+        let there = root.prefix.is_none() || host.join("dev").exists();
+        let net = if there { host } else { root.proc.join("net") };
         Self { root, kernel, buffer: Vec::with_capacity(CHUNK), files: BTreeMap::new(), net }
+    }
+
+    /// What is missing where the network's files are not those of the host.
+    #[must_use]
+    pub fn foreign_network(&self) -> Option<Trouble> {
+        let host = self.root.net();
+        (self.net != host).then(|| Trouble::errno(&host, Errno::NOENT))
     }
 
     /// Reads a file of `/proc`. Those below `net/` are the host's, those below `sys/` short.

@@ -130,14 +130,19 @@ impl Checker<'_> {
             let bare = name.trim_start_matches('{').trim_end_matches('}');
             match Field::parse(bare) {
                 Some(field) => fields.push(field),
-                None => self.error(&at.place, format!("{name:?} is no field: {FIELDS}, with ; between")),
+                None => {
+                    self.error(&at.place, format!("{name:?} is no field: {FIELDS}, with ; between"))
+                }
             }
         }
         // It is read again by the place of each field.
         let order = ["address", "humanname", "routing", "switching", "module"];
         let order = order.iter().filter_map(|name| Field::parse(name));
         if !order.take(fields.len()).eq(fields.iter().copied()) {
-            self.error(&at.place, format!("the fields must be the first ones of {FIELDS}, in this order"));
+            self.error(
+                &at.place,
+                format!("the fields must be the first ones of {FIELDS}, in this order"),
+            );
         }
         Format::Pinghosts(fields)
     }

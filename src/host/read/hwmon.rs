@@ -135,25 +135,31 @@ pub fn chips(source: &mut Source) -> Result<Vec<Chip>, Trouble> {
         let name = source.text(&base.join("name")).or_else(|_| source.text(&real.join("name")));
         let name = name.ok().filter(|name| !name.is_empty());
         let stable = device.clone().unwrap_or_else(|| parent_of(&real));
-        let mut id = stable_id(&stable, &source.root.sys);
-        if let Some(name) = &name {
-            // Two chips of one device have different names.
-            let clash = |chip: &Chip| chip.id == id || chip.id.starts_with(&format!("{id}/"));
-            if chips.iter().any(clash) {
-                id = format!("{id}/{name}");
-            }
-        }
-        let plain = id.clone();
-        let mut number = 2;
-        while chips.iter().any(|chip| chip.id == id) {
-            id = format!("{plain}~{number}");
-            number += 1;
-        }
+        let id = stable_id(&stable, &source.root.sys);
         let name = name.or_else(device_name).unwrap_or_else(|| entry.clone());
         let sensors = sensors(source, &base, &files);
         chips.push(Chip { name, id, device, sensors });
     }
+    tell_apart(&mut chips);
     Ok(chips)
+}
+
+/// Chips of one device are told apart by their names, whichever the kernel numbers first; those that
+/// have the same name, too, by their order.
+fn tell_apart(chips: &mut [Chip]) {
+    let plain: Vec<String> = chips.iter().map(|chip| chip.id.clone()).collect();
+    for at in 0..chips.len() {
+        if plain.iter().filter(|id| **id == plain[at]).count() < 2 {
+            continue;
+        }
+        let named = format!("{}/{}", plain[at], chips[at].name);
+        let (mut id, mut number) = (named.clone(), 2);
+        while chips[..at].iter().any(|chip| chip.id == id) {
+            id = format!("{named}~{number}");
+            number += 1;
+        }
+        chips[at].id = id;
+    }
 }
 
 /// The folder of the device that a chip without a `device` link belongs to.

@@ -62,11 +62,17 @@ table! {
         b"pswpin" swapped_in,
         b"pswpout" swapped_out,
         b"oom_kill" oom_kills,
-        b"pgscan_direct" direct_scans,
+        b"pgscan_direct" scans,
+        b"pgscan_direct_dma" scans_dma,
+        b"pgscan_direct_dma32" scans_dma32,
+        b"pgscan_direct_normal" scans_normal,
+        b"pgscan_direct_high" scans_high,
+        b"pgscan_direct_movable" scans_movable,
         b"allocstall" stalls_old,
         b"allocstall_dma" stalls_dma,
         b"allocstall_dma32" stalls_dma32,
         b"allocstall_normal" stalls_normal,
+        b"allocstall_high" stalls_high,
         b"allocstall_movable" stalls_movable,
         b"allocstall_device" stalls_device,
     }
@@ -81,11 +87,26 @@ impl VmStat {
             self.stalls_dma,
             self.stalls_dma32,
             self.stalls_normal,
+            self.stalls_high,
             self.stalls_movable,
             self.stalls_device,
         ];
         let known = by_zone.into_iter().flatten();
         known.reduce(u64::wrapping_add)
+    }
+
+    /// How many pages were looked at for that; kernels before 4.8 count by zone.
+    #[must_use]
+    pub fn direct_scans(&self) -> Option<u64> {
+        let by_zone = [
+            self.scans,
+            self.scans_dma,
+            self.scans_dma32,
+            self.scans_normal,
+            self.scans_high,
+            self.scans_movable,
+        ];
+        by_zone.into_iter().flatten().reduce(u64::wrapping_add)
     }
 }
 

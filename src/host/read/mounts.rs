@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
 
-use crate::host::scan::{lines, text, unescape};
+use crate::host::scan::{lines, number, text, unescape};
 
 /// A mounted file system.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,7 +51,10 @@ fn mount(line: &[u8]) -> Option<Mount> {
     let kind = text(fields.next()?);
     let device = text(&unescape(fields.next().unwrap_or_default()));
     let super_options = fields.next().unwrap_or_default();
-    if kind.is_empty() || !path.is_absolute() || !device_number.contains(':') {
+    let numbers = device_number.split_once(':').is_some_and(|(major, minor)| {
+        number(major.as_bytes()).is_some() && number(minor.as_bytes()).is_some()
+    });
+    if kind.is_empty() || !path.is_absolute() || !numbers {
         return None;
     }
     let has = |options: &[u8], wanted: &[&[u8]]| {

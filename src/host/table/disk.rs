@@ -86,7 +86,9 @@ impl Disk {
             points.sum(&names::DISK_FLUSH_TIME, &[device], seconds(times[5]));
         }
         if turn.points.wants(&names::DISK_LIMIT) {
-            let path = turn.source.root.sys.join("block").join(&disk.name).join("size");
+            // `/sys` writes an exclamation mark for a slash: `cciss!c0d0`.
+            let folder = turn.source.root.sys.join("block").join(disk.name.replace('/', "!"));
+            let path = folder.join("size");
             let read = turn.source.number(&path);
             if let Some(sectors) = turn.optional(read).and_then(|size| u64::try_from(size).ok()) {
                 turn.points.whole(&names::DISK_LIMIT, &[device], sectors.wrapping_mul(SECTOR));

@@ -101,7 +101,8 @@ impl Scraper for Paging {
                 }
             }
         }
-        let vm = memory::vmstat(turn.source.proc("vmstat")?);
+        let vm = turn.source.proc("vmstat").map(memory::vmstat);
+        let Some(vm) = turn.tell(vm) else { return Ok(()) };
         let points = &mut *turn.points;
         if let (Some(faults), Some(major)) = (vm.faults, vm.major_faults) {
             points.whole(&names::PAGING_FAULTS, &[("type", "major")], major);
@@ -117,7 +118,7 @@ impl Scraper for Paging {
         if let Some(kills) = vm.oom_kills {
             points.whole(&names::MEMORY_OOM_KILLS, &[], kills);
         }
-        let stalls = [("allocstall", vm.allocation_stalls()), ("pgscan_direct", vm.direct_scans)];
+        let stalls = [("allocstall", vm.allocation_stalls()), ("pgscan_direct", vm.direct_scans())];
         for (kind, count) in stalls {
             if let Some(count) = count {
                 points.whole(&names::MEMORY_RECLAIM_STALLS, &[("type", kind)], count);

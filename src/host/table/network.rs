@@ -1,6 +1,8 @@
 //! Network interfaces, connections, queues, and the firewall's table of connections.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,15 +59,21 @@ impl Network {
     }
 
     fn interfaces(&mut self, turn: &mut Turn<'_>) -> Result<(), Trouble> {
+        if let Some(missing) = turn.source.foreign_network() {
+            // Said, for the interfaces may be those of a container.
+            turn.troubles.absent.insert(missing);
+        }
         let bytes = turn.source.proc("net/dev")?;
         let (mut readable, mut found) = (std::mem::take(&mut self.readable), Vec::new());
         for interface in network::interfaces(bytes) {
             if self.filter.passes(interface.name) {
                 let name = readable.name(interface.name);
-                found.push((name, interface.received, interface.transmitted));
+                let raw = interface.name.to_vec();
+                found.push((name, raw, interface.received, interface.transmitted));
             }
         }
-        readable.keep(|name| network::interfaces(bytes).any(|interface| interface.name == name));
+        let names: HashSet<&[u8]> = found.iter().map(|(_, raw, ..)| raw.as_slice()).collect();
+        readable.keep(|name| names.contains(name));
         self.readable = readable;
         if self.refresh.is_due(turn.now.boot) {
             for known in self.known.values_mut() {
@@ -75,8 +83,8 @@ impl Network {
             }
         }
         let speeds = self.speeds.is_due(turn.now.boot);
-        for (name, received, transmitted) in &found {
-            self.identity(name, turn);
+        for (name, raw, received, transmitted) in &found {
+            self.identity(name, raw, turn);
             let interface =
                 Interface { name: name.as_bytes(), received: *received, transmitted: *transmitted };
             Self::traffic(&interface, name, turn);
@@ -87,8 +95,8 @@ impl Network {
     }
 
     /// Finds out whether an interface is still the one that had this name.
-    fn identity(&mut self, name: &Arc<str>, turn: &mut Turn<'_>) {
-        let folder = turn.source.root.sys.join("class/net").join(&**name);
+    fn identity(&mut self, name: &Arc<str>, raw: &[u8], turn: &mut Turn<'_>) {
+        let folder = turn.source.root.sys.join("class/net").join(OsStr::from_bytes(raw));
         let index = turn.source.number(&folder.join("ifindex")).ok();
         let fresh = || Known {
             index,

@@ -45,6 +45,7 @@ struct LiveZone {
     zone: Zone,
     id: String,
     input: Kept,
+    mode: Kept,
     limits: Vec<(&'static str, f64)>,
 }
 
@@ -156,7 +157,12 @@ impl Thermal {
                 self.sensors.push(live);
             }
         }
-        self.zones = zones.into_iter().map(|zone| LiveZone::new(zone, turn)).collect();
+        let mut before = std::mem::take(&mut self.zones);
+        for zone in zones {
+            let known = before.iter().position(|live| !limits && live.zone == zone);
+            let live = known.map(|at| before.swap_remove(at));
+            self.zones.push(live.unwrap_or_else(|| LiveZone::new(zone, turn)));
+        }
         self.cooling = cooling
             .into_iter()
             .map(|device| {
@@ -196,7 +202,11 @@ impl Thermal {
     }
 
     fn zones(&mut self, turn: &mut Turn<'_>) {
-        for LiveZone { zone, id, input, limits } in &mut self.zones {
+        for LiveZone { zone, id, input, mode, limits } in &mut self.zones {
+            // One that is switched off has no value, whatever its file says.
+            if turn.source.kept(mode).is_ok_and(|mode| mode.trim_ascii() == b"disabled") {
+                continue;
+            }
             let wanted = if zone.has_chip {
                 turn.points.wants(&names::CPU_TEMPERATURE)
             } else {
@@ -439,6 +449,7 @@ impl LiveZone {
             }
         }
         let id = format!("virtual/thermal/thermal_zone{}", zone.number);
-        Self { id, input: Kept::short(zone.input.clone()), limits, zone }
+        let (input, mode) = (Kept::short(zone.input.clone()), Kept::short(zone.mode.clone()));
+        Self { id, input, mode, limits, zone }
     }
 }

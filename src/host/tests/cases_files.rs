@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use super::{Host, USAGE};
 use crate::host::collector::Lane;
 use crate::host::filter::Filter;
+use crate::host::source::Root;
 use crate::signal::names::host::TABLE;
 
 /// The mount points of a tree that are told of.
@@ -340,4 +341,39 @@ fn case_38_more_memory_in_parts_than_in_all() {
     );
     let shares = reading.of_metric("system.memory.utilization");
     assert!(shares.into_iter().all(|(_, point)| (0.0..=1.0).contains(&point.value)));
+}
+
+/// Shut in, we may see another file system where the host has one: its numbers are not the host's.
+#[test]
+fn a_mount_that_is_another_one_for_us_is_not_told() {
+    let mut host = Host::new("x86_server");
+    let table = std::fs::read_to_string(host.path("proc/self/mountinfo")).unwrap();
+    let line = table.lines().find(|line| line.contains(" /srv ")).unwrap();
+    let number = line.split(' ').nth(2).unwrap();
+    host.write("proc/self/mountinfo", &table.replace(line, &line.replace(number, "0:77")));
+    let reading = host.read(1000);
+    reading.has(
+        r#"system.filesystem.linux.error{device="/dev/md0",error.type="EXDEV",mountpoint="/srv",type="ext4"} 1"#,
+    );
+    let told = reading.of_metric("system.filesystem.usage");
+    assert_eq!(told.filter(|(key, _)| key.contains("\"/srv\"")).count(), 0);
+    assert!(!host.kernel.asked.lock().unwrap().contains(&PathBuf::from("/srv")));
+}
+
+/// Edge case 16: without the files of the host's first process the network is the one that we see,
+/// and that can be asked for.
+#[test]
+fn case_16_the_network_that_we_see() {
+    let host = Host::with("container", |settings, folder| {
+        settings.root = Root::new(Some(&folder.join("host")));
+    });
+    host.remove("host/proc/1/net");
+    // What was there at the start is kept; a new reader sees that it is gone.
+    let mut host = {
+        let folder = host.path("host");
+        Host::of(&[], true, move |settings, _| settings.root = Root::new(Some(&folder)))
+    };
+    let reading = host.read(1000);
+    assert!(reading.of_metric("system.network.io").next().is_some());
+    assert!(reading.absent.iter().any(|absent| absent.contains("1/net")), "{:?}", reading.absent);
 }

@@ -108,7 +108,7 @@ fn case_19_chips_of_the_same_name() {
     for (id, degrees) in [
         ("platform/coretemp.0".to_owned(), 52.0),
         ("platform/coretemp.1".to_owned(), 57.0),
-        ("platform/asus-nb-wmi/asus".to_owned(), 40.0),
+        ("platform/asus-nb-wmi/asus~2".to_owned(), 40.0),
         (format!("{phy}0"), 43.0),
         (format!("{phy}1"), 47.5),
         (format!("{phy}2"), 52.0),

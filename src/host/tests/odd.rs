@@ -170,8 +170,8 @@ fn chips() {
     let reading = Host::new("chips").read(1000);
     reading.has_just(
         r#"
-        hw.fan.speed{hw.id="platform/asus-nb-wmi/fan1",hw.name="asus",hw.sensor_location="cpu_fan"} 2600
-        hw.fan.speed{hw.id="platform/asus-nb-wmi/asus/fan1",hw.name="asus",hw.sensor_location="gpu_fan"} 0
+        hw.fan.speed{hw.id="platform/asus-nb-wmi/asus/fan1",hw.name="asus",hw.sensor_location="cpu_fan"} 2600
+        hw.fan.speed{hw.id="platform/asus-nb-wmi/asus~2/fan1",hw.name="asus",hw.sensor_location="gpu_fan"} 0
         hw.fan.speed{hw.id="platform/nct6775.2592/fan1",hw.name="nct6798"} 0
         hw.fan.speed{hw.id="platform/nct6775.2592/fan2",hw.name="nct6798"} 1450
         hw.fan.speed{hw.id="platform/nct6775.2592/fan3",hw.name="nct6798"} 1200
