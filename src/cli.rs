@@ -70,6 +70,8 @@ pub enum Command {
     Probe(Probe),
     /// Show what this machine is busy with, what waits, what went wrong, and its temperatures
     Host(HostOptions),
+    /// Find targets in compose files and traefik's files, and keep target files current
+    Discover(Discover),
 }
 
 /// Options of `check`.
@@ -89,6 +91,32 @@ pub struct HostOptions {
     /// For how many seconds it looks (1 to 60): rates are of this time
     #[arg(long, value_name = "SECONDS", default_value_t = 1)]
     pub seconds: u8,
+}
+
+/// Options of `discover`.
+#[derive(Debug, Args)]
+pub struct Discover {
+    /// The jobs of the configuration's `discovery:` section; default: all
+    #[arg(value_name = "JOB")]
+    pub jobs: Vec<String>,
+    /// Write nothing, and show what would change
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Show the lines that come and go
+    #[arg(long)]
+    pub diff: bool,
+    /// Print one JSON object for each job
+    #[arg(long)]
+    pub json: bool,
+    /// Exit with 2 when a file changed
+    #[arg(long)]
+    pub detailed_exitcode: bool,
+    /// Write also when most targets would go
+    #[arg(long)]
+    pub force: bool,
+    /// Leave how it went in a file for node_exporter's textfile collector
+    #[arg(long, value_name = "FILE")]
+    pub textfile: Option<std::path::PathBuf>,
 }
 
 /// Options of `probe`.

@@ -2,6 +2,7 @@
 
 mod check;
 mod diagnosis;
+mod discover;
 mod host;
 mod logging;
 mod probe;
@@ -31,6 +32,7 @@ pub fn dispatch(cli: Cli) -> anyhow::Result<u8> {
     match cli.command.unwrap_or(Command::Run) {
         Command::Run => run::run(global, &environment),
         Command::Check(options) => check::run(&options, global, &environment),
+        Command::Discover(options) => discover::run(&options, global, &environment),
         Command::Host(options) => host::run(&options, global, &environment),
         Command::Probe(options) => probe::run(&options, global, &environment),
     }

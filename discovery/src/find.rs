@@ -108,11 +108,8 @@ impl Walk {
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
             let name = name.unwrap_or_default();
             match fs::metadata(&path) {
-                Ok(meta) if meta.is_dir() => {
-                    if !PASSED_OVER.contains(&name.as_str()) {
-                        self.folder(&path, depth + 1);
-                    }
-                }
+                Ok(meta) if meta.is_dir() && PASSED_OVER.contains(&name.as_str()) => {}
+                Ok(meta) if meta.is_dir() => self.folder(&path, depth + 1),
                 Ok(meta) if meta.is_file() => self.file(&path, is_compose(&name)),
                 // Pipes, sockets and links that lead nowhere.
                 _ => {}

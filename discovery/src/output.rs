@@ -239,8 +239,8 @@ fn expressible(format: &Format, target: &Target) -> Result<(), String> {
 
 /// The lines, sorted by their bytes, indented as those of the head are.
 fn lines(head: &str, fields: &[Field], targets: &[&Target]) -> String {
-    let item = head.lines().filter(|line| line.trim_start().starts_with("- "));
-    let item = item.filter(|line| !line.trim_start().starts_with("- targets")).last();
+    let mut item = head.lines().filter(|line| line.trim_start().starts_with("- "));
+    let item = item.rfind(|line| !line.trim_start().starts_with("- targets"));
     let indent = item.map_or("    ", |line| &line[..line.len() - line.trim_start().len()]);
     let line = |target: &&Target| {
         let fields: Vec<&str> = fields.iter().map(|field| field.of(target)).collect();

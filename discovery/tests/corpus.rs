@@ -1,10 +1,8 @@
 //! Real users' files, where they are at hand (WATCHPOST_INPUTS): the home lab that this was made for,
 //! to the byte, and a corpus of compose files, each of which yields targets or a reason.
-#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::print_stdout)]
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use watchpost_discovery::interpolate::Variables;
 use watchpost_discovery::job::{Settings, compose};

@@ -11,8 +11,9 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::buffer::spare_capacity;
 use rustix::fs::{Mode, OFlags, open};
-use rustix::io::{Errno, pread};
+use rustix::io::{Errno, pread, retry_on_intr};
 
 use crate::host::kernel::Kernel;
 
@@ -216,26 +217,27 @@ fn open_file(path: &Path) -> Result<OwnedFd, Errno> {
 }
 
 fn read_whole(file: &OwnedFd, short: bool, buffer: &mut Vec<u8>) -> Result<(), Errno> {
-    let chunk = if short { SHORT } else { CHUNK };
-    buffer.resize(chunk, 0);
-    let mut at = 0;
+    buffer.clear();
+    if short {
+        let mut line = [0; SHORT];
+        let read = retry_on_intr(|| pread(file, &mut line, 0))?;
+        buffer.extend_from_slice(&line[..read]);
+        return Ok(());
+    }
     loop {
-        let read = match pread(file, &mut buffer[at..], at as u64) {
-            Err(Errno::INTR) => continue,
+        if buffer.capacity() - buffer.len() < CHUNK / 2 {
+            buffer.reserve(CHUNK);
+        }
+        let at = buffer.len() as u64;
+        // Files that the kernel makes line by line come in pieces, whatever is asked for.
+        match retry_on_intr(|| pread(file, spare_capacity(buffer), at)) {
+            Ok(0) => return Ok(()),
+            Ok(_) if buffer.len() >= MAX => return Ok(()),
+            Ok(_) => {}
             Err(errno) => {
                 buffer.clear();
                 return Err(errno);
             }
-            Ok(read) => read,
-        };
-        at += read;
-        // Files that the kernel makes line by line come in pieces, whatever is asked for.
-        if read == 0 || short || at >= MAX {
-            buffer.truncate(at);
-            return Ok(());
-        }
-        if buffer.len() - at < chunk / 2 {
-            buffer.resize(buffer.len() * 2, 0);
         }
     }
 }

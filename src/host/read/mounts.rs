@@ -1,7 +1,8 @@
 //! `/proc/PID/mountinfo`.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::PathBuf;
 
 use crate::host::scan::{lines, number, text, unescape};
@@ -27,49 +28,76 @@ pub struct Mount {
     pub hidden: bool,
 }
 
-/// Reads a mount table. The number of lines that make no sense comes with it.
+/// Reads what a mount table has of the types that are wanted: most machines have many more that are
+/// not. The number of lines that make no sense comes with it.
 #[must_use]
-pub fn mounts(bytes: &[u8]) -> (Vec<Mount>, usize) {
+pub fn mounts(bytes: &[u8], wants: impl Fn(&[u8]) -> bool) -> (Vec<Mount>, usize) {
     let (mut found, mut wrong) = (Vec::new(), 0);
     for line in lines(bytes) {
-        match mount(line) {
-            Some(mount) => found.push(mount),
+        match mount(line, &wants) {
+            Some(Ok(mount)) => found.push(mount),
+            // It hides what was mounted there before.
+            Some(Err(path)) => {
+                found.retain(|have: &Mount| have.path.as_os_str().as_bytes() != path)
+            }
             None => wrong += 1,
         }
     }
     (found, wrong)
 }
 
-fn mount(line: &[u8]) -> Option<Mount> {
+/// The mount points at which two tables have something else, or only the first has anything.
+#[must_use]
+pub fn differing(one: &[u8], other: &[u8]) -> Vec<PathBuf> {
+    // The last mount on a point hides the others.
+    fn tops(bytes: &[u8]) -> BTreeMap<&[u8], &[u8]> {
+        let fields = lines(bytes).map(|line| line.split(|byte| *byte == b' '));
+        let pairs = fields.filter_map(|mut fields| {
+            let device_number = fields.nth(2)?;
+            Some((fields.nth(1)?, device_number))
+        });
+        pairs.collect()
+    }
+    if one == other {
+        return Vec::new();
+    }
+    let theirs = tops(other);
+    let differ = tops(one).into_iter().filter(|(path, number)| theirs.get(path) != Some(number));
+    differ.map(|(path, _)| PathBuf::from(OsString::from_vec(unescape(path)))).collect()
+}
+
+/// `None`: the line makes no sense. An error is the path of one of a type that nobody wants.
+fn mount(line: &[u8], wants: impl Fn(&[u8]) -> bool) -> Option<Result<Mount, &[u8]>> {
     // Fields of one blank each: a source may be empty, which is two blanks in a row.
     let mut fields = line.split(|byte| *byte == b' ');
-    let device_number = text(fields.nth(2)?);
-    let root = unescape(fields.next()?);
-    let path = PathBuf::from(OsString::from_vec(unescape(fields.next()?)));
+    let device_number = fields.nth(2)?;
+    let (root, path) = (fields.next()?, fields.next()?);
     let options = fields.next()?;
     fields.find(|field| *field == b"-")?;
-    let kind = text(fields.next()?);
-    let device = text(&unescape(fields.next().unwrap_or_default()));
-    let super_options = fields.next().unwrap_or_default();
-    let numbers = device_number.split_once(':').is_some_and(|(major, minor)| {
-        number(major.as_bytes()).is_some() && number(minor.as_bytes()).is_some()
-    });
-    if kind.is_empty() || !path.is_absolute() || !numbers {
+    let kind = fields.next()?;
+    let mut numbers = device_number.split(|byte| *byte == b':').map(number);
+    let numbers = matches!((numbers.next(), numbers.next()), (Some(Some(_)), Some(Some(_))));
+    if kind.is_empty() || !path.starts_with(b"/") || !numbers {
         return None;
     }
+    if !wants(kind) {
+        return Some(Err(path));
+    }
+    let device = text(&unescape(fields.next().unwrap_or_default()));
+    let super_options = fields.next().unwrap_or_default();
     let has = |options: &[u8], wanted: &[&[u8]]| {
         options.split(|byte| *byte == b',').any(|option| wanted.contains(&option))
     };
-    Some(Mount {
-        device_number,
-        root,
-        path,
-        kind,
+    Some(Ok(Mount {
+        device_number: text(device_number),
+        root: unescape(root),
+        path: PathBuf::from(OsString::from_vec(unescape(path))),
+        kind: text(kind),
         device,
         mount_readonly: has(options, &[b"ro"]),
         super_readonly: has(super_options, &[b"ro", b"emergency_ro"]),
         hidden: false,
-    })
+    }))
 }
 
 /// What is left when of several mounts on one point only the last is kept, which hides the others,
@@ -99,7 +127,6 @@ pub fn distinct(mounts: Vec<Mount>) -> Vec<Mount> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::ffi::OsStrExt as _;
 
     fn paths(mounts: &[Mount]) -> Vec<&[u8]> {
         mounts.iter().map(|mount| mount.path.as_os_str().as_bytes()).collect()
@@ -115,7 +142,7 @@ mod tests {
             30 27 0:30 / /mnt/empty rw -\n\
             31 27 0:31 / /mnt/nosource rw - tmpfs  rw\n\
             32 27 8:3 / /b\\134040s ro - vfat /dev/sdc\n";
-        let (mounts, wrong) = mounts(text);
+        let (mounts, wrong) = mounts(text, |_| true);
         assert_eq!(wrong, 2);
         let expected: [&[u8]; 5] =
             [b"/", b"/mnt/a b\tc", b"/mnt/\xff", b"/mnt/nosource", b"/b\\040s"];
@@ -132,9 +159,22 @@ mod tests {
             2 0 8:1 /x /d rw - ext4 /dev/sda1 rw\n\
             3 0 8:2 / /over rw - ext4 /dev/sda2 rw\n\
             4 0 8:3 / /over rw - xfs /dev/sda3 rw\n";
-        let kept = distinct(mounts(text).0);
+        let kept = distinct(mounts(text, |_| true).0);
         let expected: [&[u8]; 2] = [b"/d", b"/over"];
         assert_eq!(paths(&kept), expected);
         assert_eq!(kept[1].kind, "xfs");
+        let over = b"1 0 8:1 / /data rw - ext4 /dev/sda1 rw\n2 0 0:9 / /data rw - tmpfs tmpfs rw\n";
+        assert_eq!(mounts(over, |kind| kind == b"ext4").0, [], "what is hidden is not told");
+    }
+
+    #[test]
+    fn where_two_tables_differ() {
+        let host = b"1 0 8:1 / / rw - ext4 a rw\n2 0 8:2 / /srv\\040x rw - ext4 b rw\n\
+            3 0 8:3 / /home rw - ext4 c rw\n4 0 8:4 / /opt rw - ext4 d rw\n";
+        let ours = b"1 0 8:1 / / ro - ext4 a rw\n2 0 8:2 / /srv\\040x ro - ext4 b rw\n\
+            5 0 0:9 / /srv\\040x rw - tmpfs t rw\n3 0 8:3 / /home ro - ext4 c rw\n";
+        let expected: Vec<PathBuf> = ["/opt", "/srv x"].map(PathBuf::from).to_vec();
+        assert_eq!(differing(host, ours), expected);
+        assert!(differing(host, host).is_empty());
     }
 }

@@ -135,11 +135,11 @@ impl Cpu {
 
 impl Scraper for Cpu {
     fn scrape(&mut self, turn: &mut Turn<'_>) -> Result<(), Trouble> {
-        self.throttle.scrape(turn);
         let stat = cpu::stat(turn.source.proc("stat")?);
         if stat.cpus.is_empty() {
             return Err(Trouble::wrong(&turn.source.proc_path("stat"), "no CPU in it"));
         }
+        self.throttle.scrape(&stat, turn);
         self.times(&stat, turn);
         turn.points.whole(&names::CPU_LOGICAL_COUNT, &[], stat.cpus.len() as u64);
         for (state, tasks) in [("runnable", stat.running), ("blocked", stat.blocked)] {

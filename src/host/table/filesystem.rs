@@ -7,7 +7,7 @@ use rustix::io::Errno;
 
 use crate::host::filter::Filter;
 use crate::host::kernel::Usage;
-use crate::host::read::mounts::{Mount, distinct, mounts};
+use crate::host::read::mounts::{Mount, differing, distinct, mounts};
 use crate::host::scan::Readable;
 use crate::host::scraper::{Scraper, Turn};
 use crate::host::source::{Trouble, Why};
@@ -42,53 +42,43 @@ impl Filesystem {
     /// The mounts that pass, and whether the table is the host's: ours shows everything read-only
     /// when we are shut in.
     fn mounts(&self, turn: &mut Turn<'_>) -> Result<(Vec<Mount>, bool), Trouble> {
-        let host = turn.source.proc("1/mountinfo").map(mounts);
-        let (read, is_host) = match host {
-            Ok(read) => (read, true),
+        let Filters { devices, kinds, mount_points } = &self.filters;
+        // Asking an `autofs` would mount what is behind it.
+        let mounts = |bytes: &[u8]| mounts(bytes, |kind| kind != b"autofs" && kinds.passes(kind));
+        let host = turn.source.proc("1/mountinfo").map(<[u8]>::to_vec);
+        let (read, host) = match host {
+            Ok(host) => (mounts(&host), Some(host)),
             Err(trouble) => {
                 // Said, for it hides how the host has mounted things; no reason to tell of an error.
                 turn.troubles.absent.insert(trouble);
-                (turn.source.proc("self/mountinfo").map(mounts)?, false)
+                (turn.source.proc("self/mountinfo").map(mounts)?, None)
             }
         };
         let (mut found, wrong) = read;
-        let hidden = if is_host { Self::hidden(&found, turn) } else { Vec::new() };
+        let hidden = host.as_ref().map(|host| Self::hidden(host, turn)).unwrap_or_default();
         if wrong > 0 {
             let path = turn.source.proc_path("PID/mountinfo");
             turn.trouble(Trouble::wrong(&path, "lines that make no sense are left out"));
         }
-        let Filters { devices, kinds, mount_points } = &self.filters;
         found.retain(|mount| {
             devices.passes(mount.device.as_bytes())
-                && kinds.passes(mount.kind.as_bytes())
                 && mount_points.passes(mount.path.as_os_str().as_bytes())
-                // Asking it would mount what is behind it.
-                && mount.kind != "autofs"
         });
         let mut found = distinct(found);
         for mount in &mut found {
             mount.hidden = hidden.contains(&mount.path);
         }
-        Ok((found, is_host))
+        Ok((found, host.is_some()))
     }
 
     /// The mounts of the host that are not there where we are: shut in, we may see another file
     /// system in their place.
-    fn hidden(host: &[Mount], turn: &mut Turn<'_>) -> Vec<PathBuf> {
+    fn hidden(host: &[u8], turn: &mut Turn<'_>) -> Vec<PathBuf> {
         if turn.source.root.prefix.is_some() {
             return Vec::new();
         }
-        let Ok((ours, _)) = turn.source.proc("self/mountinfo").map(mounts) else {
-            return Vec::new();
-        };
-        // The last mount on a point hides the others.
-        let last = |table: &[Mount], path: &PathBuf| {
-            let found = table.iter().rev().find(|mount| mount.path == *path);
-            found.map(|mount| mount.device_number.clone())
-        };
-        let hidden =
-            host.iter().filter(|mount| last(host, &mount.path) != last(&ours, &mount.path));
-        hidden.map(|mount| mount.path.clone()).collect()
+        let ours = turn.source.proc("self/mountinfo");
+        ours.map(|ours| differing(host, ours)).unwrap_or_default()
     }
 
     fn tell(

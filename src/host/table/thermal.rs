@@ -1,8 +1,9 @@
 //! Temperatures, fans, voltages, power and what else sensors tell, with their limits and alarms.
 //!
 //! A sensor that has no value now is left out for now: it hides no other, and is never a zero.
-//! Limits are read once an hour, because reading them takes the device's time; sensors are looked
-//! for each minute, and when one does not answer any more.
+//! Limits are read once an hour, because reading them takes the device's time. Sensors are looked for
+//! then, too, when a device comes or goes (which is looked at each minute), and when one does not
+//! answer any more.
 
 use std::path::Path;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use crate::host::table::faults::status;
 use crate::signal::names::host as names;
 use crate::signal::series::Metric;
 
-/// Sensors come and go.
+/// Devices with sensors come and go.
 const LOOK: Duration = Duration::from_secs(60);
 /// Limits rarely change.
 const LIMITS: Duration = Duration::from_secs(3600);
@@ -62,6 +63,8 @@ struct Meter {
 /// Reads sensors.
 pub struct Thermal {
     look: Every,
+    /// The names of all devices when sensors were looked for the last time.
+    devices: Option<[Vec<String>; 4]>,
     limits: Every,
     sensors: Vec<Live>,
     zones: Vec<LiveZone>,
@@ -74,6 +77,7 @@ impl Default for Thermal {
     fn default() -> Self {
         Self {
             look: Every::new(LOOK),
+            devices: None,
             limits: Every::new(LIMITS),
             sensors: Vec::new(),
             zones: Vec::new(),
@@ -137,11 +141,24 @@ fn passing(trouble: &Trouble) -> bool {
 }
 
 impl Thermal {
-    fn find(&mut self, turn: &mut Turn<'_>) -> Result<(), Trouble> {
+    fn look(&mut self, turn: &mut Turn<'_>) -> Result<(), Trouble> {
+        let names = |class| {
+            turn.source.names(&turn.source.root.sys.join("class").join(class)).unwrap_or_default()
+        };
+        let devices = ["hwmon", "thermal", "powercap", "power_supply"].map(names);
+        let limits = self.limits.is_due(turn.now.boot);
+        if limits || self.devices.as_ref() != Some(&devices) {
+            self.devices = None;
+            self.find(limits, turn)?;
+            self.devices = Some(devices);
+        }
+        Ok(())
+    }
+
+    fn find(&mut self, limits: bool, turn: &mut Turn<'_>) -> Result<(), Trouble> {
         let chips = hwmon::chips(turn.source)?;
         let (zones, cooling) = hwmon::thermal(turn.source)?;
         let before = std::mem::take(&mut self.sensors);
-        let limits = self.limits.is_due(turn.now.boot);
         let mut kept: Vec<Live> = before;
         for chip in chips {
             for sensor in &chip.sensors {
@@ -288,7 +305,7 @@ impl Thermal {
 impl Scraper for Thermal {
     fn scrape(&mut self, turn: &mut Turn<'_>) -> Result<(), Trouble> {
         if self.look.is_due(turn.now.boot) {
-            self.find(turn)?;
+            self.look(turn)?;
         }
         let mut gone = false;
         for live in &mut self.sensors {
@@ -296,6 +313,7 @@ impl Scraper for Thermal {
         }
         if gone {
             self.look.again();
+            self.devices = None;
         }
         self.zones(turn);
         self.energy(turn);

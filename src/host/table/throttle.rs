@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::host::read::cpu;
+use crate::host::read::cpu::{self, Stat};
 use crate::host::scraper::{Every, Turn};
 use crate::host::source::Kept;
 use crate::signal::names::host as names;
@@ -20,26 +20,37 @@ struct Counter {
     unit: f64,
 }
 
+/// Which counters there are changes with the CPUs that are online.
+const LOOK: Duration = Duration::from_secs(3600);
+
 /// The counters of all CPUs.
 pub(super) struct Throttle {
     look: Every,
+    online: Vec<u32>,
     counters: Vec<Counter>,
 }
 
 impl Default for Throttle {
     fn default() -> Self {
-        Self { look: Every::new(Duration::from_secs(60)), counters: Vec::new() }
+        Self { look: Every::new(LOOK), online: Vec::new(), counters: Vec::new() }
     }
 }
 
 impl Throttle {
-    pub(super) fn scrape(&mut self, turn: &mut Turn<'_>) {
+    /// Reads the counters of the CPUs that are online.
+    pub(super) fn scrape(&mut self, stat: &Stat, turn: &mut Turn<'_>) {
         if !turn.points.wants_any(&[&names::CPU_THROTTLES, &names::CPU_THROTTLE_TIME]) {
             return;
+        }
+        let online = stat.cpus.iter().map(|(number, _)| *number);
+        if !online.clone().eq(self.online.iter().copied()) {
+            self.online = online.collect();
+            self.look.again();
         }
         if self.look.is_due(turn.now.boot) {
             self.find(turn);
         }
+        let mut gone = false;
         for Counter { metric, place, file, unit } in &mut self.counters {
             let (scope, package, core) = place;
             let mut own = vec![("scope", *scope), ("package", package.as_str())];
@@ -47,9 +58,14 @@ impl Throttle {
                 own.push(("core", core.as_str()));
             }
             let read = turn.source.kept(file).map(cpu::one);
-            if let Some(Some(count)) = turn.optional(read) {
-                turn.points.sum(metric, &own, count as f64 * *unit);
+            match turn.optional(read) {
+                Some(Some(count)) => turn.points.sum(metric, &own, count as f64 * *unit),
+                Some(None) => {}
+                None => gone = true,
             }
+        }
+        if gone {
+            self.look.again();
         }
     }
 

@@ -1,0 +1,266 @@
+//! `watchpost discover`: runs discovery jobs once, for cron and for people.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use serde_json::json;
+
+use crate::app::facts;
+use crate::base::clock;
+use crate::base::text::tame;
+use crate::cli::{Discover, Global};
+use crate::command::style::Style;
+use crate::command::{USAGE, print, sources, style, told};
+use crate::config::{self, Environment, Strictness};
+use crate::discover::{self, Job, Outcome};
+
+/// The exit code of `--detailed-exitcode` when a file changed.
+const CHANGED: u8 = 2;
+/// Things that are told of one kind at most.
+const MAX_TOLD: usize = 200;
+
+/// Runs jobs; returns the exit code.
+pub(super) fn run(
+    options: &Discover,
+    global: &Global,
+    environment: &Environment,
+) -> anyhow::Result<u8> {
+    let Some(sources) = sources(global) else {
+        return usage("watchpost: discover needs --config FILE, with a `discovery:` section");
+    };
+    let Some(plan) = told(config::load(&sources, environment, Strictness::Check)) else {
+        return Ok(USAGE);
+    };
+    let known: Vec<&str> = plan.discovery.iter().map(|job| job.name.as_str()).collect();
+    if let Some(wrong) = options.jobs.iter().find(|name| !known.contains(&name.as_str())) {
+        let list = known.join(", ");
+        return usage(&format!("watchpost: no job {wrong:?} (known: {list})"));
+    }
+    if plan.discovery.is_empty() {
+        return usage("watchpost: the configuration has no `discovery:` section");
+    }
+    let wanted = |job: &&Job| options.jobs.is_empty() || options.jobs.contains(&job.name);
+    let terminal = std::io::IsTerminal::is_terminal(&std::io::stdout());
+    let style = style(global.color, terminal, environment);
+    let (mut changed, mut failed, mut records) = (false, false, Vec::new());
+    for job in plan.discovery.iter().filter(wanted) {
+        let job = with_host(job);
+        let outcome = discover::look(&job, environment, options.force);
+        let would = outcome.changes();
+        let mut text = String::new();
+        let mut record = Record::new(&job, &outcome);
+        if !options.json {
+            describe(&job, &outcome, options, style, &mut text);
+        }
+        let described = options.json.then(|| as_json(&job, &outcome));
+        let result = match (options.dry_run, outcome.new.as_ref().err().map(ToString::to_string)) {
+            (_, Some(why)) => Err(why),
+            (true, None) => Ok(would),
+            (false, None) => discover::write(&job, outcome).map_err(|error| error.to_string()),
+        };
+        record.success = result.is_ok();
+        match &result {
+            Ok(is) => changed |= *is,
+            Err(why) => {
+                failed = true;
+                let _ = writeln!(text, "{} {}", style.bad("failed:"), tame(why));
+            }
+        }
+        match described {
+            Some(mut value) => {
+                value["changed"] = json!(result.as_ref().is_ok_and(|changed| *changed));
+                value["error"] = json!(result.as_ref().err());
+                print(&format!("{value}\n"))?;
+            }
+            None => print(&text)?,
+        }
+        records.push(record);
+    }
+    if let Some(path) = &options.textfile {
+        let text = textfile(&records);
+        watchpost_discovery::output::write(path, &text).map_err(anyhow::Error::msg)?;
+    }
+    Ok(match (failed, changed && options.detailed_exitcode) {
+        (true, _) => 1,
+        (_, true) => CHANGED,
+        _ => 0,
+    })
+}
+
+fn usage(message: &str) -> anyhow::Result<u8> {
+    #[allow(clippy::print_stderr, reason = "a wrong use is told on stderr")]
+    {
+        eprintln!("{message}");
+    }
+    Ok(USAGE)
+}
+
+/// A job that names no host for published ports asks them at this machine's name.
+fn with_host(job: &Job) -> Job {
+    let mut job = job.clone();
+    if job.settings.ports_host.is_empty() {
+        job.settings.ports_host = facts::host_name();
+    }
+    job
+}
+
+fn describe(job: &Job, outcome: &Outcome, options: &Discover, style: Style, out: &mut String) {
+    let report = &outcome.report;
+    let _ = writeln!(
+        out,
+        "{} {} files, {} services ({} with a target), {} routers of traefik's files: {} targets",
+        style.strong(&format!("{}:", job.name)),
+        report.files,
+        report.services,
+        report.services_found,
+        report.routers,
+        report.targets.len(),
+    );
+    let (problems, skipped) = (&report.problems, &report.skipped);
+    for problem in problems.iter().take(MAX_TOLD) {
+        let line = if problem.line > 0 { format!(":{}", problem.line) } else { String::new() };
+        let text = format!("{}{line}: {}", problem.file.display(), problem.message);
+        let _ = writeln!(out, "  {} {}", style.bad("not read"), tame(&text));
+    }
+    more(problems.len(), out);
+    for skipped in skipped.iter().take(MAX_TOLD) {
+        let text =
+            format!("{} ({}:{}): {}", skipped.service, skipped.file, skipped.line, skipped.reason);
+        let _ = writeln!(out, "  {} {}", style.faint("no target"), tame(&text));
+    }
+    more(skipped.len(), out);
+    let Ok(rendered) = &outcome.new else { return };
+    for (address, why) in &rendered.inexpressible {
+        let text = format!("{address}: {why}");
+        let _ = writeln!(out, "  {} {}", style.doubtful("not written"), tame(&text));
+    }
+    let file = job.output.file.display();
+    if rendered.kept > 0 {
+        let _ = writeln!(out, "  {} are in {file} already, by hand", rendered.kept);
+    }
+    if !outcome.changes() {
+        let _ = writeln!(out, "  {file}: nothing changes");
+        return;
+    }
+    let verb = if options.dry_run { "would change" } else { "changes" };
+    let _ = writeln!(out, "  {file} {verb}:");
+    let old = outcome.old.as_deref().unwrap_or_default();
+    if options.diff || options.dry_run {
+        for (sign, line) in diff(old, &rendered.text) {
+            let text = format!("{sign}{}", tame(line));
+            let painted = if sign == '+' { style.good(&text) } else { style.bad(&text) };
+            let _ = writeln!(out, "  {painted}");
+        }
+    } else {
+        let lines = diff(old, &rendered.text);
+        let added = lines.iter().filter(|(sign, _)| *sign == '+').count();
+        let _ = writeln!(out, "  {added} lines come, {} go", lines.len() - added);
+    }
+}
+
+fn more(count: usize, out: &mut String) {
+    if count > MAX_TOLD {
+        let _ = writeln!(out, "  … and {} more", count - MAX_TOLD);
+    }
+}
+
+/// The lines that come and go. What is written is sorted, so that a set tells all.
+fn diff<'t>(old: &'t str, new: &'t str) -> Vec<(char, &'t str)> {
+    let counted = |text: &'t str| {
+        let mut lines: BTreeMap<&str, usize> = BTreeMap::new();
+        text.lines().for_each(|line| *lines.entry(line).or_default() += 1);
+        lines
+    };
+    let (before, after) = (counted(old), counted(new));
+    let mut lines: BTreeSet<(&str, char)> = BTreeSet::new();
+    lines.extend(before.iter().filter(|(l, n)| after.get(*l) < Some(n)).map(|(l, _)| (*l, '-')));
+    lines.extend(after.iter().filter(|(l, n)| before.get(*l) < Some(n)).map(|(l, _)| (*l, '+')));
+    lines.into_iter().map(|(line, sign)| (sign, line)).collect()
+}
+
+fn as_json(job: &Job, outcome: &Outcome) -> serde_json::Value {
+    let report = &outcome.report;
+    let targets = report.targets.iter().map(|target| {
+        json!({
+            "address": target.address,
+            "labels": target.labels,
+            "hints": target.hints,
+            "file": &*target.origin.file,
+            "line": target.origin.line,
+        })
+    });
+    let skipped = report.skipped.iter().map(|skipped| {
+        json!({"service": skipped.service, "file": skipped.file, "line": skipped.line, "reason": skipped.reason})
+    });
+    let problems = report.problems.iter().map(|problem| {
+        json!({"file": problem.file.display().to_string(), "line": problem.line, "message": problem.message})
+    });
+    json!({
+        "job": job.name,
+        "output": job.output.file.display().to_string(),
+        "files": report.files,
+        "services": report.services,
+        "routers": report.routers,
+        "targets": targets.collect::<Vec<_>>(),
+        "skipped": skipped.collect::<Vec<_>>(),
+        "problems": problems.collect::<Vec<_>>(),
+    })
+}
+
+/// What a run leaves behind for node_exporter's textfile collector.
+struct Record {
+    job: String,
+    success: bool,
+    targets: usize,
+    skipped: usize,
+    errors: usize,
+}
+
+impl Record {
+    fn new(job: &Job, outcome: &Outcome) -> Self {
+        Self {
+            job: job.name.clone(),
+            success: false,
+            targets: outcome.report.targets.len(),
+            skipped: outcome.report.skipped.len(),
+            errors: outcome.report.problems.len(),
+        }
+    }
+}
+
+fn textfile(records: &[Record]) -> String {
+    let now = clock::wall().seconds();
+    let mut out = String::new();
+    type Value = fn(&Record) -> f64;
+    let metrics: [(&str, &str, Value); 4] = [
+        ("success", "Whether the last run of the job succeeded.", |r| {
+            f64::from(u8::from(r.success))
+        }),
+        ("targets", "Targets that the last run found.", |r| r.targets as f64),
+        ("skipped", "What the last run found no target in.", |r| r.skipped as f64),
+        ("file_errors", "Files that the last run could not read.", |r| r.errors as f64),
+    ];
+    for (name, help, value) in metrics {
+        let _ = writeln!(out, "# HELP watchpost_discovery_{name} {help}");
+        let _ = writeln!(out, "# TYPE watchpost_discovery_{name} gauge");
+        for record in records {
+            let job = label(&record.job);
+            let _ = writeln!(out, "watchpost_discovery_{name}{{job={job}}} {}", value(record));
+        }
+    }
+    let name = "last_run_timestamp_seconds";
+    let _ =
+        writeln!(out, "# HELP watchpost_discovery_{name} When the job ran, in seconds since 1970.");
+    let _ = writeln!(out, "# TYPE watchpost_discovery_{name} gauge");
+    for record in records {
+        let job = label(&record.job);
+        let _ = writeln!(out, "watchpost_discovery_{name}{{job={job}}} {now:.3}");
+    }
+    out
+}
+
+/// A label's value as Prometheus quotes it.
+fn label(text: &str) -> String {
+    let escaped = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+    format!("\"{escaped}\"")
+}
