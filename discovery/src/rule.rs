@@ -445,7 +445,7 @@ mod tests {
         ] {
             assert!(matches!(read(wrong), Err(Reason::Wrong(_))), "{wrong}");
         }
-        let many = vec!["(PathPrefix(`/a`) || PathPrefix(`/b`))"; 12].join(" && ");
+        let many = ["(PathPrefix(`/a`) || PathPrefix(`/b`))"; 12].join(" && ");
         assert_eq!(read(&many), Err(Reason::TooMany));
     }
 

@@ -85,7 +85,7 @@ fn what_a_line_cannot_say_is_refused_by_name() {
 #[test]
 fn file_sd_and_odd_names() {
     let odd = target("https://x.example.net", &[("humanname", "a: b # c"), ("routing", "r")]);
-    let text = render(&output(None), None, &[odd.clone()], false).expect("good").text;
+    let text = render(&output(None), None, std::slice::from_ref(&odd), false).expect("good").text;
     let read = file::parse(&text, Path::new("f")).expect("a file");
     assert_eq!(read.targets[0].labels["humanname"], "a: b # c", "{text}");
     let output = Output { format: Format::FileSd, ..output(Some("# START")) };
