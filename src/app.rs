@@ -9,6 +9,7 @@ mod detect;
 pub mod embedded;
 pub mod facts;
 mod graph;
+mod jobs;
 mod page;
 mod ports;
 mod reload;
@@ -39,6 +40,7 @@ use crate::probe::{Command, Prober, ProberHandle, Replacement, Tools};
 use crate::signal::names;
 use crate::signal::payload::Payload;
 use graph::{Graph, Routes};
+use jobs::Jobs;
 use page::{Ask, Site};
 use ports::Ports;
 pub use reload::Configuration;
@@ -72,6 +74,7 @@ pub struct App {
     /// Where our own metrics go.
     outlet: Outlet,
     host: Host,
+    jobs: Jobs,
     prober: ProberHandle,
     prober_thread: JoinHandle<()>,
     /// Cancelled when the prober's thread has ended, however it did.
@@ -176,6 +179,7 @@ impl App {
         let mut app = Self {
             board,
             host: Host::new(Arc::clone(&meter)),
+            jobs: Jobs::new(Arc::clone(&meter), page.clone()),
             meter,
             outlet,
             prober,
@@ -382,10 +386,11 @@ impl App {
     }
 
     /// Says what is to be said of a configuration that has been taken over.
-    fn told(&self) {
+    fn told(&mut self) {
         let plan = self.targets.plan();
         self.reloads.successful.set(1.0);
         self.reloads.timestamp.set(clock::wall().seconds());
+        self.jobs.replace(&plan.discovery);
         (self.on_telemetry)(&plan.telemetry);
         if !plan.renamed.is_empty() {
             let pairs = plan.renamed.iter().map(|(old, new)| format!("{old} is {new}"));
@@ -420,6 +425,7 @@ impl App {
         let lost = self.graph.stop(deadline).await;
         let _ = tokio::time::timeout_at(deadline, self.spans.stop()).await;
         self.watches.stop();
+        self.jobs.stop();
         self.ports.close();
         self.page.close();
         let _ = tokio::time::timeout_at(deadline, self.page.wait()).await;

@@ -2,12 +2,23 @@
 //! current. `watchpost discover` runs them from cron; in the daemon those with an interval run by
 //! themselves, and the watch on target files picks up what they write.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use watchpost_discovery::interpolate::Variables;
 use watchpost_discovery::job::{self, Report, Settings};
 use watchpost_discovery::output::{self, Output, Refused, Rendered};
+
+use crate::base::clock::Timestamp;
+use crate::pipeline::selfmetrics::Meter;
+use crate::signal::names;
+
+/// Files with errors that metrics name at most.
+const MAX_FILES: usize = 100;
+/// What may tell a target.
+const SOURCES: [&str; 8] =
+    ["watchpost", "traefik", "traefik file", "caddy", "nginx-proxy", "kuma", "homepage", "ports"];
 
 /// A job.
 #[derive(Clone, Debug, PartialEq)]
@@ -85,11 +96,37 @@ pub fn look(job: &Job, environment: &Variables, force: bool) -> Outcome {
     Outcome { report, old, new }
 }
 
+/// Tells how a run went, in metrics. `success`: whether the file is as it should be.
+pub fn record(meter: &Meter, job: &str, report: &Report, success: bool, now: Timestamp) {
+    let own = [("job", job)];
+    meter.gauge(&names::DISCOVERY_SUCCESS, &own).set(f64::from(u8::from(success)));
+    meter.gauge(&names::DISCOVERY_LAST_RUN, &own).set(now.seconds());
+    if success {
+        meter.gauge(&names::DISCOVERY_LAST_SUCCESS, &own).set(now.seconds());
+    }
+    meter.gauge(&names::DISCOVERY_SKIPPED, &own).set(report.skipped.len() as f64);
+    for source in SOURCES {
+        let found = report.sources.get(source).copied().unwrap_or(0);
+        let own = [("job", job), ("source", source)];
+        if found > 0 || meter.has(&names::DISCOVERY_TARGETS, &own) {
+            meter.gauge(&names::DISCOVERY_TARGETS, &own).set(found as f64);
+        }
+    }
+    let mut errors: BTreeMap<String, f64> = BTreeMap::new();
+    for problem in report.problems.iter().take(MAX_FILES) {
+        *errors.entry(problem.file.display().to_string()).or_default() += 1.0;
+    }
+    meter.clear(&names::DISCOVERY_FILE_ERRORS, &own);
+    for (file, count) in errors {
+        meter.gauge(&names::DISCOVERY_FILE_ERRORS, &[("job", job), ("file", &file)]).set(count);
+    }
+}
+
 /// Writes what a job has rendered; returns whether the file changed.
 ///
 /// # Errors
 /// Why the job failed.
-pub fn write(job: &Job, outcome: Outcome) -> Result<bool, Failure> {
-    let rendered = outcome.new?;
+pub fn write(job: &Job, new: Result<Rendered, Failure>) -> Result<bool, Failure> {
+    let rendered = new?;
     output::write(&job.output.file, &rendered.text).map_err(Failure::File)
 }

@@ -68,13 +68,16 @@ const NOT_READ: [(&str, &str); 8] = [
 
 impl Finder<'_> {
     /// The targets of a service, and why others are none.
-    pub(crate) fn find(service: &Service, settings: &Settings) -> (Vec<Target>, Vec<Skipped>) {
+    pub(crate) fn find(
+        service: &Service,
+        settings: &Settings,
+    ) -> (Vec<(Target, &'static str)>, Vec<Skipped>) {
         let mut finder = Finder { service, settings, candidates: Vec::new(), skipped: Vec::new() };
         let targets = finder.targets();
         (targets, finder.skipped)
     }
 
-    fn targets(&mut self) -> Vec<Target> {
+    fn targets(&mut self) -> Vec<(Target, &'static str)> {
         let own = self.own();
         if own.enable == Some(false) {
             self.skip(&self.service.origin.clone(), "watchpost.enable is false");
@@ -121,7 +124,8 @@ impl Finder<'_> {
             let interval = own.interval.clone().or(candidate.interval);
             hints.extend(interval.map(|interval| (INTERVAL_HINT.to_owned(), interval)));
             hints.extend(own.module.clone().map(|module| (MODULE_HINT.to_owned(), module)));
-            Target { address: candidate.address, labels, hints, origin: candidate.origin }
+            let (address, origin) = (candidate.address, candidate.origin);
+            (Target { address, labels, hints, origin }, candidate.dialect)
         };
         candidates.into_iter().map(target).collect()
     }

@@ -66,14 +66,17 @@ pub struct Report {
     pub services_found: usize,
     /// Routers of traefik's files that were seen.
     pub routers: usize,
+    /// How many targets each dialect told.
+    pub sources: BTreeMap<&'static str, usize>,
+    /// Addresses as they are compared.
+    seen: BTreeSet<String>,
 }
 
 impl Report {
     /// Adds a target, unless its address is there.
-    pub(crate) fn add(&mut self, target: Target) {
-        let normal = |address: &str| address.trim_end_matches('/').to_ascii_lowercase();
-        let address = normal(&target.address);
-        if !self.targets.iter().any(|have| normal(&have.address) == address) {
+    pub(crate) fn add(&mut self, target: Target, source: &'static str) {
+        if self.seen.insert(target.address.trim_end_matches('/').to_ascii_lowercase()) {
+            *self.sources.entry(source).or_default() += 1;
             self.targets.push(target);
         }
     }
@@ -95,8 +98,6 @@ pub fn compose(settings: &Settings, environment: &Variables) -> Report {
     let projects = loader.load(&found.compose);
     report.problems.append(&mut loader.problems);
     let mut files = BTreeSet::new();
-    // An address is known by its text: a set is asked instead of the list.
-    let mut seen: BTreeSet<String> = BTreeSet::new();
     for project in &projects {
         files.extend(project.files.iter().cloned());
         for service in project.services.values() {
@@ -104,10 +105,8 @@ pub fn compose(settings: &Settings, environment: &Variables) -> Report {
             let (targets, mut skipped) = Finder::find(service, settings);
             report.services_found += usize::from(!targets.is_empty());
             report.skipped.append(&mut skipped);
-            for target in targets {
-                if seen.insert(target.address.trim_end_matches('/').to_ascii_lowercase()) {
-                    report.targets.push(target);
-                }
+            for (target, dialect) in targets {
+                report.add(target, dialect);
             }
         }
     }

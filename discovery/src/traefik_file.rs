@@ -66,12 +66,12 @@ fn one(path: &Path, router: &Router, settings: &Settings, report: &mut Report) {
     service.labels.insert(key("entrypoints"), text(&router.entry_points.join(",")));
     service.labels.insert(key("tls"), text(if router.tls { "true" } else { "false" }));
     let (targets, skipped) = Finder::find(&service, settings);
-    for mut target in targets {
+    for (mut target, _) in targets {
         target.hints.remove(INTERVAL_HINT);
         let name = short_name(&target.address);
         target.labels.insert("humanname".to_owned(), name);
         let origin = Origin { file: context.file.clone(), line: router.line };
-        report.add(Target { origin, ..target });
+        report.add(Target { origin, ..target }, "traefik file");
     }
     let named = skipped.into_iter().map(|skipped| {
         let reason = skipped.reason.replacen("router r:", "the router:", 1);

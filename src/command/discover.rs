@@ -13,6 +13,10 @@ use crate::command::style::Style;
 use crate::command::{USAGE, print, sources, style, told};
 use crate::config::{self, Environment, Strictness};
 use crate::discover::{self, Job, Outcome};
+use crate::pipeline::selfmetrics::Meter;
+use crate::signal::series::Resource;
+use crate::wire::exposition::{self, Format};
+use crate::wire::naming::Naming;
 
 /// The exit code of `--detailed-exitcode` when a file changed.
 const CHANGED: u8 = 2;
@@ -42,23 +46,25 @@ pub(super) fn run(
     let wanted = |job: &&Job| options.jobs.is_empty() || options.jobs.contains(&job.name);
     let terminal = std::io::IsTerminal::is_terminal(&std::io::stdout());
     let style = style(global.color, terminal, environment);
-    let (mut changed, mut failed, mut records) = (false, false, Vec::new());
+    let (mut changed, mut failed) = (false, false);
+    let started = clock::wall();
+    let meter = Meter::new(Resource::new("watchpost", &facts::host_name(), []), started);
     for job in plan.discovery.iter().filter(wanted) {
         let job = with_host(job);
         let outcome = discover::look(&job, environment, options.force);
         let would = outcome.changes();
         let mut text = String::new();
-        let mut record = Record::new(&job, &outcome);
         if !options.json {
             describe(&job, &outcome, options, style, &mut text);
         }
         let described = options.json.then(|| as_json(&job, &outcome));
-        let result = match (options.dry_run, outcome.new.as_ref().err().map(ToString::to_string)) {
+        let (report, new) = (outcome.report, outcome.new);
+        let result = match (options.dry_run, new.as_ref().err().map(ToString::to_string)) {
             (_, Some(why)) => Err(why),
             (true, None) => Ok(would),
-            (false, None) => discover::write(&job, outcome).map_err(|error| error.to_string()),
+            (false, None) => discover::write(&job, new).map_err(|error| error.to_string()),
         };
-        record.success = result.is_ok();
+        discover::record(&meter, &job.name, &report, result.is_ok(), clock::wall());
         match &result {
             Ok(is) => changed |= *is,
             Err(why) => {
@@ -74,10 +80,9 @@ pub(super) fn run(
             }
             None => print(&text)?,
         }
-        records.push(record);
     }
     if let Some(path) = &options.textfile {
-        let text = textfile(&records);
+        let text = textfile(&meter);
         watchpost_discovery::output::write(path, &text).map_err(anyhow::Error::msg)?;
     }
     Ok(match (failed, changed && options.detailed_exitcode) {
@@ -207,60 +212,9 @@ fn as_json(job: &Job, outcome: &Outcome) -> serde_json::Value {
     })
 }
 
-/// What a run leaves behind for node_exporter's textfile collector.
-struct Record {
-    job: String,
-    success: bool,
-    targets: usize,
-    skipped: usize,
-    errors: usize,
-}
-
-impl Record {
-    fn new(job: &Job, outcome: &Outcome) -> Self {
-        Self {
-            job: job.name.clone(),
-            success: false,
-            targets: outcome.report.targets.len(),
-            skipped: outcome.report.skipped.len(),
-            errors: outcome.report.problems.len(),
-        }
-    }
-}
-
-fn textfile(records: &[Record]) -> String {
-    let now = clock::wall().seconds();
-    let mut out = String::new();
-    type Value = fn(&Record) -> f64;
-    let metrics: [(&str, &str, Value); 4] = [
-        ("success", "Whether the last run of the job succeeded.", |r| {
-            f64::from(u8::from(r.success))
-        }),
-        ("targets", "Targets that the last run found.", |r| r.targets as f64),
-        ("skipped", "What the last run found no target in.", |r| r.skipped as f64),
-        ("file_errors", "Files that the last run could not read.", |r| r.errors as f64),
-    ];
-    for (name, help, value) in metrics {
-        let _ = writeln!(out, "# HELP watchpost_discovery_{name} {help}");
-        let _ = writeln!(out, "# TYPE watchpost_discovery_{name} gauge");
-        for record in records {
-            let job = label(&record.job);
-            let _ = writeln!(out, "watchpost_discovery_{name}{{job={job}}} {}", value(record));
-        }
-    }
-    let name = "last_run_timestamp_seconds";
-    let _ =
-        writeln!(out, "# HELP watchpost_discovery_{name} When the job ran, in seconds since 1970.");
-    let _ = writeln!(out, "# TYPE watchpost_discovery_{name} gauge");
-    for record in records {
-        let job = label(&record.job);
-        let _ = writeln!(out, "watchpost_discovery_{name}{{job={job}}} {now:.3}");
-    }
-    out
-}
-
-/// A label's value as Prometheus quotes it.
-fn label(text: &str) -> String {
-    let escaped = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-    format!("\"{escaped}\"")
+/// What runs leave behind for node_exporter's textfile collector.
+fn textfile(meter: &Meter) -> String {
+    let batch = meter.snapshot(clock::wall());
+    let families = exposition::families(&batch, &Naming::default());
+    exposition::text(&families, Format::Text)
 }

@@ -174,6 +174,31 @@ impl Meter {
         }
     }
 
+    /// Whether there is a cell of a metric with these attributes.
+    #[must_use]
+    pub fn has(&self, metric: &'static Metric, attributes: &[(&str, &str)]) -> bool {
+        let own = Attributes::new(attributes.iter().copied());
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries
+            .iter()
+            .any(|entry| std::ptr::eq(entry.series.metric, metric) && entry.series.own == own)
+    }
+
+    /// Sets all gauges of a metric that have these attributes, and any others, to 0.
+    pub fn clear(&self, metric: &'static Metric, attributes: &[(&str, &str)]) {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let has = |entry: &&Entry| {
+            let own = &entry.series.own;
+            std::ptr::eq(entry.series.metric, metric)
+                && attributes.iter().all(|(name, value)| own.text(name) == Some(value))
+        };
+        for entry in entries.iter().filter(has) {
+            if let Cell::Gauge(gauge) = &entry.cell {
+                gauge.set(0.0);
+            }
+        }
+    }
+
     /// All values at this moment, sorted by metric and attributes.
     #[must_use]
     pub fn snapshot(&self, now: Timestamp) -> Batch {

@@ -72,6 +72,12 @@ metrics! {
     PROCESS_MEMORY_USAGE = "process.memory.usage", "By", Gauge, [], "Resident memory of the process.";
     PROCESS_OPEN_FDS = "process.unix.file_descriptor.count", "{file_descriptor}", Gauge, [], "Open file descriptors of the process.";
     PROCESS_START_TIME = "process.start_time_seconds", "", Gauge, [], "When the process started, in seconds since 1970.";
+    DISCOVERY_SUCCESS = "watchpost.discovery_success", "", Gauge, ["job"], "Whether the last run of a discovery job succeeded.";
+    DISCOVERY_LAST_RUN = "watchpost.discovery_last_run_timestamp_seconds", "", Gauge, ["job"], "When a discovery job ran the last time, in seconds since 1970.";
+    DISCOVERY_LAST_SUCCESS = "watchpost.discovery_last_success_timestamp_seconds", "", Gauge, ["job"], "When a discovery job succeeded the last time, in seconds since 1970.";
+    DISCOVERY_TARGETS = "watchpost.discovery_targets", "{target}", Gauge, ["job", "source"], "Targets that the last run of a discovery job found, by what told them.";
+    DISCOVERY_SKIPPED = "watchpost.discovery_skipped", "{service}", Gauge, ["job"], "What the last run of a discovery job found no target in.";
+    DISCOVERY_FILE_ERRORS = "watchpost.discovery_file_errors", "{error}", Gauge, ["job", "file"], "What the last run of a discovery job could not read, by file.";
     SCRAPER_DURATION = "watchpost.scraper_duration", "s", Gauge, ["receiver", "scraper"], "How long the last reading of a part of the host took.";
     SCRAPER_ERRORS = "watchpost.scraper_errors", "{error}", Counter, ["receiver", "scraper", "error.type"], "What could not be read of the host.";
     SCRAPER_LAST_SUCCESS = "watchpost.scraper_last_success_timestamp_seconds", "", Gauge, ["receiver", "scraper"], "When a part of the host was read the last time, in seconds since 1970.";

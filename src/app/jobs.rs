@@ -1,0 +1,85 @@
+//! Discovery jobs with an interval: each runs by itself and writes its file; the watch on target
+//! files sees it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+use crate::app::facts;
+use crate::base::clock;
+use crate::config::Environment;
+use crate::discover::{self, Job};
+use crate::pipeline::selfmetrics::Meter;
+
+/// The first run waits a little: what starts with the machine may still be mounting its disks.
+const FIRST: Duration = Duration::from_secs(2);
+
+/// The jobs that run by themselves.
+pub(super) struct Jobs {
+    meter: Arc<Meter>,
+    tasks: TaskTracker,
+    running: BTreeMap<String, (Job, DropGuard)>,
+}
+
+impl Jobs {
+    /// None yet; `tasks` owns what runs.
+    pub(super) fn new(meter: Arc<Meter>, tasks: TaskTracker) -> Self {
+        Self { meter, tasks, running: BTreeMap::new() }
+    }
+
+    /// Runs these from now on. Those that stay as they are keep their pace.
+    pub(super) fn replace(&mut self, jobs: &[Job]) {
+        let mut before = std::mem::take(&mut self.running);
+        for job in jobs.iter().filter(|job| job.interval.is_some()) {
+            let same = before.remove(&job.name).filter(|(have, _)| have == job);
+            let running = same.unwrap_or_else(|| (job.clone(), self.start(job.clone())));
+            self.running.insert(job.name.clone(), running);
+        }
+    }
+
+    /// Runs none any more.
+    pub(super) fn stop(&mut self) {
+        self.running.clear();
+    }
+
+    fn start(&self, mut job: Job) -> DropGuard {
+        if job.settings.ports_host.is_empty() {
+            job.settings.ports_host = facts::host_name();
+        }
+        let stop = CancellationToken::new();
+        let (meter, tasks) = (Arc::clone(&self.meter), self.tasks.clone());
+        let work = async move {
+            let Some(interval) = job.interval else { return };
+            let mut due = tokio::time::interval_at(tokio::time::Instant::now() + FIRST, interval);
+            due.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+            loop {
+                due.tick().await;
+                let (job, meter) = (job.clone(), Arc::clone(&meter));
+                let run = move || run(&job, &facts::environment(), &meter);
+                let _ = tasks.spawn_blocking(run).await;
+            }
+        };
+        self.tasks.spawn(stop.clone().run_until_cancelled_owned(work));
+        stop.drop_guard()
+    }
+}
+
+fn run(job: &Job, environment: &Environment, meter: &Meter) {
+    let name = job.name.as_str();
+    let outcome = discover::look(job, environment, false);
+    let report = outcome.report;
+    for problem in &report.problems {
+        tracing::debug!(job = name, file = %problem.file.display(), line = problem.line, "{}", problem.message);
+    }
+    let written = discover::write(job, outcome.new);
+    discover::record(meter, name, &report, written.is_ok(), clock::wall());
+    let targets = report.targets.len();
+    match written {
+        Ok(true) => tracing::info!(job = name, targets, "the target file has changed"),
+        Ok(false) => tracing::debug!(job = name, targets, "nothing has changed"),
+        Err(error) => tracing::warn!(job = name, "{error}"),
+    }
+}

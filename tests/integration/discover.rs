@@ -1,0 +1,222 @@
+//! Discovery: by command, as cron runs it, and inside the daemon. Trees of our own in the shapes of
+//! home labs.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::support::daemon::Daemon;
+use crate::support::servers::{Response, Server};
+use crate::support::{free_port, get, run, until};
+
+/// A home lab: compose files, a file of traefik, and a target file with a hand-written head.
+struct Lab {
+    folder: tempfile::TempDir,
+}
+
+const HEAD: &str = "# by hand\n- targets:\n    # url;humanname;routing\n    - 127.0.0.1;Router;internal\n    # SVC START\n";
+
+impl Lab {
+    fn new() -> Self {
+        let lab = Self { folder: tempfile::tempdir().unwrap() };
+        lab.write("svc/blog/docker-compose.yaml", "services:\n  blog:\n    labels:\n      - traefik.http.routers.blog.rule=HostRegexp(`blog.{domain:.*}`)\n      - traefik.http.routers.blog.entrypoints=https\n");
+        lab.write(
+            "svc/db/docker-compose.yaml",
+            "services:\n  db: {image: postgres, ports: [\"5432:5432\"]}\n",
+        );
+        lab.write("svc/traefik/conf/dynamic.toml", "[http.routers.zigbee]\nrule = \"HostRegexp(`zigbee.{domain:.*}`)\"\nentryPoints = [\"https\"]\n");
+        lab.write("svc/_template/docker-compose.yaml", "services:\n  %HOST%:\n    image: x\n");
+        lab.write("targets/pinghosts.yaml", HEAD);
+        lab.write("watchpost.yaml", &lab.config(""));
+        lab
+    }
+
+    fn config(&self, more: &str) -> String {
+        format!(
+            "receivers: {{probe/services: {{interval: 1s, target_files: [targets/pinghosts.yaml]}}}}\n\
+             exporters: {{prometheus: {{}}}}\nhttp: {{listen: \"127.0.0.1:{}\"}}\n\
+             discovery:\n  services:\n    compose: {{paths: [svc], domain: example.invalid, scheme: https, labels: {{routing: internal}}}}\n    \
+             output: {{file: targets/pinghosts.yaml, keep_until: \"# SVC START\"}}\n{more}",
+            free_port()
+        )
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    fn discover(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let config = self.path("watchpost.yaml").display().to_string();
+        let mut all = vec!["discover", "--config", &config];
+        all.extend(arguments);
+        let output = run(&all);
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(text).unwrap())
+    }
+}
+
+#[test]
+fn what_cron_runs() {
+    let lab = Lab::new();
+    let (code, out) = lab.discover(&["--dry-run"]);
+    assert_eq!(code, Some(0), "{out}");
+    for expected in [
+        "services: 3 files, 2 services (1 with a target), 1 routers of traefik's files: 2 targets",
+        "_template/docker-compose.yaml:2: ",
+        "no target db (",
+        "it publishes ports (`ports: true` makes them targets)",
+        "+    - https://blog.example.invalid;blog;internal",
+        "would change",
+    ] {
+        assert!(out.contains(expected), "{expected:?} in\n{out}");
+    }
+    assert_eq!(lab.read("targets/pinghosts.yaml"), HEAD, "a dry run writes nothing");
+
+    let textfile = lab.path("textfile/watchpost.prom").display().to_string();
+    let (code, out) = lab.discover(&["--detailed-exitcode", "--textfile", &textfile]);
+    assert_eq!(code, Some(2), "{out}");
+    let expected = format!(
+        "{HEAD}    - https://blog.example.invalid;blog;internal\n    - https://zigbee.example.invalid;zigbee;internal\n"
+    );
+    assert_eq!(lab.read("targets/pinghosts.yaml"), expected);
+    let record = lab.read("textfile/watchpost.prom");
+    for expected in [
+        "watchpost_discovery_success{job=\"services\"} 1",
+        "watchpost_discovery_targets{job=\"services\",source=\"traefik file\"} 1",
+        "watchpost_discovery_file_errors{file=",
+        "# TYPE watchpost_discovery_last_success_timestamp_seconds gauge",
+    ] {
+        assert!(record.contains(expected), "{expected:?} in\n{record}");
+    }
+    // Nothing has changed: nothing is written.
+    let before = fs::metadata(lab.path("targets/pinghosts.yaml")).unwrap().modified().unwrap();
+    let (code, _) = lab.discover(&["--detailed-exitcode"]);
+    let after = fs::metadata(lab.path("targets/pinghosts.yaml")).unwrap().modified().unwrap();
+    assert_eq!((code, before), (Some(0), after));
+    // One JSON object for each job.
+    let (code, out) = lab.discover(&["--json", "services"]);
+    let value: serde_json::Value = serde_json::from_str(out.trim()).unwrap();
+    assert_eq!((code, value["targets"].as_array().unwrap().len()), (Some(0), 2), "{out}");
+    assert_eq!(value["targets"][0]["labels"]["humanname"], "blog");
+    let (code, out) = lab.discover(&["servces"]);
+    assert!(code == Some(64) && out.contains("no job \"servces\" (known: services)"), "{out}");
+}
+
+#[test]
+fn what_must_not_be_lost_is_not() {
+    let lab = Lab::new();
+    for n in 0..12 {
+        let text = format!(
+            "services:\n  s{n}: {{labels: {{watchpost.address: \"https://s{n}.example.invalid\"}}}}\n"
+        );
+        lab.write(&format!("svc/s{n}/compose.yml"), &text);
+    }
+    assert_eq!(lab.discover(&[]).0, Some(0));
+    let full = lab.read("targets/pinghosts.yaml");
+    assert_eq!(full.lines().count(), HEAD.lines().count() + 14);
+    // A disk that is not there.
+    fs::rename(lab.path("svc"), lab.path("away")).unwrap();
+    let (code, out) = lab.discover(&[]);
+    assert!(code == Some(1) && out.contains("none of its paths can be looked at"), "{out}");
+    // A disk that is there and empty.
+    fs::create_dir(lab.path("svc")).unwrap();
+    let (code, out) = lab.discover(&[]);
+    assert!(code == Some(1) && out.contains("14 of 14 targets would go"), "{out}");
+    assert_eq!(lab.read("targets/pinghosts.yaml"), full);
+    let (code, _) = lab.discover(&["--force"]);
+    assert_eq!((code, lab.read("targets/pinghosts.yaml").as_str()), (Some(0), HEAD));
+    // A file without the marker belongs to somebody else.
+    lab.write("targets/pinghosts.yaml", "- targets: [127.0.0.1]\n");
+    let (code, out) = lab.discover(&["--force"]);
+    assert!(code == Some(1) && out.contains("\"# SVC START\""), "{out}");
+    assert_eq!(lab.read("targets/pinghosts.yaml"), "- targets: [127.0.0.1]\n");
+}
+
+#[test]
+fn in_the_daemon_a_new_service_is_probed() {
+    let lab = Lab::new();
+    let server = Server::http(|_| Response::new(200, "x"));
+    let page = |daemon: &Daemon, path: &str| {
+        get(daemon.page, path).map_or(String::new(), |(_, text)| text)
+    };
+    lab.write(
+        "watchpost.yaml",
+        &lab.config("    interval: 1s\n").replace("scheme: https", "scheme: http"),
+    );
+    let mut daemon = Daemon::start(&lab.path("watchpost.yaml"));
+    let success = |daemon: &Daemon| {
+        page(daemon, "/metrics").contains("watchpost_discovery_success{job=\"services\"} 1")
+    };
+    until("the first run", || success(&daemon).then_some(()));
+    assert!(
+        lab.read("targets/pinghosts.yaml").contains("https://blog.example.invalid;blog;internal")
+    );
+    let address = server.address;
+    let label = format!(
+        "services:\n  new: {{labels: {{watchpost.address: \"{address}\", watchpost.name: New}}}}\n"
+    );
+    lab.write("svc/new/compose.yaml", &label);
+    let up = format!(
+        "probe_success{{humanname=\"New\",instance=\"{address}\",job=\"services\",routing=\"internal\"}} 1"
+    );
+    until("the new service is probed", || {
+        page(&daemon, "/metrics/prometheus").contains(&up).then_some(())
+    });
+    // What goes ends.
+    fs::remove_dir_all(lab.path("svc/new")).unwrap();
+    until("it is gone", || (!page(&daemon, "/metrics/prometheus").contains(&up)).then_some(()));
+    // A run that fails is told, and changes nothing.
+    fs::rename(lab.path("svc"), lab.path("away")).unwrap();
+    until("the failure", || (!success(&daemon)).then_some(()));
+    assert!(lab.read("targets/pinghosts.yaml").contains("blog"));
+    daemon.stop();
+}
+
+#[test]
+fn odd_trees_end_quickly() {
+    let lab = Lab::new();
+    let deep = lab.path("svc/deep");
+    let mut folder = deep.clone();
+    for _ in 0..60 {
+        folder = folder.join("d");
+    }
+    fs::create_dir_all(&folder).unwrap();
+    std::os::unix::fs::symlink("..", lab.path("svc/blog/loop")).unwrap();
+    let fifo = |path: &Path| {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
+    };
+    fifo(&lab.path("svc/pipe/compose.yaml"));
+    lab.write("svc/binary/compose.yml", "");
+    fs::write(lab.path("svc/binary/compose.yml"), [0xff, 0xfe, 0x00, 0x80]).unwrap();
+    let large = fs::File::create(lab.path("svc/binary/large-compose.yml")).unwrap();
+    large.set_len(100 << 20).unwrap();
+    let bomb = (1..40).fold("a0: &a0 [x]\n".to_owned(), |text, n| {
+        let before = n - 1;
+        format!("{text}a{n}: &a{n} [*a{before}, *a{before}, *a{before}, *a{before}]\n")
+    });
+    lab.write("svc/bomb/compose.yml", &bomb);
+    lab.write("svc/cycle/a-compose.yml", "include: [b-compose.yml]\nservices: {}\n");
+    lab.write("svc/cycle/b-compose.yml", "include: [a-compose.yml]\nservices: {}\n");
+    let (code, out) = lab.discover(&[]);
+    assert_eq!(code, Some(0), "{out}");
+    for expected in [
+        "folders nest too deep",
+        "is it encrypted?",
+        "larger than 4 MiB",
+        "bomb/compose.yml",
+        "it includes itself",
+    ] {
+        assert!(out.contains(expected), "{expected:?} in\n{out}");
+    }
+    assert!(lab.read("targets/pinghosts.yaml").contains("https://zigbee.example.invalid"));
+}
