@@ -24,8 +24,6 @@ pub struct Mount {
     pub mount_readonly: bool,
     /// Whether the file system itself is read-only, or has become so after an error.
     pub super_readonly: bool,
-    /// Whether something else is mounted there where we are.
-    pub hidden: bool,
 }
 
 /// Reads what a mount table has of the types that are wanted: most machines have many more that are
@@ -96,7 +94,6 @@ fn mount(line: &[u8], wants: impl Fn(&[u8]) -> bool) -> Option<Result<Mount, &[u
         device,
         mount_readonly: has(options, &[b"ro"]),
         super_readonly: has(super_options, &[b"ro", b"emergency_ro"]),
-        hidden: false,
     }))
 }
 

@@ -2,6 +2,8 @@
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::io::Errno;
 
@@ -9,7 +11,7 @@ use crate::host::filter::Filter;
 use crate::host::kernel::Usage;
 use crate::host::read::mounts::{Mount, differing, distinct, mounts};
 use crate::host::scan::Readable;
-use crate::host::scraper::{Scraper, Turn};
+use crate::host::scraper::{Every, Scraper, Turn};
 use crate::host::source::{Trouble, Why};
 use crate::host::statfs::Asker;
 use crate::signal::names::host as names;
@@ -25,60 +27,89 @@ pub struct Filters {
     pub mount_points: Filter,
 }
 
+/// Our own table is held against the host's this often, and when the host's changes.
+const COMPARE: Duration = Duration::from_secs(60);
+
+/// A mount table as it was read, and what is told of it: it rarely changes.
+#[derive(Default)]
+struct Table {
+    bytes: Vec<u8>,
+    /// Whether it is the host's: ours shows everything read-only when we are shut in.
+    is_host: bool,
+    /// Whether lines make no sense.
+    wrong: bool,
+    /// The mounts that are asked, and their readable names.
+    mounts: Vec<(Mount, Arc<str>)>,
+    /// The paths by which they are asked.
+    paths: Vec<PathBuf>,
+    /// Mounts in whose place we see something else.
+    hidden: Vec<(Mount, Arc<str>)>,
+}
+
 /// Reads file systems.
 pub struct Filesystem {
     filters: Filters,
     asker: Option<Asker>,
     names: Readable,
+    table: Table,
+    compare: Every,
 }
 
 impl Filesystem {
     /// Reads the file systems that pass.
     #[must_use]
     pub fn new(filters: Filters) -> Self {
-        Self { filters, asker: None, names: Readable::default() }
+        let (names, table) = (Readable::default(), Table::default());
+        Self { filters, asker: None, names, table, compare: Every::new(COMPARE) }
     }
 
-    /// The mounts that pass, and whether the table is the host's: ours shows everything read-only
-    /// when we are shut in.
-    fn mounts(&self, turn: &mut Turn<'_>) -> Result<(Vec<Mount>, bool), Trouble> {
-        let Filters { devices, kinds, mount_points } = &self.filters;
-        // Asking an `autofs` would mount what is behind it.
-        let mounts = |bytes: &[u8]| mounts(bytes, |kind| kind != b"autofs" && kinds.passes(kind));
-        let host = turn.source.proc("1/mountinfo").map(<[u8]>::to_vec);
-        let (read, host) = match host {
-            Ok(host) => (mounts(&host), Some(host)),
+    /// Brings the table up to date.
+    fn look(&mut self, turn: &mut Turn<'_>) -> Result<(), Trouble> {
+        let compare = self.compare.is_due(turn.now.boot);
+        let is_host = match turn.source.proc("1/mountinfo") {
+            Ok(bytes) if self.table.is_host && !compare && self.table.bytes == bytes => {
+                return Ok(());
+            }
+            Ok(bytes) => {
+                self.table.bytes = bytes.to_vec();
+                true
+            }
             Err(trouble) => {
                 // Said, for it hides how the host has mounted things; no reason to tell of an error.
                 turn.troubles.absent.insert(trouble);
-                (turn.source.proc("self/mountinfo").map(mounts)?, None)
+                self.table.bytes = turn.source.proc("self/mountinfo")?.to_vec();
+                false
             }
         };
-        let (mut found, wrong) = read;
-        let hidden = host.as_ref().map(|host| Self::hidden(host, turn)).unwrap_or_default();
-        if wrong > 0 {
-            let path = turn.source.proc_path("PID/mountinfo");
-            turn.trouble(Trouble::wrong(&path, "lines that make no sense are left out"));
-        }
+        let Filters { devices, kinds, mount_points } = &self.filters;
+        // Asking an `autofs` would mount what is behind it.
+        let wanted = |kind: &[u8]| kind != b"autofs" && kinds.passes(kind);
+        let (mut found, wrong) = mounts(&self.table.bytes, wanted);
         found.retain(|mount| {
             devices.passes(mount.device.as_bytes())
                 && mount_points.passes(mount.path.as_os_str().as_bytes())
         });
-        let mut found = distinct(found);
-        for mount in &mut found {
-            mount.hidden = hidden.contains(&mount.path);
-        }
-        Ok((found, host.is_some()))
-    }
-
-    /// The mounts of the host that are not there where we are: shut in, we may see another file
-    /// system in their place.
-    fn hidden(host: &[u8], turn: &mut Turn<'_>) -> Vec<PathBuf> {
-        if turn.source.root.prefix.is_some() {
-            return Vec::new();
-        }
-        let ours = turn.source.proc("self/mountinfo");
-        ours.map(|ours| differing(host, ours)).unwrap_or_default()
+        let found = distinct(found);
+        // Shut in, we may see another file system in the place of one of the host's.
+        let differ = match is_host && turn.source.root.prefix.is_none() {
+            true => turn
+                .source
+                .proc("self/mountinfo")
+                .map_or_else(|_| Vec::new(), |ours| differing(&self.table.bytes, ours)),
+            false => Vec::new(),
+        };
+        self.names.keep(|name| found.iter().any(|m| m.path.as_os_str().as_bytes() == name));
+        let named = found.into_iter().map(|mount| {
+            let name = self.names.name(mount.path.as_os_str().as_bytes());
+            (mount, name)
+        });
+        let (hidden, seen) = named.partition(|(mount, _)| differ.contains(&mount.path));
+        let table = &mut self.table;
+        (table.is_host, table.wrong, table.mounts, table.hidden) =
+            (is_host, wrong > 0, seen, hidden);
+        table.paths =
+            table.mounts.iter().map(|(mount, _)| turn.source.root.reach(&mount.path)).collect();
+        Ok(())
     }
 
     fn tell(
@@ -131,21 +162,18 @@ impl Filesystem {
 
 impl Scraper for Filesystem {
     fn scrape(&mut self, turn: &mut Turn<'_>) -> Result<(), Trouble> {
-        let (mounts, is_host) = self.mounts(turn)?;
-        let (hidden, mounts): (Vec<Mount>, Vec<Mount>) =
-            mounts.into_iter().partition(|mount| mount.hidden);
-        let paths: Vec<PathBuf> =
-            mounts.iter().map(|mount| turn.source.root.reach(&mount.path)).collect();
+        self.look(turn)?;
+        if self.table.wrong {
+            let path = turn.source.proc_path("PID/mountinfo");
+            turn.trouble(Trouble::wrong(&path, "lines that make no sense are left out"));
+        }
         let kernel = &turn.source.kernel;
-        let asker = self.asker.get_or_insert_with(|| Asker::new(std::sync::Arc::clone(kernel)));
-        let answers = asker.ask(&paths);
+        let asker = self.asker.get_or_insert_with(|| Asker::new(Arc::clone(kernel)));
+        let Table { is_host, mounts, paths, hidden, .. } = &self.table;
+        let answers = asker.ask(paths).into_iter().chain(std::iter::repeat(Err(Errno::XDEV)));
         let stuck = asker.stuck();
-        let all = || mounts.iter().chain(&hidden);
-        self.names.keep(|name| all().any(|m| m.path.as_os_str().as_bytes() == name));
-        let refused = std::iter::repeat(Err(Errno::XDEV));
-        for (mount, answer) in all().zip(answers.into_iter().chain(refused)) {
-            let name = self.names.name(mount.path.as_os_str().as_bytes());
-            Self::tell(mount, &name, is_host, answer, turn);
+        for ((mount, name), answer) in mounts.iter().chain(hidden).zip(answers) {
+            Self::tell(mount, name, *is_host, answer, turn);
         }
         if stuck >= 8 {
             let why = Why::Wrong("so many mounts do not answer that others are not asked");
