@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use watchpost_discovery::docker::{self, Containers, Endpoint};
 use watchpost_discovery::interpolate::Variables;
 use watchpost_discovery::job::{self, Report, Settings};
 use watchpost_discovery::output::{self, Output, Refused, Rendered};
@@ -72,8 +73,20 @@ impl Outcome {
 /// `environment` has the variables that compose files may name; `force` lets a file shrink.
 #[must_use]
 pub fn look(job: &Job, environment: &Variables, force: bool) -> Outcome {
-    let report = job::compose(&job.settings, environment);
     let file = &job.output.file;
+    let containers = match &job.settings.docker {
+        None => None,
+        Some(endpoint) => match containers(endpoint) {
+            Ok(containers) => Some(containers),
+            // Not to know what runs is no reason to forget it.
+            Err(why) => {
+                let report = Report::default();
+                let why = format!("{}: {why}: nothing is written", endpoint.text());
+                return Outcome { report, old: None, new: Err(Failure::File(why)) };
+            }
+        },
+    };
+    let report = job::compose(&job.settings, environment, containers.as_ref());
     let old = match std::fs::metadata(file) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         _ => crate::base::fs::read_regular(file, watchpost_targets::file::MAX_BYTES).map(Some),
@@ -83,7 +96,8 @@ pub fn look(job: &Job, environment: &Variables, force: bool) -> Outcome {
         Ok(old) => {
             let lost = |path: &PathBuf| report.problems.iter().any(|problem| problem.file == *path);
             let paths = &job.settings.paths;
-            let new = if paths.iter().all(lost) && !force {
+            let blind = !paths.is_empty() && paths.iter().all(lost);
+            let new = if blind && !force {
                 // A disk that is not mounted is no reason to forget everything.
                 Err(Failure::Blind(file.clone()))
             } else {
@@ -94,6 +108,12 @@ pub fn look(job: &Job, environment: &Variables, force: bool) -> Outcome {
         }
     };
     Outcome { report, old, new }
+}
+
+/// Asks which containers run. Must not be called within a runtime.
+fn containers(endpoint: &Endpoint) -> Result<Containers, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| error.to_string())?.block_on(docker::list(endpoint))
 }
 
 /// Tells how a run went, in metrics. `success`: whether the file is as it should be.
@@ -111,6 +131,10 @@ pub fn record(meter: &Meter, job: &str, report: &Report, success: bool, now: Tim
         if found > 0 || meter.has(&names::DISCOVERY_TARGETS, &own) {
             meter.gauge(&names::DISCOVERY_TARGETS, &own).set(found as f64);
         }
+    }
+    for (health, count) in &report.health {
+        let own = [("job", job), ("health", *health)];
+        meter.gauge(&names::DISCOVERY_CONTAINERS, &own).set(*count as f64);
     }
     let mut errors: BTreeMap<String, f64> = BTreeMap::new();
     for problem in report.problems.iter().take(MAX_FILES) {

@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use watchpost_targets::{Labels, Target};
 
 use crate::dialects::{Finder, Skipped};
+use crate::docker::{Containers, Endpoint};
 use crate::find;
 use crate::interpolate::Variables;
 use crate::project::{FileProblem, Loader};
+use crate::service::Service;
 use crate::traefik_file;
 
 /// Where a job looks, and what it makes of it.
@@ -16,6 +18,8 @@ use crate::traefik_file;
 pub struct Settings {
     /// Folders and files.
     pub paths: Vec<PathBuf>,
+    /// The engine that is asked for running containers, too.
+    pub docker: Option<Endpoint>,
     /// What `{domain:.*}` stands for.
     pub domain: Option<String>,
     /// The scheme of what does not tell its own.
@@ -38,6 +42,7 @@ impl Settings {
     pub fn new(paths: Vec<PathBuf>) -> Self {
         Self {
             paths,
+            docker: None,
             domain: None,
             scheme: None,
             labels: Labels::new(),
@@ -66,6 +71,8 @@ pub struct Report {
     pub services_found: usize,
     /// Routers of traefik's files that were seen.
     pub routers: usize,
+    /// Containers that run, by health; empty where nobody was asked.
+    pub health: BTreeMap<&'static str, usize>,
     /// How many targets each dialect told.
     pub sources: BTreeMap<&'static str, usize>,
     /// Addresses as they are compared.
@@ -81,14 +88,28 @@ impl Report {
         }
     }
 
+    fn service(&mut self, service: &Service, settings: &Settings) {
+        self.services += 1;
+        let (targets, mut skipped) = Finder::find(service, settings);
+        self.services_found += usize::from(!targets.is_empty());
+        self.skipped.append(&mut skipped);
+        for (target, dialect) in targets {
+            self.add(target, dialect);
+        }
+    }
+
     pub(crate) fn problem(&mut self, file: &Path, line: u32, message: impl Into<String>) {
         self.problems.push(FileProblem { file: file.to_owned(), line, message: message.into() });
     }
 }
 
-/// Looks through compose files and traefik's files.
+/// Looks through compose files and traefik's files, and through containers that run.
 #[must_use]
-pub fn compose(settings: &Settings, environment: &Variables) -> Report {
+pub fn compose(
+    settings: &Settings,
+    environment: &Variables,
+    containers: Option<&Containers>,
+) -> Report {
     let mut report = Report::default();
     let found = find::find(&settings.paths);
     for (path, why) in found.problems {
@@ -101,13 +122,13 @@ pub fn compose(settings: &Settings, environment: &Variables) -> Report {
     for project in &projects {
         files.extend(project.files.iter().cloned());
         for service in project.services.values() {
-            report.services += 1;
-            let (targets, mut skipped) = Finder::find(service, settings);
-            report.services_found += usize::from(!targets.is_empty());
-            report.skipped.append(&mut skipped);
-            for (target, dialect) in targets {
-                report.add(target, dialect);
-            }
+            report.service(service, settings);
+        }
+    }
+    if let Some(containers) = containers {
+        report.health.clone_from(&containers.health);
+        for service in &containers.services {
+            report.service(service, settings);
         }
     }
     report.files = files.len();

@@ -6,6 +6,7 @@
 //! network or reads the environment: variables are handed over.
 
 pub mod dialects;
+pub mod docker;
 pub mod find;
 pub mod interpolate;
 pub mod job;

@@ -31,7 +31,7 @@ fn the_home_lab_to_the_byte() {
     settings.domain = Some("heinrichhartmann.net".to_owned());
     settings.scheme = Some("https".to_owned());
     settings.labels = Labels::from([("routing".to_owned(), "internal".to_owned())]);
-    let report = compose(&settings, &Variables::new());
+    let report = compose(&settings, &Variables::new(), None);
     let file = root.join("services/monitoring/prometheus/pinghosts.yaml");
     let old = std::fs::read_to_string(&file).unwrap();
     let output =

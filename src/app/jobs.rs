@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
+use watchpost_discovery::docker::{self, Endpoint};
 
 use crate::app::facts;
 use crate::base::clock;
@@ -16,6 +17,11 @@ use crate::pipeline::selfmetrics::Meter;
 
 /// The first run waits a little: what starts with the machine may still be mounting its disks.
 const FIRST: Duration = Duration::from_secs(2);
+
+/// Several containers come and go together.
+const SETTLE: Duration = Duration::from_millis(500);
+/// How soon the engine is listened to again.
+const AGAIN: Duration = Duration::from_secs(10);
 
 /// The jobs that run by themselves.
 pub(super) struct Jobs {
@@ -55,8 +61,17 @@ impl Jobs {
             let Some(interval) = job.interval else { return };
             let mut due = tokio::time::interval_at(tokio::time::Instant::now() + FIRST, interval);
             due.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+            let happened = Arc::new(tokio::sync::Notify::new());
+            // Events of the engine are listened to beside the pace; they end with this task.
+            let mut listening = tokio::task::JoinSet::new();
+            if let Some(endpoint) = job.settings.docker.clone() {
+                listening.spawn(listen(endpoint, Arc::clone(&happened)));
+            }
             loop {
-                due.tick().await;
+                tokio::select! {
+                    _ = due.tick() => {}
+                    () = happened.notified() => tokio::time::sleep(SETTLE).await,
+                }
                 let (job, meter) = (job.clone(), Arc::clone(&meter));
                 let run = move || run(&job, &facts::environment(), &meter);
                 let _ = tasks.spawn_blocking(run).await;
@@ -64,6 +79,15 @@ impl Jobs {
         };
         self.tasks.spawn(stop.clone().run_until_cancelled_owned(work));
         stop.drop_guard()
+    }
+}
+
+/// Says when containers come and go.
+async fn listen(endpoint: Endpoint, happened: Arc<tokio::sync::Notify>) {
+    loop {
+        let why = docker::watch(&endpoint, || happened.notify_one()).await;
+        tracing::debug!(endpoint = endpoint.text(), ?why, "no events");
+        tokio::time::sleep(AGAIN).await;
     }
 }
 

@@ -231,15 +231,18 @@ pub(super) struct RawBatchProcessor {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct RawJob {
-    pub(super) compose: Option<At<RawCompose>>,
+    pub(super) compose: Option<At<RawSource>>,
+    pub(super) docker: Option<At<RawSource>>,
     pub(super) output: Option<At<RawOutput>>,
     pub(super) interval: Option<At<GoDuration>>,
 }
 
+/// A source of a job: `compose:` has `paths`, `docker:` has `endpoint`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct RawCompose {
+pub(super) struct RawSource {
     pub(super) paths: Vec<At<String>>,
+    pub(super) endpoint: Option<At<String>>,
     pub(super) domain: Option<At<String>>,
     pub(super) scheme: Option<At<String>>,
     pub(super) labels: BTreeMap<String, At<String>>,
@@ -259,7 +262,7 @@ pub(super) struct RawOutput {
 }
 
 /// Keys of jobs that are not built yet.
-pub(super) const DISCOVERY_LATER: &[(&str, &[&str])] = &[("RawJob", &["sweep", "docker"])];
+pub(super) const DISCOVERY_LATER: &[(&str, &[&str])] = &[("RawJob", &["sweep"])];
 
 /// Keys of the service section that are not built yet.
 pub(super) const SERVICE_LATER: &[(&str, &[&str])] = &[

@@ -76,6 +76,7 @@ metrics! {
     DISCOVERY_LAST_RUN = "watchpost.discovery_last_run_timestamp_seconds", "", Gauge, ["job"], "When a discovery job ran the last time, in seconds since 1970.";
     DISCOVERY_LAST_SUCCESS = "watchpost.discovery_last_success_timestamp_seconds", "", Gauge, ["job"], "When a discovery job succeeded the last time, in seconds since 1970.";
     DISCOVERY_TARGETS = "watchpost.discovery_targets", "{target}", Gauge, ["job", "source"], "Targets that the last run of a discovery job found, by what told them.";
+    DISCOVERY_CONTAINERS = "watchpost.discovery_containers", "{container}", Gauge, ["job", "health"], "Containers that ran when a discovery job asked the engine, by health.";
     DISCOVERY_SKIPPED = "watchpost.discovery_skipped", "{service}", Gauge, ["job"], "What the last run of a discovery job found no target in.";
     DISCOVERY_FILE_ERRORS = "watchpost.discovery_file_errors", "{error}", Gauge, ["job", "file"], "What the last run of a discovery job could not read, by file.";
     SCRAPER_DURATION = "watchpost.scraper_duration", "s", Gauge, ["receiver", "scraper"], "How long the last reading of a part of the host took.";

@@ -2,10 +2,13 @@
 //! home labs.
 
 use std::fs;
+use std::io::Write as _;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use crate::support::daemon::Daemon;
-use crate::support::servers::{Response, Server};
+use crate::support::servers::{Request, Response, Server};
 use crate::support::{free_port, get, run, until};
 
 /// A home lab: compose files, a file of traefik, and a target file with a hand-written head.
@@ -219,4 +222,117 @@ fn odd_trees_end_quickly() {
         assert!(out.contains(expected), "{expected:?} in\n{out}");
     }
     assert!(lab.read("targets/pinghosts.yaml").contains("https://zigbee.example.invalid"));
+}
+
+/// A stand-in for the Docker Engine: a list of containers that a test changes, and a stream of events.
+struct Engine {
+    containers: Arc<Mutex<String>>,
+    streams: Arc<Mutex<Vec<UnixStream>>>,
+}
+
+impl Engine {
+    fn start(socket: &Path) -> Self {
+        let listener = UnixListener::bind(socket).unwrap();
+        let engine = Self { containers: Arc::default(), streams: Arc::default() };
+        let (containers, streams) = (Arc::clone(&engine.containers), Arc::clone(&engine.streams));
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let (containers, streams) = (Arc::clone(&containers), Arc::clone(&streams));
+                std::thread::spawn(move || answer(stream, &containers, &streams));
+            }
+        });
+        engine
+    }
+
+    fn set(&self, containers: &str) {
+        *self.containers.lock().unwrap() = containers.to_owned();
+    }
+
+    /// Tells an event to all who listen.
+    fn tell(&self, event: &str) {
+        for stream in self.streams.lock().unwrap().iter_mut() {
+            let _ = write!(stream, "{:x}\r\n{event}\n\r\n", event.len() + 1);
+        }
+    }
+}
+
+fn answer(mut stream: UnixStream, containers: &Mutex<String>, streams: &Mutex<Vec<UnixStream>>) {
+    let Some(request) = Request::read(&stream) else { return };
+    if request.path.starts_with("/events?filters=") {
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+        streams.lock().unwrap().push(stream);
+        return;
+    }
+    let (status, body) = match request.path.as_str() {
+        "/containers/json" => ("200 OK", containers.lock().unwrap().clone()),
+        // What a proxy says of everything else.
+        _ => ("403 Forbidden", String::new()),
+    };
+    let length = body.len();
+    let _ = write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n{body}");
+}
+
+/// A container as the engine lists it.
+fn container(name: &str, labels: &str, status: &str) -> String {
+    format!(
+        "{{\"Id\": \"0123\", \"Names\": [\"/{name}\"], \"Image\": \"x\", \"State\": \"running\", \"Status\": \"{status}\", \
+         \"Labels\": {{{labels}}}, \"Ports\": [{{\"IP\": \"0.0.0.0\", \"PrivatePort\": 80, \"PublicPort\": 8080, \"Type\": \"tcp\"}}]}}"
+    )
+}
+
+#[test]
+fn containers_that_run() {
+    let lab = Lab::new();
+    let socket = lab.path("docker.sock");
+    let engine = Engine::start(&socket);
+    let web = container(
+        "web",
+        "\"Traefik.http.routers.w.rule\": \"Host(`w.example.invalid`)\", \"com.docker.compose.service\": \"web\"",
+        "Up 2 hours (unhealthy)",
+    );
+    let old = container("0123456789ab_web", "\"watchpost.address\": \"old:1\"", "Up");
+    engine.set(&format!("[{web}, {old}]"));
+    let jobs = format!(
+        "discovery:\n  docker: {{docker: {{endpoint: \"unix://{}\", scheme: https, ports: true, ports_host: pi}}, output: {{file: docker.yaml, format: file_sd}}, interval: 1h}}\n",
+        socket.display()
+    );
+    let config = lab.config("");
+    let (head, _) = config.split_once("discovery:").unwrap();
+    lab.write("watchpost.yaml", &format!("{head}{jobs}"));
+    let textfile = lab.path("d.prom").display().to_string();
+    let (code, out) = lab.discover(&["--textfile", &textfile]);
+    assert_eq!(code, Some(0), "{out}");
+    let written = lab.read("docker.yaml");
+    assert!(
+        written.contains("https://w.example.invalid") && written.contains("pi:8080"),
+        "{written}"
+    );
+    assert!(!written.contains("old:1"), "what Compose is about to replace is none: {written}");
+    let record = lab.read("d.prom");
+    assert!(
+        record.contains("watchpost_discovery_containers{health=\"unhealthy\",job=\"docker\"} 1"),
+        "{record}"
+    );
+
+    // In the daemon an event is enough.
+    let mut daemon = Daemon::start(&lab.path("watchpost.yaml"));
+    until("somebody listens", || (!engine.streams.lock().unwrap().is_empty()).then_some(()));
+    let new = container("new", "\"watchpost.address\": \"https://new.example.invalid\"", "Up");
+    engine.set(&format!("[{web}, {new}]"));
+    engine.tell("{\"Type\": \"container\", \"Action\": \"exec_start\"}");
+    engine.tell("{\"Type\": \"container\", \"Action\": \"start\"}");
+    until("the new container", || {
+        lab.read("docker.yaml").contains("new.example.invalid").then_some(())
+    });
+    daemon.stop();
+
+    // An engine that does not answer takes nothing away.
+    let before = lab.read("docker.yaml");
+    fs::remove_file(&socket).unwrap();
+    let (code, out) = lab.discover(&["--force"]);
+    assert!(
+        code == Some(1) && out.contains("docker.sock") && out.contains("nothing is written"),
+        "{out}"
+    );
+    assert_eq!(lab.read("docker.yaml"), before);
 }

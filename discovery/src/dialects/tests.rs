@@ -14,7 +14,7 @@ fn scan(text: &str, change: impl FnOnce(&mut Settings)) -> Report {
     let mut settings = Settings::new(vec![folder.path().to_owned()]);
     settings.ports_host = "pi".to_owned();
     change(&mut settings);
-    compose(&settings, &Variables::new())
+    compose(&settings, &Variables::new(), None)
 }
 
 fn write(folder: &Path, name: &str, text: &str) {
@@ -276,7 +276,7 @@ fn projects_of_several_files() {
     write(root, "bad/compose.yml", "services:\n  %HOST%:\n    a: b\n");
     let settings = Settings::new(vec![root.to_owned()]);
     let environment = Variables::from([("HOST".to_owned(), "pi".to_owned())]);
-    let report = compose(&settings, &environment);
+    let report = compose(&settings, &environment, None);
     let mut found = addresses(&report);
     found.sort_unstable();
     // The base is a file of its own, too, and its service runs.

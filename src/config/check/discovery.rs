@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use watchpost_discovery::docker::Endpoint;
 use watchpost_discovery::job::Settings;
 use watchpost_discovery::output::{Field, Format, Output};
 use watchpost_targets::yaml::Node;
@@ -9,7 +10,7 @@ use watchpost_targets::yaml::Node;
 use super::Checker;
 use crate::base::place::{At, Place, given};
 use crate::config::decode::decode;
-use crate::config::raw::{RawCompose, RawJob, RawOutput};
+use crate::config::raw::{RawJob, RawOutput, RawSource};
 use crate::discover::Job;
 
 /// The fields that a line may have.
@@ -36,13 +37,7 @@ impl Checker<'_> {
     }
 
     fn job(&self, name: &str, raw: &RawJob, place: &Place) -> Option<Job> {
-        let settings = match &raw.compose {
-            Some(at) => at.as_ref().and_then(|compose| self.compose(compose, &at.place)),
-            None => {
-                self.error(place, "has no source: `compose: {paths: […]}`");
-                None
-            }
-        };
+        let settings = self.source(raw, place);
         let output = match &raw.output {
             Some(at) => at.as_ref().and_then(|output| self.output(output, &at.place)),
             None => {
@@ -57,14 +52,51 @@ impl Checker<'_> {
         Some(Job { name: name.to_owned(), settings: settings?, output: output?, interval })
     }
 
-    fn compose(&self, raw: &RawCompose, place: &Place) -> Option<Settings> {
-        let paths: Vec<_> =
-            raw.paths.iter().filter_map(|at| Some(at.place.beside(at.as_ref()?))).collect();
-        if raw.paths.is_empty() {
-            self.error(place, "`paths:` is missing: folders with compose files");
-            return None;
+    fn source(&self, raw: &RawJob, place: &Place) -> Option<Settings> {
+        let (at, docker) = match (&raw.compose, &raw.docker) {
+            (Some(compose), docker) => (compose, docker.as_ref()),
+            (None, Some(docker)) => (docker, Some(docker)),
+            (None, None) => {
+                let known = "`compose: {paths: […]}` or `docker: {endpoint: …}`";
+                self.error(place, format!("has no source: {known}"));
+                return None;
+            }
+        };
+        let source = at.as_ref()?;
+        let endpoint = match docker {
+            Some(docker) => Some(self.endpoint(docker.as_ref()?, &docker.place)?),
+            None => None,
+        };
+        if let Some(compose) = &raw.compose {
+            let source = compose.as_ref()?;
+            if source.paths.is_empty() {
+                self.error(&compose.place, "`paths:` is missing: folders with compose files");
+            }
+            if let Some(at) = &source.endpoint {
+                self.error(&at.place, "stands in `docker:`");
+            }
         }
+        if let Some(at) = docker.and_then(|docker| docker.as_ref()?.paths.first()) {
+            self.error(&at.place, "stands in `compose:`");
+        }
+        let paths =
+            source.paths.iter().filter_map(|at| Some(at.place.beside(at.as_ref()?))).collect();
         let mut settings = Settings::new(paths);
+        settings.docker = endpoint;
+        self.wishes(source, &mut settings);
+        Some(settings)
+    }
+
+    fn endpoint(&self, raw: &RawSource, place: &Place) -> Option<Endpoint> {
+        let (text, place) = match &raw.endpoint {
+            Some(at) => (at.as_ref()?.as_str(), &at.place),
+            None => ("unix:///var/run/docker.sock", place),
+        };
+        Endpoint::parse(text).map_err(|why| self.error(place, why)).ok()
+    }
+
+    /// What is made of what is found.
+    fn wishes(&self, raw: &RawSource, settings: &mut Settings) {
         settings.domain = given(&raw.domain).cloned();
         if let Some(at) = &raw.scheme
             && let Some(scheme) = at.as_ref()
@@ -89,7 +121,6 @@ impl Checker<'_> {
             }
         }
         settings.entry_points = entry_points;
-        Some(settings)
     }
 
     fn output(&self, raw: &RawOutput, place: &Place) -> Option<Output> {
