@@ -28,7 +28,7 @@ pub struct Filters {
 }
 
 /// Our own table is held against the host's this often, and when the host's changes.
-const COMPARE: Duration = Duration::from_secs(60);
+const COMPARE: Duration = Duration::from_secs(900);
 
 /// A mount table as it was read, and what is told of it: it rarely changes.
 #[derive(Default)]
