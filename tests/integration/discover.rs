@@ -336,3 +336,15 @@ fn containers_that_run() {
     );
     assert_eq!(lab.read("docker.yaml"), before);
 }
+
+/// The example is what the documentation says: checked, and up to date.
+#[test]
+fn the_example_works() {
+    let config = concat!(env!("CARGO_MANIFEST_DIR"), "/discovery/examples/watchpost.yaml");
+    let output = run(&["check", "--config", config]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let output = run(&["discover", "--config", config, "--dry-run", "--detailed-exitcode"]);
+    let out = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{out}");
+    assert!(out.contains("nothing changes") && out.contains("no target backup"), "{out}");
+}
