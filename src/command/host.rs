@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::base::clock;
+use crate::base::text::tame;
 use crate::cli::{Global, HostOptions};
 use crate::command::style::{Style, column};
 use crate::command::{USAGE, print, sources, style, told};
@@ -47,7 +48,8 @@ pub(super) fn run(
     let troubles = collectors.iter().flat_map(Collector::troubles);
     let picture = Picture::new(&first, &second, passed, troubles);
     let terminal = std::io::IsTerminal::is_terminal(&std::io::stdout());
-    print(&draw(&picture, style(global.color, terminal, environment)))?;
+    let width = terminal.then(width).unwrap_or(usize::MAX);
+    print(&draw(&picture, style(global.color, terminal, environment), width))?;
     Ok(0)
 }
 
@@ -112,7 +114,13 @@ fn everything() -> Wanted {
     Wanted::new(all.filter(|metric| !costly.iter().any(|c| std::ptr::eq(*c, *metric))))
 }
 
-fn draw(picture: &Picture<'_>, style: Style) -> String {
+/// The columns of the terminal.
+fn width() -> usize {
+    let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok();
+    size.map_or(80, |size| usize::from(size.ws_col)).max(20)
+}
+
+fn draw(picture: &Picture<'_>, style: Style, columns: usize) -> String {
     let mut out = String::new();
     let _ = writeln!(out, "{}\n", style.strong(&picture.title()));
     let rows = picture.rows();
@@ -122,31 +130,46 @@ fn draw(picture: &Picture<'_>, style: Style) -> String {
     let first = width(|row| row.resource.chars().count(), "RESOURCE");
     let second = width(|row| row.utilization.text.chars().count(), "UTILIZATION");
     let third = width(|row| row.saturation.text.chars().count(), "SATURATION");
-    let head = format!(
-        "{}{}{}ERRORS",
-        column("RESOURCE", first),
-        column("UTILIZATION", second),
-        column("SATURATION", third)
-    );
-    let _ = writeln!(out, "{}", style.faint(&head));
-    for row in &rows {
-        let cell = |cell: &picture::Cell, width: usize| {
-            let text = column(&cell.text, width);
-            match cell.share {
-                Some(share) if share >= BAD => style.bad(&text),
-                Some(share) if share >= DOUBTFUL => style.doubtful(&text),
-                Some(_) => text,
-                None => style.faint(&text),
+    let fourth = rows.iter().map(|row| row.errors.text.chars().count()).max().unwrap_or(0);
+    let paint = |cell: &picture::Cell, text: &str| match cell.share {
+        Some(share) if share >= BAD => style.bad(text),
+        Some(share) if share >= DOUBTFUL => style.doubtful(text),
+        Some(_) => text.to_owned(),
+        None => style.faint(text),
+    };
+    if first + second + third + fourth > columns {
+        // Where a row finds no room, it is told in lines.
+        for row in &rows {
+            let _ = writeln!(out, "{}", style.strong(&row.resource));
+            let cells = [
+                ("utilization", &row.utilization),
+                ("saturation", &row.saturation),
+                ("errors", &row.errors),
+            ];
+            for (head, cell) in cells {
+                let head = style.faint(&column(head, 13));
+                let _ = writeln!(out, "  {head}{}", paint(cell, &tame(&cell.text)));
             }
-        };
-        let _ = writeln!(
-            out,
-            "{}{}{}{}",
-            column(&row.resource, first),
-            cell(&row.utilization, second),
-            cell(&row.saturation, third),
-            cell(&row.errors, row.errors.text.chars().count()).trim_end(),
+        }
+    } else {
+        let head = format!(
+            "{}{}{}ERRORS",
+            column("RESOURCE", first),
+            column("UTILIZATION", second),
+            column("SATURATION", third)
         );
+        let _ = writeln!(out, "{}", style.faint(&head));
+        for row in &rows {
+            let cell = |cell: &picture::Cell, width| paint(cell, &column(&cell.text, width));
+            let _ = writeln!(
+                out,
+                "{}{}{}{}",
+                column(&row.resource, first),
+                cell(&row.utilization, second),
+                cell(&row.saturation, third),
+                paint(&row.errors, &tame(&row.errors.text)),
+            );
+        }
     }
     let sensors = picture.temperatures();
     let _ = writeln!(out);

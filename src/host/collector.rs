@@ -49,7 +49,7 @@ impl Lane {
                 "pressure",
             ],
             Lane::Mounts => &["filesystem"],
-            Lane::Sensors => &["thermal", "faults"],
+            Lane::Sensors => &["thermal", "linux"],
         }
     }
 
@@ -63,6 +63,9 @@ impl Lane {
         }
     }
 }
+
+/// Lines that one reading of one scraper logs at most.
+const MAX_LINES: usize = 10;
 
 /// A scraper at work.
 struct Part {
@@ -127,7 +130,12 @@ impl Told {
             let own = [("receiver", &*self.receiver), ("scraper", reader), ("error.type", &word)];
             self.meter.counter(&names::SCRAPER_ERRORS, &own).add(1);
         }
-        for trouble in troubles.untold() {
+        let untold = troubles.untold();
+        if untold.len() > MAX_LINES {
+            let (receiver, more) = (&*self.receiver, untold.len() - MAX_LINES);
+            tracing::warn!(receiver, scraper = reader, more, "cannot read much; the first of it:");
+        }
+        for trouble in untold.into_iter().take(MAX_LINES) {
             let receiver = &*self.receiver;
             match hint(&trouble) {
                 Some(hint) => tracing::warn!(receiver, scraper = reader, "{trouble} ({hint})"),
@@ -174,6 +182,11 @@ impl Collector {
         for part in &mut self.parts {
             part.told = Some(Told::new(meter, receiver, part.reader));
         }
+    }
+
+    /// Says when the machine started, so that all counters begin then, whoever reads them.
+    pub fn started(&mut self, boot: Timestamp) {
+        self.boot = Some(boot);
     }
 
     /// Reads once.
@@ -227,7 +240,7 @@ fn scraper(reader: &str, settings: &Settings) -> Option<Box<dyn Scraper>> {
         "system" => Box::new(table::system::System::default()),
         "pressure" => Box::new(table::pressure::Pressure),
         "thermal" => Box::new(table::thermal::Thermal::default()),
-        "faults" => Box::new(table::faults::Faults::default()),
+        "linux" => Box::new(table::faults::Faults::default()),
         _ => return None,
     })
 }

@@ -28,9 +28,6 @@ pub fn hint(trouble: &Trouble) -> Option<&'static str> {
             "the kernel's pressure information is off: boot with psi=1"
         }
         () if has("/schedstat") && absent => "needs a kernel with CONFIG_SCHEDSTATS",
-        () if has("/1/net") && absent => {
-            "the network may be that of this container: mount the host's /proc with its processes"
-        }
         () if has("/1/mountinfo") => {
             "the host's own mount table is hidden: systemd: ProtectProc=default"
         }
@@ -41,6 +38,9 @@ pub fn hint(trouble: &Trouble) -> Option<&'static str> {
         () if has("scaling_cur_freq") && absent => "the kernel does not scale the frequency here",
         () if has("/swaps") && absent => "the kernel has no swap",
         () if has("sockstat6") && absent => "the kernel has no IPv6",
+        () if what.ends_with("/1/net") && absent => {
+            "the network may be that of this container: mount the host's /proc with its processes"
+        }
         () if shut_in && (absent || denied) => {
             "systemd: ProcSubset=all; in a container, mount /proc"
         }
@@ -48,13 +48,14 @@ pub fn hint(trouble: &Trouble) -> Option<&'static str> {
         () if has("/proc/") && denied => "systemd: ProtectProc=default",
         () if has("/sys/") && denied => "mount /sys readable; systemd: leave PrivateDevices off",
         () if trouble.is(Errno::XDEV) => {
-            "the host has another file system there than we see: systemd: ProtectHome=read-only, PrivateTmp=no"
+            "the host has another file system there than we see: systemd: ProtectHome=read-only, PrivateTmp=no; in a container: mount the host's / with rslave"
         }
         () if has("/home") && denied => "systemd: ProtectHome=read-only",
         () if denied => "the folders above it must be searchable for this user",
         () if trouble.is(Errno::TIMEDOUT) => {
-            "its server does not answer: unmount it, or leave it out (exclude_mount_points)"
+            "its server or disk does not answer: mend it, or leave it out (exclude_mount_points)"
         }
+        () if trouble.is(Errno::BUSY) => "not asked, because so many others do not answer",
         () => return None,
     })
 }

@@ -3,6 +3,7 @@
 //! The one file with `unsafe` in it: no safe wrapper of `adjtimex` is among the crates that we use.
 #![allow(unsafe_code, reason = "adjtimex has no safe wrapper; see the block")]
 
+use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::host::read::network;
+use crate::host::statfs::Stuck;
 
 /// What a file system says of itself, in bytes and inodes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,6 +29,8 @@ pub struct Usage {
     pub files: u64,
     /// Inodes that are free.
     pub files_free: u64,
+    /// The number of the device, where it is known: it tells whose numbers these are.
+    pub device: Option<(u32, u32)>,
 }
 
 /// What the kernel knows of its clock.
@@ -67,6 +71,12 @@ pub trait Kernel: Send + Sync {
 
     /// Whether the network whose files are in this folder is ours: connections are counted there.
     fn shares_network(&self, net: &Path) -> bool;
+
+    /// The mounts that do not answer.
+    fn stuck(&self) -> &Stuck {
+        static STUCK: Stuck = Stuck::new(BTreeMap::new());
+        &STUCK
+    }
 }
 
 /// The kernel that we run on.
@@ -77,6 +87,9 @@ impl Kernel for Real {
     fn statfs(&self, mount_point: &Path) -> Result<Usage, Errno> {
         let stat = rustix::fs::statvfs(mount_point)?;
         // File systems count in fragments, not in blocks of the best size for reading.
+        let device = rustix::fs::stat(mount_point)
+            .ok()
+            .map(|stat| (rustix::fs::major(stat.st_dev), rustix::fs::minor(stat.st_dev)));
         let block = if stat.f_frsize > 0 { stat.f_frsize } else { stat.f_bsize };
         Ok(Usage {
             block,
@@ -85,6 +98,7 @@ impl Kernel for Real {
             available: stat.f_bavail,
             files: stat.f_files,
             files_free: stat.f_ffree,
+            device,
         })
     }
 

@@ -8,8 +8,10 @@ use std::sync::Arc;
 use crate::base::clock::Timestamp;
 use crate::signal::batch::{Sample, Value};
 use crate::signal::names::host::{HostMetric, TABLE};
-use crate::signal::series::{Attributes, Metric, Resource, Series};
+use crate::signal::series::{Attributes, Kind, Metric, Resource, Series};
 
+/// A counter that is away this many readings is forgotten.
+const MAX_AWAY: u64 = 240;
 /// More series than this of one reader help nobody.
 const MAX_SERIES: usize = 10_000;
 
@@ -157,7 +159,6 @@ impl Points {
         value: Value,
         number: f64,
     ) {
-        use crate::signal::series::Kind;
         if !self.wants(metric) {
             return;
         }
@@ -167,8 +168,7 @@ impl Points {
         let known = self.known.entry(key).or_insert_with(|| {
             let own = Attributes::new(attributes.iter().map(|(name, text)| (*name, *text)));
             let series = Series::new(metric, Attributes::default(), own, Arc::clone(resource));
-            // What comes later began to count after the last reading, which did not see it.
-            Known { series, seen: 0, start: before.unwrap_or(boot), last: f64::MIN }
+            Known { series, seen: 0, start: boot, last: f64::MIN }
         });
         if known.seen == cycle {
             // Two of one name: the first one stays.
@@ -194,8 +194,13 @@ impl Points {
         loop {
             let Some(known) = self.known.get(&key) else {
                 if self.known.len() >= MAX_SERIES {
-                    self.refused += 1;
-                    return None;
+                    // What is away gives way to what is there.
+                    let cycle = self.cycle;
+                    self.known.retain(|_, known| known.seen + 1 >= cycle);
+                    if self.known.len() >= MAX_SERIES {
+                        self.refused += 1;
+                        return None;
+                    }
                 }
                 return Some(key);
             };
@@ -220,7 +225,11 @@ impl Points {
             samples.push(Sample::stale(Arc::clone(&known.series), time));
         }
         if !failed {
-            self.known.retain(|_, known| known.seen == cycle);
+            // A counter that is away for a while goes on where it was, or begins again where it fell.
+            self.known.retain(|_, known| {
+                let counts = known.series.metric.kind == Kind::Counter;
+                known.seen == cycle || (counts && cycle - known.seen < MAX_AWAY)
+            });
             self.before = Some(time);
         }
         // The next reading brings about as many.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::base::clock::{self, BootTime};
+use crate::base::clock::{self, BootTime, Timestamp};
 use crate::host::collector::{Collector, Lane};
 use crate::host::kernel::{Kernel, Real};
 use crate::host::settings::Settings;
@@ -44,6 +44,8 @@ enum Command {
 /// Reads the host for all receivers.
 pub struct Host {
     meter: Arc<Meter>,
+    /// When the machine started: fixed once, because it trembles with the clock.
+    boot: Timestamp,
     lanes: BTreeMap<Lane, SyncSender<Command>>,
 }
 
@@ -51,7 +53,8 @@ impl Host {
     /// Reads nothing yet.
     #[must_use]
     pub fn new(meter: Arc<Meter>) -> Self {
-        Self { meter, lanes: BTreeMap::new() }
+        let boot = clock::now().wall_at(BootTime::default());
+        Self { meter, boot, lanes: BTreeMap::new() }
     }
 
     /// Reads what these receivers want from now on, into these outlets. Receivers that stay as they
@@ -110,6 +113,7 @@ impl Host {
                     lane,
                     kernel: Arc::new(Real),
                     meter: Arc::clone(&self.meter),
+                    boot: self.boot,
                     collectors: Vec::new(),
                 };
                 std::thread::Builder::new()
@@ -133,6 +137,7 @@ struct LaneReader {
     lane: Lane,
     kernel: Arc<dyn Kernel>,
     meter: Arc<Meter>,
+    boot: Timestamp,
     collectors: Vec<Due>,
 }
 
@@ -179,6 +184,7 @@ impl LaneReader {
                 continue;
             };
             collector.tell(&self.meter, &plan.name);
+            collector.started(self.boot);
             let next = clock::now().boot + plan.settings.initial_delay.max(AFTER_THE_END);
             self.collectors.push(Due { outlet: outlet.clone(), collector, next, plan });
         }

@@ -57,6 +57,9 @@ impl Turn<'_> {
     }
 }
 
+/// What has been told is remembered up to this many times: interfaces and sensors come and go.
+const MAX_TOLD: usize = 1000;
+
 /// What a scraper could not read.
 #[derive(Debug, Default)]
 pub struct Troubles {
@@ -77,6 +80,9 @@ impl Troubles {
     /// What is new since it was told the last time. What is mended and breaks again is not told again.
     pub fn untold(&mut self) -> Vec<Trouble> {
         let new: Vec<Trouble> = self.now.difference(&self.told).cloned().collect();
+        if self.told.len() > MAX_TOLD {
+            self.told.retain(|trouble| self.now.contains(trouble));
+        }
         self.told.extend(new.iter().cloned());
         new
     }

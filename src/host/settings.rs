@@ -276,6 +276,9 @@ impl RawHostMetrics {
             for (scraper, switches) in written.switches() {
                 wanted.extend(switched(scraper, switches, problems));
             }
+            if wanted.is_empty() && !written.switches().is_empty() {
+                problems.warning(place, "every metric is switched off: nothing is read");
+            }
             settings.wanted = Arc::new(Wanted::new(wanted));
             written.filters(&mut settings, problems);
         }
@@ -339,6 +342,15 @@ impl RawScrapers {
             let ours = if all { Filter::default() } else { filter::kinds() };
             let include = RawKinds::matcher(&raw.include_fs_types, problems);
             let exclude = RawKinds::matcher(&raw.exclude_fs_types, problems);
+            if raw.include_fs_types.as_ref().and_then(|at| at.as_ref()).is_some_and(|raw| {
+                raw.fs_types.iter().any(|at| at.as_ref().is_some_and(|kind| kind == "autofs"))
+            }) && let Some(at) = &raw.include_fs_types
+            {
+                problems.warning(
+                    &at.place,
+                    "autofs is never asked: that would mount what is behind it",
+                );
+            }
             // What is excluded is so besides what nobody wants; what is included is wanted.
             settings.file_systems.kinds = match (include, exclude) {
                 (None, Some(theirs)) => ours.and_not(theirs),
@@ -346,7 +358,8 @@ impl RawScrapers {
             };
             let include = RawMountPoints::matcher(&raw.include_mount_points, problems);
             let exclude = RawMountPoints::matcher(&raw.exclude_mount_points, problems);
-            settings.file_systems.mount_points = filter(include, exclude, filter::mount_points());
+            let ours = if all { Filter::default() } else { filter::mount_points() };
+            settings.file_systems.mount_points = filter(include, exclude, ours);
         }
     }
 }
@@ -376,7 +389,9 @@ fn switched(
         };
         match at.as_ref().and_then(|switch| given(&switch.enabled)) {
             Some(false) => drop(wanted.remove(metric)),
-            _ => drop(wanted.insert(metric)),
+            Some(true) => drop(wanted.insert(metric)),
+            // Without a word it stays as it is.
+            None => {}
         }
     }
     wanted

@@ -10,6 +10,7 @@ use std::fmt;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::buffer::spare_capacity;
 use rustix::fs::{Mode, OFlags, open};
@@ -22,7 +23,7 @@ const SHORT: usize = 128;
 /// What is asked for at once of other files.
 const CHUNK: usize = 16 << 10;
 /// No file of the kernel is longer.
-const MAX: usize = 4 << 20;
+const MAX: usize = 32 << 20;
 
 /// The folders in which the host shows itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,6 +111,7 @@ impl Why {
                     (Errno::NOSYS, "ENOSYS"),
                     (Errno::NOTDIR, "ENOTDIR"),
                     (Errno::XDEV, "EXDEV"),
+                    (Errno::BUSY, "EBUSY"),
                 ];
                 let word = known.iter().find(|(errno, _)| *errno == named).map(|(_, word)| *word);
                 word.map_or_else(|| format!("errno {number}"), str::to_owned)
@@ -154,11 +156,33 @@ impl fmt::Display for Trouble {
     }
 }
 
+/// Files that stay open, of all readers: attempts need descriptors, too.
+static OPEN: AtomicUsize = AtomicUsize::new(0);
+/// More than this many do not stay open.
+const MAX_OPEN: usize = 256;
+
+/// An open file that is counted.
+#[derive(Debug)]
+struct Counted(OwnedFd);
+
+impl Counted {
+    fn new(file: OwnedFd) -> Self {
+        OPEN.fetch_add(1, Ordering::Relaxed);
+        Self(file)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        OPEN.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// A file that stays open between readings.
 #[derive(Debug)]
 pub struct Kept {
     path: PathBuf,
-    file: Option<OwnedFd>,
+    file: Option<Counted>,
     short: bool,
 }
 
@@ -203,16 +227,20 @@ impl Kept {
     }
 
     fn once(&mut self, buffer: &mut Vec<u8>) -> Result<(), Errno> {
-        let file = match &mut self.file {
-            Some(file) => file,
-            // A sensor that has no value now must say so, not wait for one.
-            none => none.insert(open_file(&self.path)?),
-        };
-        read_whole(file, self.short, buffer)
+        if let Some(Counted(file)) = &self.file {
+            return read_whole(file, self.short, buffer);
+        }
+        let file = open_file(&self.path)?;
+        read_whole(&file, self.short, buffer)?;
+        if OPEN.load(Ordering::Relaxed) < MAX_OPEN {
+            self.file = Some(Counted::new(file));
+        }
+        Ok(())
     }
 }
 
 fn open_file(path: &Path) -> Result<OwnedFd, Errno> {
+    // A sensor that has no value now must say so, not wait for one.
     open(path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())
 }
 

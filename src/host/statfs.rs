@@ -2,11 +2,11 @@
 //! it cannot be stopped: a thread of its own asks, and is left behind when it does not come back.
 //! Such a mount is not asked again before it has answered.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -15,8 +15,16 @@ use crate::host::kernel::{Kernel, Usage};
 
 /// How long a mount may take to answer.
 const DEADLINE: Duration = Duration::from_secs(2);
-/// Threads that are left behind at most; beyond that nothing is asked that might need another.
+/// How long others may take once one has missed its deadline.
+const LATER: Duration = Duration::from_millis(200);
+/// Threads that are left behind, beyond which only mounts are asked that answered the last time.
 const MAX_STUCK: usize = 8;
+/// Threads that are left behind at most.
+const MAX_THREADS: usize = 4 * MAX_STUCK;
+
+/// Mounts that have not answered, each with a mark that is set when it does. All that ask share it:
+/// who asks anew after a reload knows what hangs.
+pub type Stuck = Mutex<BTreeMap<PathBuf, Arc<AtomicBool>>>;
 
 /// A thread that asks.
 struct Worker {
@@ -35,74 +43,79 @@ struct Job {
 pub struct Asker {
     kernel: Arc<dyn Kernel>,
     worker: Option<Worker>,
-    /// Mounts that have not answered.
-    stuck: BTreeMap<PathBuf, Arc<AtomicBool>>,
+    /// Mounts that answered the last time: they are asked whatever hangs elsewhere.
+    good: BTreeSet<PathBuf>,
 }
 
 impl Asker {
     /// Asks by these calls.
     #[must_use]
     pub fn new(kernel: Arc<dyn Kernel>) -> Self {
-        Self { kernel, worker: None, stuck: BTreeMap::new() }
+        Self { kernel, worker: None, good: BTreeSet::new() }
     }
 
-    /// Asks all of them, in order. Each has the deadline to itself; `TIMEDOUT` is the answer of those
-    /// that miss it.
+    fn stuck_now(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Arc<AtomicBool>>> {
+        self.kernel.stuck().lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks all of them. `TIMEDOUT` is the answer of those that miss the deadline, `BUSY` of those
+    /// that are not asked because so many others do not answer.
     pub fn ask(&mut self, paths: &[PathBuf]) -> Vec<Result<Usage, Errno>> {
-        self.stuck.retain(|_, answered| !answered.load(Ordering::Acquire));
-        let mut answers = vec![Err(Errno::TIMEDOUT); paths.len()];
-        let mut waiting: Vec<(usize, Arc<AtomicBool>)> = Vec::with_capacity(paths.len());
-        let mut asked = 0;
-        while asked < paths.len() || !waiting.is_empty() {
-            if self.stuck.len() >= MAX_STUCK {
+        self.stuck_now().retain(|_, answered| !answered.load(Ordering::Acquire));
+        let hangs = |stuck: &BTreeMap<PathBuf, _>, path| stuck.contains_key(path);
+        let mut answers: Vec<Result<Usage, Errno>> = {
+            let stuck = self.stuck_now();
+            let answer = |path| if hangs(&stuck, path) { Errno::TIMEDOUT } else { Errno::BUSY };
+            paths.iter().map(|path| Err(answer(path))).collect()
+        };
+        let mut queue: Vec<usize> =
+            (0..paths.len()).filter(|at| answers[*at] == Err(Errno::BUSY)).collect();
+        // What answered the last time comes first: it waits for nobody.
+        queue.sort_by_key(|at| !self.good.contains(&paths[*at]));
+        let mut patience = DEADLINE;
+        while !queue.is_empty() {
+            let stuck = self.stuck_now().len();
+            if stuck >= MAX_STUCK {
+                queue.retain(|at| self.good.contains(&paths[*at]));
+            }
+            if queue.is_empty() || stuck >= MAX_THREADS {
                 break;
             }
             let Some(worker) = self.worker() else { break };
             // All questions at once: the thread needs no second call to go on.
-            while let Some(path) = paths.get(asked) {
-                if !self.stuck.contains_key(path) {
-                    let answered = Arc::new(AtomicBool::new(false));
-                    let job =
-                        Job { number: asked, path: path.clone(), answered: Arc::clone(&answered) };
-                    if worker.jobs.send(job).is_err() {
-                        break;
-                    }
-                    waiting.push((asked, answered));
-                }
-                asked += 1;
-            }
-            let mut late = None;
-            while let Some((number, _)) = waiting.first() {
-                match worker.answers.recv_timeout(DEADLINE) {
-                    Ok((of, answer)) => {
-                        answers[of] = answer;
-                        waiting.retain(|(number, _)| *number != of);
-                    }
-                    Err(_) => {
-                        late = Some(*number);
-                        break;
-                    }
+            let mut waiting: VecDeque<(usize, Arc<AtomicBool>)> = VecDeque::new();
+            for at in queue.drain(..) {
+                let answered = Arc::new(AtomicBool::new(false));
+                let (path, mark) = (paths[at].clone(), Arc::clone(&answered));
+                if worker.jobs.send(Job { number: at, path, answered: mark }).is_ok() {
+                    waiting.push_back((at, answered));
                 }
             }
-            let Some(late) = late else {
+            while !waiting.is_empty() {
+                let Ok((of, answer)) = worker.answers.recv_timeout(patience) else { break };
+                answers[of] = answer;
+                waiting.retain(|(at, _)| *at != of);
+            }
+            let Some((late, answered)) = waiting.pop_front() else {
                 self.worker = Some(worker);
-                continue;
+                break;
             };
-            // The thread stands at the first one that has not been answered, and is left there.
-            let (_, answered) = waiting.remove(0);
-            self.stuck.insert(paths[late].clone(), answered);
-            // The others are asked by another thread.
-            let first = waiting.first().map_or(asked, |(number, _)| *number);
-            waiting.clear();
-            asked = first;
+            // The thread stands at the first one that has not been answered, and is left there; the
+            // others are asked by another thread.
+            answers[late] = Err(Errno::TIMEDOUT);
+            self.stuck_now().insert(paths[late].clone(), answered);
+            queue.extend(waiting.into_iter().map(|(at, _)| at));
+            patience = LATER;
         }
+        let good = paths.iter().zip(&answers).filter(|(_, answer)| answer.is_ok());
+        self.good = good.map(|(path, _)| path.clone()).collect();
         answers
     }
 
     /// How many mounts do not answer.
     #[must_use]
     pub fn stuck(&self) -> usize {
-        self.stuck.len()
+        self.stuck_now().len()
     }
 
     fn worker(&mut self) -> Option<Worker> {
@@ -132,7 +145,7 @@ mod tests {
     use super::*;
     use crate::host::kernel::{Clock, Connections};
     use std::path::Path;
-    use std::sync::{Condvar, Mutex};
+    use std::sync::Condvar;
 
     /// A kernel on which mounts named `hung` answer when they are let go.
     #[derive(Default)]
@@ -140,6 +153,7 @@ mod tests {
         free: Mutex<bool>,
         wake: Condvar,
         calls: Mutex<Vec<PathBuf>>,
+        stuck: Stuck,
     }
 
     impl Kernel for Hanging {
@@ -161,6 +175,9 @@ mod tests {
         }
         fn shares_network(&self, _: &Path) -> bool {
             true
+        }
+        fn stuck(&self) -> &Stuck {
+            &self.stuck
         }
     }
 
@@ -191,16 +208,25 @@ mod tests {
         assert_eq!(asker.stuck(), 0);
     }
 
+    /// Many that hang cost a bounded number of threads, hide no mount that answers, and who asks anew
+    /// knows of them.
     #[test]
-    fn many_that_hang_cost_a_bounded_number_of_threads() {
+    fn many_mounts_that_hang() {
         let kernel = Arc::new(Hanging::default());
         let mut asker = Asker::new(Arc::clone(&kernel) as Arc<dyn Kernel>);
-        asker.stuck = (0..MAX_STUCK - 1)
-            .map(|n| (PathBuf::from(format!("/hung{n}")), Arc::new(AtomicBool::new(false))))
-            .collect();
-        let paths: Vec<PathBuf> = ["/hung-a", "/hung-b", "/c"].map(PathBuf::from).to_vec();
-        assert_eq!(asker.ask(&paths), [Err(Errno::TIMEDOUT); 3]);
-        assert_eq!(kernel.calls.lock().expect("no panic").len(), 1);
+        let mut paths: Vec<PathBuf> = vec!["/a".into()];
+        assert_eq!(asker.ask(&paths), [Ok(Usage::default())]);
+        paths.extend((0..12).map(|n| PathBuf::from(format!("/hung{n}"))));
+        paths.push("/new".into());
+        let answers = asker.ask(&paths);
+        assert_eq!(answers[0], Ok(Usage::default()), "it answered before");
+        let late = answers.iter().filter(|answer| **answer == Err(Errno::TIMEDOUT)).count();
+        assert_eq!((late, asker.stuck()), (MAX_STUCK, MAX_STUCK));
+        assert_eq!(answers[13], Err(Errno::BUSY), "it is not asked, and not blamed");
+        let calls = kernel.calls.lock().expect("no panic").len();
+        let mut other = Asker::new(Arc::clone(&kernel) as Arc<dyn Kernel>);
+        assert_eq!(other.ask(&paths)[1], Err(Errno::TIMEDOUT));
+        assert_eq!(kernel.calls.lock().expect("no panic").len(), calls, "no thread more");
         *kernel.free.lock().expect("no panic") = true;
         kernel.wake.notify_all();
     }

@@ -35,8 +35,15 @@ use crate::signal::series::Kind;
 const BOOT: u64 = 1_700_000_000;
 
 /// What a file system says that nobody has said anything about.
-const USAGE: Usage =
-    Usage { block: 4096, blocks: 1000, free: 400, available: 300, files: 200, files_free: 150 };
+const USAGE: Usage = Usage {
+    block: 4096,
+    blocks: 1000,
+    free: 400,
+    available: 300,
+    files: 200,
+    files_free: 150,
+    device: None,
+};
 
 /// A kernel with answers of our own.
 struct Fake {

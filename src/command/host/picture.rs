@@ -66,14 +66,27 @@ pub(super) fn unknown(why: impl Into<String>) -> Cell {
     Cell { text: why.into(), share: None }
 }
 
-/// An error count: any is bad.
-pub(super) fn faults(parts: &[(f64, &str)], none: &str) -> Cell {
-    let found: Vec<String> = parts
-        .iter()
-        .filter(|(count, _)| *count > 0.0)
-        .map(|(count, what)| format!("{count:.0} {what}"))
-        .collect();
-    if found.is_empty() { known(0.0, none.to_owned()) } else { known(0.8, found.join(", ")) }
+/// Counts of what went wrong: what comes while we look is bad, what came before is told.
+pub(super) fn faults(parts: &[(Count, &str)], none: &str) -> Cell {
+    let told = |pick: fn(&Count) -> f64| -> Vec<String> {
+        let found = parts.iter().filter(|(count, _)| pick(count) > 0.0);
+        found.map(|(count, what)| format!("{:.0} {what}", pick(count))).collect()
+    };
+    let (now, before) = (told(|count| count.grown), told(|count| count.total));
+    if !now.is_empty() {
+        known(0.8, format!("{} now", now.join(", ")))
+    } else if before.is_empty() {
+        known(0.0, none.to_owned())
+    } else {
+        known(0.0, format!("none now; {} since the start", before.join(", ")))
+    }
+}
+
+/// A count since the machine started, and how much of it came while we looked.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Count {
+    pub(super) total: f64,
+    pub(super) grown: f64,
 }
 
 pub(super) fn percent(share: f64) -> String {
@@ -146,6 +159,12 @@ impl<'a> Picture<'a> {
             Some((point.value - before).max(0.0))
         });
         grown.reduce(|sum, value| sum + value).map(|grown| grown / self.passed.max(1e-9))
+    }
+
+    /// How often something happened; nothing where it is not counted.
+    pub(super) fn count(&self, metric: &Metric, own: &[(&str, &str)]) -> Count {
+        let grown = self.rate(metric, own).map_or(0.0, |rate| rate * self.passed.max(1e-9));
+        Count { total: self.sum(metric, own).unwrap_or(0.0), grown }
     }
 
     /// The values that an attribute has.

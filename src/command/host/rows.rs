@@ -1,6 +1,8 @@
 //! The rows of the USE table, one function for each resource.
 
-use super::picture::{Cell, Picture, Point, Row, Sensor, bytes, faults, known, percent, unknown};
+use super::picture::{
+    Cell, Count, Picture, Point, Row, Sensor, bytes, faults, known, percent, unknown,
+};
 use crate::command::style::latency;
 use crate::signal::names::host as names;
 use crate::signal::series::Metric;
@@ -44,16 +46,15 @@ impl Picture<'_> {
             _ => unknown(self.why("/pressure/cpu", "not known")),
         };
         let checks = self.sum(&names::HARDWARE_ERRORS, &[("error.type", "mce")]);
-        let throttles = self.sum(&names::CPU_THROTTLES, &[]);
         let none = match checks {
             Some(_) => "none",
             None => "none; this CPU counts none",
         };
         let errors = faults(
             &[
-                (checks.unwrap_or(0.0), "machine checks"),
-                (throttles.unwrap_or(0.0), "times throttled"),
-                (self.sum(&names::HUNG_TASKS, &[]).unwrap_or(0.0), "hung tasks"),
+                (self.count(&names::HARDWARE_ERRORS, &[("error.type", "mce")]), "machine checks"),
+                (self.count(&names::CPU_THROTTLES, &[]), "times throttled"),
+                (self.count(&names::HUNG_TASKS, &[]), "hung tasks"),
             ],
             none,
         );
@@ -89,13 +90,13 @@ impl Picture<'_> {
             false => known(waiting.unwrap_or(0.0), parts.join(", ")),
         };
         let corrected = self.sum(&names::HARDWARE_ERRORS, &[("error.type", "correctable")]);
-        let broken = self.sum(&names::HARDWARE_ERRORS, &[("error.type", "uncorrectable")]);
+        let bits = |kind| self.count(&names::HARDWARE_ERRORS, &[("error.type", kind)]);
         let errors = faults(
             &[
-                (broken.unwrap_or(0.0), "uncorrectable errors"),
-                (corrected.unwrap_or(0.0), "correctable errors"),
-                (self.sum(&names::MEMORY_OOM_KILLS, &[]).unwrap_or(0.0), "processes killed"),
-                (self.sum(&names::MEMORY_CORRUPTED, &[]).unwrap_or(0.0), "bytes corrupted"),
+                (bits("uncorrectable"), "uncorrectable errors"),
+                (bits("correctable"), "correctable errors"),
+                (self.count(&names::MEMORY_OOM_KILLS, &[]), "processes killed"),
+                (self.count(&names::MEMORY_CORRUPTED, &[]), "bytes corrupted"),
             ],
             if corrected.is_some() { "none" } else { "none; it counts no bit errors" },
         );
@@ -148,14 +149,19 @@ impl Picture<'_> {
                 None => unknown("not known"),
             };
             let id = [("hw.id", device)];
+            // A disk that has failed, or is missing, is bad however long it has been so.
+            let lasting = |count: Option<f64>| {
+                let count = count.unwrap_or(0.0);
+                Count { total: count, grown: count }
+            };
             let failed = self.sum(&names::STATUS, &[("hw.id", device), ("hw.state", "failed")]);
             let told = self.sum(&names::HARDWARE_ERRORS, &id);
             let missing = self.sum(&names::MD_DEGRADED, &own);
             let errors = faults(
                 &[
-                    (told.unwrap_or(0.0), "errors"),
-                    (failed.unwrap_or(0.0), "failed"),
-                    (missing.unwrap_or(0.0), "disks missing"),
+                    (self.count(&names::HARDWARE_ERRORS, &id), "errors"),
+                    (lasting(failed), "failed"),
+                    (lasting(missing), "disks missing"),
                 ],
                 if told.is_some() || missing.is_some() { "none" } else { "none; it counts none" },
             );
@@ -224,7 +230,7 @@ impl Picture<'_> {
             let rate = |metric, direction| {
                 self.rate(metric, &[("device", device), ("direction", direction)]).unwrap_or(0.0)
             };
-            let sum = |metric| self.sum(metric, &[("device", device)]).unwrap_or(0.0);
+            let count = |metric| self.count(metric, &[("device", device)]);
             let moved = ["receive", "transmit"].map(|d| rate(&names::NETWORK_IO, d));
             let moved = format!("in {}/s, out {}/s", bytes(moved[0]), bytes(moved[1]));
             let shares = self.points(&names::NETWORK_BANDWIDTH_UTILIZATION, &id);
@@ -235,13 +241,12 @@ impl Picture<'_> {
                 (None, Some(0.0)) => known(0.0, format!("{moved}; the link is down")),
                 _ => known(0.0, format!("{moved}; it tells no speed")),
             };
-            let dropped = sum(&names::NETWORK_DROPPED);
+            let dropped = count(&names::NETWORK_DROPPED);
             let saturation = faults(&[(dropped, "packets dropped")], "nothing dropped");
             let errors = faults(
                 &[
-                    (sum(&names::NETWORK_ERRORS), "errors"),
-                    // Up, and down and up at the start.
-                    ((sum(&names::NETWORK_CARRIER_CHANGES) - 2.0).max(0.0), "link changes"),
+                    (count(&names::NETWORK_ERRORS), "errors"),
+                    (count(&names::NETWORK_CARRIER_CHANGES), "link changes"),
                 ],
                 "none",
             );
@@ -288,13 +293,14 @@ impl Picture<'_> {
     }
 
     pub(super) fn conntrack(&self) -> Row {
-        let drops = |kind| self.sum(&names::CONNTRACK_DROPS, &[("kind", kind)]);
-        let saturation = match drops("drop") {
-            Some(count) => faults(&[(count, "dropped")], "nothing dropped"),
+        let drops = |kind| self.count(&names::CONNTRACK_DROPS, &[("kind", kind)]);
+        let told = self.sum(&names::CONNTRACK_DROPS, &[]);
+        let saturation = match told {
+            Some(_) => faults(&[(drops("drop"), "dropped")], "nothing dropped"),
             None => unknown(self.why("/nf_conntrack", "it tells nothing")),
         };
-        let errors = match drops("insert_failed") {
-            Some(count) => faults(&[(count, "not inserted")], "none"),
+        let errors = match told {
+            Some(_) => faults(&[(drops("insert_failed"), "not inserted")], "none"),
             None => unknown(self.why("/nf_conntrack", "it tells nothing")),
         };
         Row {
@@ -384,7 +390,10 @@ impl Picture<'_> {
             (Some(state), Some(limit), _) if limit > 0.0 => {
                 known(state / limit, format!("cooling at {}", percent(state / limit)))
             }
-            (_, _, Some(times)) => faults(&[(times, "times throttled")], "never throttled"),
+            (_, _, Some(_)) => {
+                let times = self.count(&names::CPU_THROTTLES, &[]);
+                faults(&[(times, "times throttled")], "never throttled")
+            }
             _ => unknown("no cooling device"),
         };
         let with = |state| {

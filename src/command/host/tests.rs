@@ -17,8 +17,10 @@ fn every_cell_says_something() {
             assert!(!cell.text.is_empty(), "{}", row.resource);
         }
     }
-    let text = draw(&picture, Style::new(false));
+    let text = draw(&picture, Style::new(false), usize::MAX);
     assert!(text.contains("RESOURCE") && text.contains("No temperatures"), "{text}");
+    let narrow = draw(&picture, Style::new(false), 60);
+    assert!(narrow.contains("CPU\n  utilization") && !narrow.contains("RESOURCE"), "{narrow}");
 }
 
 #[test]
@@ -30,7 +32,7 @@ fn this_machine_is_drawn() {
     let first = collector.collect(before);
     let second = collector.collect(clock::now());
     let picture = Picture::new(&first, &second, 0.01, collector.troubles());
-    let text = draw(&picture, Style::new(false));
+    let text = draw(&picture, Style::new(false), usize::MAX);
     for word in ["CPU", "Memory", "TCP", "File descriptors", "UTILIZATION"] {
         assert!(text.contains(word), "{word} is missing in\n{text}");
     }

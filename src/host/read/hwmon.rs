@@ -237,8 +237,7 @@ pub fn thermal(source: &mut Source) -> Result<(Vec<Zone>, Vec<Cooling>), Trouble
     let (mut zones, mut cooling) = (Vec::new(), Vec::new());
     for entry in source.names(&folder)? {
         let at = folder.join(&entry);
-        let kind = || -> Option<String> { None };
-        let kind = source.text(&at.join("type")).ok().or_else(kind);
+        let kind = source.text(&at.join("type")).ok();
         if let Some(number) = entry.strip_prefix("thermal_zone") {
             let files = source.names(&at)?;
             // The kernel makes a chip of each zone that has one; both are the same sensor.

@@ -59,6 +59,8 @@ table! {
     VmStat, vmstat, 1, {
         b"pgfault" faults,
         b"pgmajfault" major_faults,
+        b"pgpgin" read_in,
+        b"pgpgout" written_out,
         b"pswpin" swapped_in,
         b"pswpout" swapped_out,
         b"oom_kill" oom_kills,

@@ -4,6 +4,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use rustix::io::Errno;
+
 use crate::host::points::Points;
 use crate::host::read::cpu;
 use crate::host::scan;
@@ -36,15 +38,29 @@ enum Fact {
 pub struct Faults {
     look: Every,
     facts: Vec<Fact>,
+    /// What could not be read at the last look.
+    unread: Vec<Trouble>,
 }
 
 impl Default for Faults {
     fn default() -> Self {
-        Self { look: Every::new(LOOK), facts: Vec::new() }
+        Self { look: Every::new(LOOK), facts: Vec::new(), unread: Vec::new() }
     }
 }
 
 impl Faults {
+    /// What was read; what we may not read, or what fails, is told. That something is not there, or
+    /// holds nothing for this kind of device, is as it should be.
+    fn keep<T>(&mut self, read: Result<T, Trouble>) -> Option<T> {
+        let bad = [Errno::ACCESS, Errno::PERM, Errno::IO, Errno::MFILE];
+        read.map_err(|trouble| {
+            if bad.iter().any(|errno| trouble.is(*errno)) {
+                self.unread.push(trouble);
+            }
+        })
+        .ok()
+    }
+
     fn number(&mut self, metric: &'static Metric, own: &[(&'static str, &str)], value: f64) {
         let own = own.iter().map(|(name, text)| (*name, (*text).to_owned())).collect();
         self.facts.push(Fact::Number(metric, own, value));
@@ -63,14 +79,14 @@ impl Faults {
 
     fn memory(&mut self, source: &mut Source) {
         let folder = source.root.sys.join("devices/system/edac/mc");
-        for controller in source.names(&folder).unwrap_or_default() {
+        for controller in self.keep(source.names(&folder)).unwrap_or_default() {
             if !controller.starts_with("mc") {
                 continue;
             }
             let at = folder.join(&controller);
             let name = source.text(&at.join("mc_name")).unwrap_or_default();
             for (file, kind) in [("ce_count", "correctable"), ("ue_count", "uncorrectable")] {
-                if let Ok(errors) = source.number(&at.join(file)) {
+                if let Some(errors) = self.keep(source.number(&at.join(file))) {
                     let mut own = vec![("hw.id", controller.as_str())];
                     if !name.is_empty() {
                         own.push(("hw.name", name.as_str()));
@@ -84,7 +100,7 @@ impl Faults {
 
     fn disks(&mut self, source: &mut Source) {
         let folder = source.root.sys.join("block");
-        for disk in source.names(&folder).unwrap_or_default() {
+        for disk in self.keep(source.names(&folder)).unwrap_or_default() {
             let at = folder.join(&disk);
             let device = at.join("device");
             if disk.starts_with("md") {
@@ -95,13 +111,13 @@ impl Faults {
             if !model.is_empty() {
                 own.push(("hw.name", model.as_str()));
             }
-            if let Ok(text) = source.text(&device.join("ioerr_cnt")) {
+            if let Some(text) = self.keep(source.text(&device.join("ioerr_cnt"))) {
                 if let Some(errors) = scan::hex(text.as_bytes()) {
                     let mut own = own.clone();
                     own.extend([("hw.type", "physical_disk"), ("error.type", "io")]);
                     self.number(&names::HARDWARE_ERRORS, &own, errors as f64);
                 }
-                if let Ok(state) = source.text(&device.join("state")) {
+                if let Some(state) = self.keep(source.text(&device.join("state"))) {
                     let state = match state.as_str() {
                         "running" => "ok",
                         "blocked" | "quiesce" | "created" => "degraded",
@@ -111,7 +127,7 @@ impl Faults {
                 }
             }
             // eMMC and SD: tenths of its life that are used up, 0x01 to 0x0b, for each of two areas.
-            if let Ok(text) = source.text(&device.join("life_time")) {
+            if let Some(text) = self.keep(source.text(&device.join("life_time"))) {
                 let used = scan::words(text.as_bytes()).filter_map(scan::hex);
                 if let Some(used) = used.filter(|tenths| (1..=11).contains(tenths)).max() {
                     let left = 1.0 - (used - 1) as f64 / 10.0;
@@ -122,9 +138,9 @@ impl Faults {
             }
         }
         let folder = source.root.sys.join("class/nvme");
-        for controller in source.names(&folder).unwrap_or_default() {
+        for controller in self.keep(source.names(&folder)).unwrap_or_default() {
             let at = folder.join(&controller);
-            let Ok(state) = source.text(&at.join("state")) else { continue };
+            let Some(state) = self.keep(source.text(&at.join("state"))) else { continue };
             let model = source.text(&at.join("model")).unwrap_or_default();
             let mut own = vec![("hw.id", controller.as_str())];
             if !model.is_empty() {
@@ -147,7 +163,7 @@ impl Faults {
     fn array(&mut self, device: &str, at: &Path, source: &mut Source) {
         let own = [("device", device)];
         // The file holds nothing for kinds of arrays that cannot lack a disk.
-        if let Ok(degraded) = source.number(&at.join("degraded")) {
+        if let Some(degraded) = self.keep(source.number(&at.join("degraded"))) {
             self.number(&names::MD_DEGRADED, &own, degraded as f64);
         }
         let state = source.text(&at.join("array_state"));
@@ -155,27 +171,27 @@ impl Faults {
             let own = [own[0], ("state", state.as_str())];
             self.number(&names::MD_DISKS, &own, disks as f64);
         }
-        if let Ok(sectors) = source.number(&at.join("mismatch_cnt")) {
+        if let Some(sectors) = self.keep(source.number(&at.join("mismatch_cnt"))) {
             self.number(&names::MD_MISMATCHES, &own, sectors as f64);
         }
     }
 
     fn file_systems(&mut self, source: &mut Source) {
         let folder = source.root.sys.join("fs/ext4");
-        for device in source.names(&folder).unwrap_or_default() {
+        for device in self.keep(source.names(&folder)).unwrap_or_default() {
             let at = folder.join(&device);
             let own = [("device", device.as_str())];
-            if let Ok(written) = source.number(&at.join("lifetime_write_kbytes")) {
+            if let Some(written) = self.keep(source.number(&at.join("lifetime_write_kbytes"))) {
                 self.number(&names::DISK_LIFETIME_WRITES, &own, written as f64 * 1024.0);
             }
-            if let Ok(errors) = source.number(&at.join("errors_count")) {
+            if let Some(errors) = self.keep(source.number(&at.join("errors_count"))) {
                 self.number(&names::FILESYSTEM_ERRORS, &own, errors as f64);
             }
         }
         let folder = source.root.sys.join("fs/btrfs");
-        for file_system in source.names(&folder).unwrap_or_default() {
+        for file_system in self.keep(source.names(&folder)).unwrap_or_default() {
             let devices = folder.join(&file_system).join("devinfo");
-            for device in source.names(&devices).unwrap_or_default() {
+            for device in self.keep(source.names(&devices)).unwrap_or_default() {
                 let path = devices.join(&device).join("error_stats");
                 let Ok(bytes) = source.once(&path) else { continue };
                 let counts =
@@ -192,11 +208,13 @@ impl Scraper for Faults {
     fn scrape(&mut self, turn: &mut Turn<'_>) -> Result<(), Trouble> {
         if self.look.is_due(turn.now.boot) {
             self.facts.clear();
+            self.unread.clear();
             self.machine_checks(turn);
             self.memory(turn.source);
             self.disks(turn.source);
             self.file_systems(turn.source);
         }
+        turn.troubles.now.extend(self.unread.iter().cloned());
         for fact in &self.facts {
             let (Fact::Number(_, own, _) | Fact::State(own, _)) = fact;
             let own: Vec<(&'static str, &str)> =

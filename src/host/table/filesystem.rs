@@ -3,15 +3,14 @@
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use rustix::io::Errno;
 
 use crate::host::filter::Filter;
 use crate::host::kernel::Usage;
-use crate::host::read::mounts::{Mount, differing, distinct, mounts};
+use crate::host::read::mounts::{Mount, distinct, mounts};
 use crate::host::scan::Readable;
-use crate::host::scraper::{Every, Scraper, Turn};
+use crate::host::scraper::{Scraper, Turn};
 use crate::host::source::{Trouble, Why};
 use crate::host::statfs::Asker;
 use crate::signal::names::host as names;
@@ -27,9 +26,6 @@ pub struct Filters {
     pub mount_points: Filter,
 }
 
-/// Our own table is held against the host's this often, and when the host's changes.
-const COMPARE: Duration = Duration::from_secs(900);
-
 /// A mount table as it was read, and what is told of it: it rarely changes.
 #[derive(Default)]
 struct Table {
@@ -42,8 +38,6 @@ struct Table {
     mounts: Vec<(Mount, Arc<str>)>,
     /// The paths by which they are asked.
     paths: Vec<PathBuf>,
-    /// Mounts in whose place we see something else.
-    hidden: Vec<(Mount, Arc<str>)>,
 }
 
 /// Reads file systems.
@@ -52,7 +46,6 @@ pub struct Filesystem {
     asker: Option<Asker>,
     names: Readable,
     table: Table,
-    compare: Every,
 }
 
 impl Filesystem {
@@ -60,14 +53,13 @@ impl Filesystem {
     #[must_use]
     pub fn new(filters: Filters) -> Self {
         let (names, table) = (Readable::default(), Table::default());
-        Self { filters, asker: None, names, table, compare: Every::new(COMPARE) }
+        Self { filters, asker: None, names, table }
     }
 
     /// Brings the table up to date.
     fn look(&mut self, turn: &mut Turn<'_>) -> Result<(), Trouble> {
-        let compare = self.compare.is_due(turn.now.boot);
         let is_host = match turn.source.proc("1/mountinfo") {
-            Ok(bytes) if self.table.is_host && !compare && self.table.bytes == bytes => {
+            Ok(bytes) if self.table.is_host && self.table.bytes == bytes => {
                 return Ok(());
             }
             Ok(bytes) => {
@@ -90,23 +82,14 @@ impl Filesystem {
                 && mount_points.passes(mount.path.as_os_str().as_bytes())
         });
         let found = distinct(found);
-        // Shut in, we may see another file system in the place of one of the host's.
-        let differ = match is_host && turn.source.root.prefix.is_none() {
-            true => turn
-                .source
-                .proc("self/mountinfo")
-                .map_or_else(|_| Vec::new(), |ours| differing(&self.table.bytes, ours)),
-            false => Vec::new(),
-        };
         self.names.keep(|name| found.iter().any(|m| m.path.as_os_str().as_bytes() == name));
         let named = found.into_iter().map(|mount| {
             let name = self.names.name(mount.path.as_os_str().as_bytes());
             (mount, name)
         });
-        let (hidden, seen) = named.partition(|(mount, _)| differ.contains(&mount.path));
+        let found = named.collect();
         let table = &mut self.table;
-        (table.is_host, table.wrong, table.mounts, table.hidden) =
-            (is_host, wrong > 0, seen, hidden);
+        (table.is_host, table.wrong, table.mounts) = (is_host, wrong > 0, found);
         table.paths =
             table.mounts.iter().map(|(mount, _)| turn.source.root.reach(&mount.path)).collect();
         Ok(())
@@ -160,6 +143,19 @@ impl Filesystem {
     }
 }
 
+/// The numbers of a mount, if they are its own: shut in, or below a folder where the host's mounts do
+/// not arrive, we may see another file system in its place.
+fn own(mount: &Mount, usage: Usage) -> Result<Usage, Errno> {
+    // These give each part of themselves a number of its own.
+    let many = ["btrfs", "bcachefs"].contains(&mount.kind.as_str());
+    match usage.device {
+        Some((major, minor)) if !many && mount.device_number != format!("{major}:{minor}") => {
+            Err(Errno::XDEV)
+        }
+        _ => Ok(usage),
+    }
+}
+
 impl Scraper for Filesystem {
     fn scrape(&mut self, turn: &mut Turn<'_>) -> Result<(), Trouble> {
         self.look(turn)?;
@@ -169,10 +165,11 @@ impl Scraper for Filesystem {
         }
         let kernel = &turn.source.kernel;
         let asker = self.asker.get_or_insert_with(|| Asker::new(Arc::clone(kernel)));
-        let Table { is_host, mounts, paths, hidden, .. } = &self.table;
-        let answers = asker.ask(paths).into_iter().chain(std::iter::repeat(Err(Errno::XDEV)));
+        let Table { is_host, mounts, paths, .. } = &self.table;
+        let answers = asker.ask(paths);
         let stuck = asker.stuck();
-        for ((mount, name), answer) in mounts.iter().chain(hidden).zip(answers) {
+        for ((mount, name), answer) in mounts.iter().zip(answers) {
+            let answer = answer.and_then(|usage| own(mount, usage));
             Self::tell(mount, name, *is_host, answer, turn);
         }
         if stuck >= 8 {

@@ -109,10 +109,16 @@ impl Scraper for Paging {
             let minor = faults.saturating_sub(major);
             points.whole(&names::PAGING_FAULTS, &[("type", "minor")], minor);
         }
-        for (direction, pages) in [("page_in", vm.swapped_in), ("page_out", vm.swapped_out)] {
-            if let Some(pages) = pages {
-                let own = [("direction", direction), ("type", "major")];
-                points.whole(&names::PAGING_OPERATIONS, &own, pages);
+        let operations = [
+            ("major", "page_in", vm.swapped_in),
+            ("major", "page_out", vm.swapped_out),
+            ("minor", "page_in", vm.read_in),
+            ("minor", "page_out", vm.written_out),
+        ];
+        for (kind, direction, count) in operations {
+            if let Some(count) = count {
+                let own = [("direction", direction), ("type", kind)];
+                points.whole(&names::PAGING_OPERATIONS, &own, count);
             }
         }
         if let Some(kills) = vm.oom_kills {

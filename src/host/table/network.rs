@@ -168,8 +168,13 @@ impl Network {
             let own = [("device", &**name)];
             turn.points.whole(&names::NETWORK_CARRIER_CHANGES, &own, changes);
         }
-        let up = turn.source.kept(&mut known.state).map(|state| state.trim_ascii() == b"up");
-        if let Some(up) = turn.optional(up) {
+        // Devices without link detection (tunnels, some USB) do not know.
+        let up = turn.source.kept(&mut known.state).map(|state| match state.trim_ascii() {
+            b"up" => Some(true),
+            b"unknown" => None,
+            _ => Some(false),
+        });
+        if let Some(Some(up)) = turn.optional(up) {
             turn.points.whole(&names::NETWORK_UP, &[id], u64::from(up));
         }
         // The speed changes with the link alone. Without a link, over the air and for devices that
@@ -195,20 +200,23 @@ impl Network {
         }
     }
 
+    /// Whether calls and settings of the kernel are about the host's network: in a container with a
+    /// network of its own they are about that one.
+    fn is_host_network(&mut self, turn: &mut Turn<'_>) -> bool {
+        let kernel = Arc::clone(&turn.source.kernel);
+        let (net, prefix) = (turn.source.root.net(), turn.source.root.prefix.is_some());
+        *self.shares_network.get_or_insert_with(|| !prefix || kernel.shares_network(&net))
+    }
+
     fn connections(&mut self, turn: &mut Turn<'_>) {
         if !turn.points.wants(&names::NETWORK_CONNECTIONS) {
             return;
         }
-        let kernel = Arc::clone(&turn.source.kernel);
-        let net = turn.source.root.net();
-        let prefix = turn.source.root.prefix.is_some();
-        // Ours is not the host's when we are in a container with a network of its own.
-        let shares =
-            *self.shares_network.get_or_insert_with(|| !prefix || kernel.shares_network(&net));
-        if !shares {
+        if !self.is_host_network(turn) {
             turn.trouble(Trouble::wrong("sock_diag".as_ref(), FOREIGN));
             return;
         }
+        let kernel = Arc::clone(&turn.source.kernel);
         let counts = kernel.connections();
         let counts = counts.map_err(|errno| Trouble::errno("sock_diag".as_ref(), errno));
         let Some(counts) = turn.tell(counts) else { return };
@@ -224,11 +232,17 @@ impl Network {
         }
     }
 
-    fn conntrack(turn: &mut Turn<'_>) {
-        let files = [
+    fn conntrack(&mut self, turn: &mut Turn<'_>) {
+        let mut files = vec![
             ("sys/net/netfilter/nf_conntrack_count", &names::CONNTRACK_COUNT),
             ("sys/net/netfilter/nf_conntrack_max", &names::CONNTRACK_MAX),
         ];
+        // These settings tell of the network of who reads them, wherever they are mounted.
+        if files.iter().any(|(_, metric)| turn.points.wants(metric)) && !self.is_host_network(turn)
+        {
+            turn.trouble(Trouble::wrong("nf_conntrack_count".as_ref(), FOREIGN));
+            files.clear();
+        }
         for (file, metric) in files {
             if turn.points.wants(metric) {
                 let read = turn.source.proc(file).map(cpu::one);
@@ -286,7 +300,7 @@ impl Scraper for Network {
             &names::NETWORK_CARRIER_CHANGES,
         ];
         self.connections(turn);
-        Self::conntrack(turn);
+        self.conntrack(turn);
         self.softnet(turn);
         if turn.points.wants_any(&interfaces) {
             self.interfaces(turn)?;

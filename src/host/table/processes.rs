@@ -31,7 +31,12 @@ impl Processes {
     fn count(turn: &mut Turn<'_>) -> Result<(), Trouble> {
         let folder = turn.source.root.proc.clone();
         let mut counts = [0; WORDS.len()];
-        for name in turn.source.names(&folder)? {
+        let names = turn.source.names(&folder)?;
+        if !names.iter().any(|name| name == "1") {
+            // Those of others are hidden: what is left is no count.
+            return Err(Trouble::errno(&folder.join("1/stat"), Errno::ACCESS));
+        }
+        for name in names {
             if !name.bytes().all(|byte| byte.is_ascii_digit()) {
                 continue;
             }
@@ -45,7 +50,10 @@ impl Processes {
                 }
                 // It has ended meanwhile, which some kernels say in another word.
                 Err(trouble) if trouble.is_absent() || trouble.is(Errno::SRCH) => {}
-                Err(trouble) => turn.trouble(trouble),
+                // Hidden, too. One path for all, so that it is told once.
+                Err(Trouble { why, .. }) => {
+                    return Err(Trouble { what: folder.join("PID/stat"), why });
+                }
             }
         }
         for (word, count) in WORDS.into_iter().zip(counts) {
@@ -61,7 +69,8 @@ impl Processes {
 impl Scraper for Processes {
     fn scrape(&mut self, turn: &mut Turn<'_>) -> Result<(), Trouble> {
         if turn.points.wants(&names::PROCESSES_COUNT) {
-            Self::count(turn)?;
+            let counted = Self::count(turn);
+            turn.tell(counted);
         }
         if turn.points.wants(&names::PROCESSES_CREATED) {
             let forks = turn.source.proc("stat").map(|bytes| cpu::stat(bytes).forks);

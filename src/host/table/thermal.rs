@@ -63,6 +63,8 @@ struct Meter {
 /// Reads sensors.
 pub struct Thermal {
     look: Every,
+    /// When a sensor that is gone may be looked for.
+    search: Every,
     /// The names of all devices when sensors were looked for the last time.
     devices: Option<[Vec<String>; 4]>,
     limits: Every,
@@ -77,6 +79,7 @@ impl Default for Thermal {
     fn default() -> Self {
         Self {
             look: Every::new(LOOK),
+            search: Every::new(LOOK),
             devices: None,
             limits: Every::new(LIMITS),
             sensors: Vec::new(),
@@ -208,7 +211,7 @@ impl Thermal {
             let file = Kept::short(at.join("energy_uj"));
             self.meters.push(Meter { id, name, file, range, last: 0, before: 0 });
         }
-        self.meters.retain(|meter| found.iter().any(|zone| meter.id.ends_with(zone.as_str())));
+        self.meters.retain(|meter| found.iter().any(|zone| meter.id == format!("powercap/{zone}")));
         let folder = turn.source.root.sys.join("class/power_supply");
         let supplies = turn.source.names(&folder).unwrap_or_default();
         let files = supplies.into_iter().map(|name| {
@@ -241,7 +244,10 @@ impl Thermal {
             }
             let degrees = match number(turn.source, input) {
                 Ok(thousandths) => thousandths * 1e-3,
-                Err(trouble) if passing(&trouble) => continue,
+                Err(trouble) if passing(&trouble) => {
+                    turn.troubles.absent.insert(trouble);
+                    continue;
+                }
                 Err(trouble) => {
                     turn.trouble(trouble);
                     continue;
@@ -311,7 +317,8 @@ impl Scraper for Thermal {
         for live in &mut self.sensors {
             gone |= live.tell(turn);
         }
-        if gone {
+        // One that is gone for good is not looked for each time.
+        if gone && self.search.is_due(turn.now.boot) {
             self.look.again();
             self.devices = None;
         }
@@ -387,7 +394,7 @@ impl Live {
             };
             match read {
                 Ok(value) => turn.points.gauge(metric, &own, value * unit),
-                Err(trouble) if passing(&trouble) => {}
+                Err(trouble) if passing(&trouble) => drop(turn.troubles.absent.insert(trouble)),
                 Err(trouble) => {
                     gone = trouble.is_absent() || trouble.is(Errno::NODEV);
                     if !gone {

@@ -152,6 +152,7 @@ fn rpi5() {
         "disk: proc/diskstats",
         "network: proc/net/dev",
         "paging: proc/vmstat",
+        "processes: proc/1/stat",
         "sockets: proc/net/netstat",
         "sockets: proc/net/snmp",
         "sockets: proc/net/sockstat",

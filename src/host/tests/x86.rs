@@ -186,6 +186,8 @@ fn paging() {
         system.paging.faults{type="minor"} 812300000
         system.paging.operations{direction="page_in",type="major"} 2048
         system.paging.operations{direction="page_out",type="major"} 67584
+        system.paging.operations{direction="page_in",type="minor"} 48123456
+        system.paging.operations{direction="page_out",type="minor"} 91234567
         system.memory.linux.oom_kills 2
         system.memory.linux.reclaim.stalls{type="allocstall"} 140
         system.memory.linux.reclaim.stalls{type="pgscan_direct"} 5200
@@ -204,6 +206,8 @@ fn paging() {
         system.paging.faults{type="minor"} 9993
         system.paging.operations{direction="page_in",type="major"} 10
         system.paging.operations{direction="page_out",type="major"} 14
+        system.paging.operations{direction="page_in",type="minor"} 1000
+        system.paging.operations{direction="page_out",type="minor"} 5000
         system.memory.linux.oom_kills 1
         system.memory.linux.reclaim.stalls{type="allocstall"} 2
         system.memory.linux.reclaim.stalls{type="pgscan_direct"} 100

@@ -82,7 +82,7 @@ host_metrics! {
         PAGING_USAGE = "system.paging.usage", "By", UpDownCounter, ["device", "state"], paging on, "Bytes of swap that are used and free.";
         PAGING_UTILIZATION = "system.paging.utilization", "1", Gauge, ["device", "state"], paging off, "The share of swap that is used and free.";
         PAGING_FAULTS = "system.paging.faults", "{faults}", Counter, ["type"], paging on, "Page faults; a major one reads from disk.";
-        PAGING_OPERATIONS = "system.paging.operations", "{operations}", Counter, ["direction", "type"], paging on, "Pages that were swapped in and out.";
+        PAGING_OPERATIONS = "system.paging.operations", "{operations}", Counter, ["direction", "type"], paging on, "Pages that were swapped in and out (major); KiB that were read from and written to disks for it and for files (minor).";
         MEMORY_OOM_KILLS = "system.memory.linux.oom_kills", "{kill}", Counter, [], linux on, "Processes that were killed because memory ran out.";
         MEMORY_RECLAIM_STALLS = "system.memory.linux.reclaim.stalls", "{stall}", Counter, ["type"], linux off, "Programs that had to free memory themselves before they got any.";
     }
@@ -183,7 +183,7 @@ host_metrics! {
         BATTERY_CHARGE = "hw.battery.charge", "1", Gauge, ["hw.id", "hw.name"], thermal on, "The share of its charge that a battery has.";
         CPU_TEMPERATURE = "system.cpu.temperature", "Cel", Gauge, ["thermalzone"], thermal off, "The temperature of a thermal zone, under the name that dashboards of Raspberry Pi use.";
     }
-    "faults" {
+    "linux" {
         HARDWARE_ERRORS = "hw.errors", "{error}", Counter, ["hw.id", "hw.name", "hw.type", "error.type"], linux on, "Errors that the hardware reported.";
         DISK_ENDURANCE = "hw.physical_disk.endurance_utilization", "1", Gauge, ["hw.id", "hw.name", "hw.physical_disk.state"], linux on, "The share of its life that a disk has left.";
         DISK_LIFETIME_WRITES = "system.disk.linux.lifetime_writes", "By", Counter, ["device"], linux on, "Bytes written to a file system since it was made.";
