@@ -79,7 +79,7 @@ impl Picture<'_> {
             _ => unknown(self.why("/meminfo", "not known")),
         };
         let major = self.rate(&names::PAGING_FAULTS, &[("type", "major")]);
-        let paging = self.rate(&names::PAGING_OPERATIONS, &[]);
+        let paging = self.rate(&names::PAGING_OPERATIONS, &[("type", "major")]);
         let mut parts = Vec::new();
         let waiting = self.pressure(&names::MEMORY_PRESSURE);
         parts.extend(waiting.map(|share| format!("waited for {} of the time", percent(share))));
