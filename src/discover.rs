@@ -86,7 +86,7 @@ pub fn look(job: &Job, environment: &Variables, force: bool) -> Outcome {
             }
         },
     };
-    let report = job::compose(&job.settings, environment, containers.as_ref());
+    let report = job::run(&job.settings, environment, containers.as_ref());
     let old = match std::fs::metadata(file) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         _ => crate::base::fs::read_regular(file, watchpost_targets::file::MAX_BYTES).map(Some),

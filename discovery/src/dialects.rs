@@ -12,9 +12,10 @@ mod traefik;
 use std::collections::BTreeMap;
 
 use watchpost_targets::label::{INTERVAL_HINT, MODULE_HINT};
-use watchpost_targets::{Labels, Origin, Target};
+use watchpost_targets::{Labels, Origin, Target, without_userinfo};
 
 use crate::job::Settings;
+use crate::output::is_address;
 use crate::rule::Place;
 use crate::service::{Service, Written};
 
@@ -46,6 +47,11 @@ pub struct Skipped {
     pub reason: String,
 }
 
+/// Addresses of one service, and reasons why others are none: what is more than this is no service.
+const MAX_FOUND: usize = 256;
+/// The length of a reason, in bytes: it may name a rule of any length.
+const MAX_REASON: usize = 1_000;
+
 /// What is found of one service.
 pub(crate) struct Finder<'a> {
     pub(crate) service: &'a Service,
@@ -66,17 +72,16 @@ const NOT_READ: [(&str, &str); 8] = [
     ("docktail.", "docktail"),
 ];
 
-impl Finder<'_> {
-    /// The targets of a service, and why others are none.
-    pub(crate) fn find(
-        service: &Service,
-        settings: &Settings,
-    ) -> (Vec<(Target, &'static str)>, Vec<Skipped>) {
-        let mut finder = Finder { service, settings, candidates: Vec::new(), skipped: Vec::new() };
-        let targets = finder.targets();
-        (targets, finder.skipped)
-    }
+/// The targets that a service tells, each with the dialect that told it, and why others are none. One
+/// of both lists has something in it.
+#[must_use]
+pub fn find(service: &Service, settings: &Settings) -> (Vec<(Target, &'static str)>, Vec<Skipped>) {
+    let mut finder = Finder { service, settings, candidates: Vec::new(), skipped: Vec::new() };
+    let targets = finder.targets();
+    (targets, finder.skipped)
+}
 
+impl Finder<'_> {
     fn targets(&mut self) -> Vec<(Target, &'static str)> {
         let own = self.own();
         if own.enable == Some(false) {
@@ -134,9 +139,14 @@ impl Finder<'_> {
     fn sleeps(&mut self) -> Option<String> {
         let profiles: Vec<String> =
             self.service.profiles.iter().map(|profile| profile.fill().text).collect();
-        let wanted = |profile: &String| {
-            self.settings.profiles.iter().any(|have| have == profile || have == "*")
-        };
+        // The user's own wish stands beside the file, or in the environment. Where there is none, the
+        // profile without a name is started.
+        let variables = self.service.profiles.first().map(|profile| &profile.variables);
+        let wish = variables.and_then(|variables| variables.get("COMPOSE_PROFILES"));
+        let wish = wish.map_or("", String::as_str).split(',').map(str::trim);
+        let all = self.settings.profiles.iter().map(String::as_str).chain(wish);
+        let all: Vec<&str> = all.collect();
+        let wanted = |profile: &String| all.iter().any(|have| have == profile || *have == "*");
         if !profiles.is_empty() && !profiles.iter().any(wanted) {
             let list = profiles.join(", ");
             return Some(format!("started only with the profile {list}"));
@@ -161,6 +171,10 @@ impl Finder<'_> {
         if self.service.name == "app_proxy" {
             return "umbrel's app_proxy is not read".to_owned();
         }
+        if self.service.labels.get("traefik.enable").is_some_and(|on| on.text.trim() == "true") {
+            return "no rule of traefik: the host is traefik's default one, which is not read"
+                .to_owned();
+        }
         match (self.service.ports.is_empty(), self.settings.ports) {
             (false, false) => {
                 "no label names an address; it publishes ports (`ports: true` makes them targets)"
@@ -171,13 +185,19 @@ impl Finder<'_> {
     }
 
     pub(crate) fn skip(&mut self, origin: &Origin, reason: impl Into<String>) {
+        let mut reason: String = reason.into();
+        if reason.len() > MAX_REASON {
+            let end = (0..=MAX_REASON).rev().find(|at| reason.is_char_boundary(*at));
+            reason.truncate(end.unwrap_or(0));
+            reason.push('…');
+        }
         let skipped = Skipped {
             service: self.service.name.clone(),
             file: origin.file.to_string(),
             line: origin.line,
-            reason: reason.into(),
+            reason,
         };
-        if !self.skipped.contains(&skipped) {
+        if self.skipped.len() < MAX_FOUND && !self.skipped.contains(&skipped) {
             self.skipped.push(skipped);
         }
     }
@@ -199,7 +219,7 @@ impl Finder<'_> {
         Some(filled.text)
     }
 
-    /// Adds an address, once.
+    /// Adds an address, once. One that no target file can hold is told.
     pub(crate) fn candidate(
         &mut self,
         address: String,
@@ -207,9 +227,17 @@ impl Finder<'_> {
         dialect: &'static str,
         origin: &Origin,
     ) {
+        if let Err(why) = is_address(&address) {
+            return self.skip(origin, format!("{:?}: {why}", without_userinfo(&address)));
+        }
         let same = |have: &&mut Candidate| normal(&have.address) == normal(&address);
+        let full = self.candidates.len() >= MAX_FOUND;
         match self.candidates.iter_mut().find(same) {
             Some(have) => have.name = have.name.take().or(name),
+            None if full => {
+                let reason = format!("it has more than {MAX_FOUND} addresses");
+                self.skip(&self.service.origin.clone(), reason);
+            }
             None => self.candidates.push(Candidate {
                 address,
                 name,

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 /// Defaults within defaults go this deep.
 const MAX_DEPTH: usize = 16;
 /// A text may not become longer than this.
-const MAX_LENGTH: usize = 1 << 20;
+const MAX_LENGTH: usize = 64 << 10;
+/// What an `.env` file makes may not become longer than this, all values together: a line that names
+/// a long variable costs little to write, and many of them cost much to keep.
+const MAX_ENV: usize = 4 << 20;
 
 /// Variables by name.
 pub type Variables = BTreeMap<String, String>;
@@ -29,12 +32,40 @@ pub fn fill(text: &str, variables: &dyn Fn(&str) -> Option<String>) -> Filled {
     let mut filled = Filled::default();
     if text.contains('$') {
         let chars: Vec<char> = text.chars().collect();
-        let text = part(&chars, variables, &mut filled, 0);
-        filled.text = text;
+        let closes = closes(&chars);
+        let source = Source { chars: &chars, closes: &closes, variables };
+        filled.text = source.part(0, chars.len(), &mut filled, 0);
     } else {
         filled.text = text.to_owned();
     }
     filled
+}
+
+/// Where the braces end that begin with `${`: for each place behind such a beginning the place of its
+/// `}`, 0 if there is none. Found once for all, because looking anew from each beginning would take
+/// the square of the time.
+fn closes(chars: &[char]) -> Vec<usize> {
+    let mut closes = vec![0; chars.len() + 1];
+    let mut open = Vec::new();
+    for (at, char) in chars.iter().enumerate() {
+        match char {
+            '{' if at > 0 && chars[at - 1] == '$' => open.push(at + 1),
+            '}' => {
+                if let Some(start) = open.pop() {
+                    closes[start] = at;
+                }
+            }
+            _ => {}
+        }
+    }
+    closes
+}
+
+/// A text with its variables.
+struct Source<'a> {
+    chars: &'a [char],
+    closes: &'a [usize],
+    variables: &'a dyn Fn(&str) -> Option<String>,
 }
 
 fn name_at(chars: &[char], at: usize) -> usize {
@@ -46,125 +77,119 @@ fn name_at(chars: &[char], at: usize) -> usize {
     at + rest.count()
 }
 
-fn part(
-    chars: &[char],
-    variables: &dyn Fn(&str) -> Option<String>,
-    filled: &mut Filled,
-    depth: usize,
-) -> String {
-    let mut out = String::with_capacity(chars.len());
-    let mut at = 0;
-    while at < chars.len() && out.len() < MAX_LENGTH {
-        if chars[at] != '$' {
-            out.push(chars[at]);
-            at += 1;
-            continue;
-        }
-        match chars.get(at + 1) {
-            Some('$') => {
-                out.push('$');
-                at += 2;
+impl Source<'_> {
+    /// The text between two places, filled in.
+    fn part(&self, start: usize, end: usize, filled: &mut Filled, depth: usize) -> String {
+        let mut out = String::with_capacity(end - start);
+        let mut at = start;
+        while at < end {
+            if out.len() > MAX_LENGTH {
+                break;
             }
-            Some('{') => match braced(chars, at + 2, variables, filled, depth) {
-                Some((value, next)) => {
-                    out.push_str(&value);
-                    at = next;
-                }
-                None => {
+            if self.chars[at] != '$' {
+                out.push(self.chars[at]);
+                at += 1;
+                continue;
+            }
+            match self.chars[..end].get(at + 1) {
+                Some('$') => {
                     out.push('$');
-                    at += 1;
+                    at += 2;
                 }
-            },
-            _ => {
-                let end = name_at(chars, at + 1);
-                if end == at + 1 {
-                    wrong(filled, "a $ that begins no variable ($$ is a dollar)");
-                    out.push('$');
-                    at += 1;
-                    continue;
+                Some('{') => match self.braced(at + 2, filled, depth) {
+                    Some((value, next)) => {
+                        out.push_str(&value);
+                        at = next;
+                    }
+                    None => {
+                        out.push('$');
+                        at += 1;
+                    }
+                },
+                _ => {
+                    let name_end = name_at(&self.chars[..end], at + 1);
+                    if name_end == at + 1 {
+                        wrong(filled, "a $ that begins no variable ($$ is a dollar)");
+                        out.push('$');
+                        at += 1;
+                        continue;
+                    }
+                    let name: String = self.chars[at + 1..name_end].iter().collect();
+                    match (self.variables)(&name) {
+                        Some(value) => out.push_str(&value),
+                        None => filled.unset.push(name),
+                    }
+                    at = name_end;
                 }
-                let name: String = chars[at + 1..end].iter().collect();
-                match variables(&name) {
-                    Some(value) => out.push_str(&value),
-                    None => filled.unset.push(name),
-                }
-                at = end;
             }
         }
+        if out.len() > MAX_LENGTH {
+            wrong(filled, format!("it becomes longer than {} KiB", MAX_LENGTH >> 10));
+        }
+        out
     }
-    out
+
+    /// What stands in braces, from behind them: its value and where it ends.
+    fn braced(&self, start: usize, filled: &mut Filled, depth: usize) -> Option<(String, usize)> {
+        let close = self.closes[start];
+        if close == 0 {
+            wrong(filled, "a ${ without its }");
+            return None;
+        }
+        let name_end = name_at(&self.chars[..close], start);
+        let name: String = self.chars[start..name_end].iter().collect();
+        if name.is_empty() {
+            wrong(filled, "${…} without the name of a variable");
+            return None;
+        }
+        if depth >= MAX_DEPTH {
+            wrong(filled, "defaults within defaults go too deep");
+            return None;
+        }
+        let operator = &self.chars[name_end..close];
+        let value = (self.variables)(&name);
+        let colon = operator.first() == Some(&':');
+        let kind = operator.get(usize::from(colon)).copied();
+        let rest = (name_end + usize::from(colon) + 1).min(close);
+        // With a colon an empty value counts as none.
+        let given = value.clone().filter(|value| !colon || !value.is_empty());
+        let inner = |filled: &mut Filled| self.part(rest, close, filled, depth + 1);
+        let value = match kind {
+            None if !colon => value.unwrap_or_else(|| {
+                filled.unset.push(name);
+                String::new()
+            }),
+            Some('-') => given.unwrap_or_else(|| inner(filled)),
+            Some('+') => match given {
+                Some(_) => inner(filled),
+                None => String::new(),
+            },
+            Some('?') => given.unwrap_or_else(|| {
+                let why = inner(filled);
+                let why = if why.is_empty() { "it must be set".to_owned() } else { why };
+                wrong(filled, format!("the variable {name} is not set: {why}"));
+                String::new()
+            }),
+            _ => {
+                wrong(filled, format!("${{{name}…}} is a form that Compose does not know"));
+                return None;
+            }
+        };
+        Some((value, close + 1))
+    }
 }
 
 fn wrong(filled: &mut Filled, why: impl Into<String>) {
     filled.wrong.get_or_insert_with(|| why.into());
 }
 
-/// What stands in braces, from behind them: its value and where it ends.
-fn braced(
-    chars: &[char],
-    start: usize,
-    variables: &dyn Fn(&str) -> Option<String>,
-    filled: &mut Filled,
-    depth: usize,
-) -> Option<(String, usize)> {
-    let mut level = 1;
-    let mut end = start;
-    while level > 0 {
-        match chars.get(end) {
-            Some('{') if chars[end - 1] == '$' => level += 1,
-            Some('}') => level -= 1,
-            Some(_) => {}
-            None => {
-                wrong(filled, "a ${ without its }");
-                return None;
-            }
-        }
-        end += 1;
-    }
-    let close = end - 1;
-    let name_end = name_at(chars, start).min(close);
-    let name: String = chars[start..name_end].iter().collect();
-    if name.is_empty() || depth >= MAX_DEPTH {
-        wrong(filled, "${…} without the name of a variable");
-        return None;
-    }
-    let operator = &chars[name_end..close];
-    let value = variables(&name);
-    let colon = operator.first() == Some(&':');
-    let kind = operator.get(usize::from(colon)).copied();
-    let rest = operator.get(usize::from(colon) + 1..).unwrap_or_default();
-    // With a colon an empty value counts as none.
-    let given = value.clone().filter(|value| !colon || !value.is_empty());
-    let inner = |filled: &mut Filled| part(rest, variables, filled, depth + 1);
-    let value = match kind {
-        None if !colon => value.unwrap_or_else(|| {
-            filled.unset.push(name);
-            String::new()
-        }),
-        Some('-') => given.unwrap_or_else(|| inner(filled)),
-        Some('+') => match given {
-            Some(_) => inner(filled),
-            None => String::new(),
-        },
-        Some('?') => given.unwrap_or_else(|| {
-            let why = inner(filled);
-            let why = if why.is_empty() { "it must be set".to_owned() } else { why };
-            wrong(filled, format!("the variable {name} is not set: {why}"));
-            String::new()
-        }),
-        _ => {
-            wrong(filled, format!("${{{name}…}} is a form that Compose does not know"));
-            return None;
-        }
-    };
-    Some((value, end))
-}
-
 /// Reads a `.env` file: `KEY=value`, `export KEY=value`, quotes, comments. Values that are not in
-/// single quotes may hold variables that were set before.
+/// single quotes may hold variables that were set before. Values that would be more than 4 MiB together
+/// are left out: they stay unset, which is told where they are named.
 #[must_use]
 pub fn env_file(text: &str, environment: &Variables) -> Variables {
     let mut found = Variables::new();
+    let mut length = 0;
     let mut rest = text.trim_start_matches('\u{feff}');
     while !rest.is_empty() {
         let (line, next) = rest.split_once('\n').unwrap_or((rest, ""));
@@ -202,6 +227,10 @@ pub fn env_file(text: &str, environment: &Variables) -> Variables {
                 fill(plain.trim_end(), &lookup).text
             }
         };
+        length += value.len();
+        if length > MAX_ENV {
+            break;
+        }
         found.insert(key.to_owned(), value);
     }
     found
@@ -280,9 +309,12 @@ mod tests {
             super::fill("${A:?set it}", &|_| None).wrong.as_deref(),
             Some("the variable A is not set: set it")
         );
-        for text in ["$1", "${", "${}", "${X!}", "a$", "${X:}"] {
+        let deep = "${A:-".repeat(20) + &"}".repeat(20);
+        for text in ["$1", "${", "${}", "${X!}", "a$", "${X:}", &deep] {
             assert!(super::fill(text, &|_| None).wrong.is_some(), "{text}");
         }
+        let long = super::fill("$A$A", &|_| Some("x".repeat(40_000)));
+        assert_eq!(long.wrong.as_deref(), Some("it becomes longer than 64 KiB"));
     }
 
     #[test]

@@ -2,15 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
-use watchpost_targets::{Labels, Target};
+use watchpost_targets::{Labels, Target, yaml};
 
-use crate::dialects::{Finder, Skipped};
+use crate::dialects::{self, Skipped};
 use crate::docker::{Containers, Endpoint};
 use crate::find;
 use crate::interpolate::Variables;
-use crate::project::{FileProblem, Loader};
-use crate::service::Service;
+use crate::project::{self, FileProblem, Loader};
+use crate::service::{Context, Service};
 use crate::traefik_file;
 
 /// Where a job looks, and what it makes of it.
@@ -88,9 +89,10 @@ impl Report {
         }
     }
 
+    /// Adds what a service tells.
     fn service(&mut self, service: &Service, settings: &Settings) {
         self.services += 1;
-        let (targets, mut skipped) = Finder::find(service, settings);
+        let (targets, mut skipped) = dialects::find(service, settings);
         self.services_found += usize::from(!targets.is_empty());
         self.skipped.append(&mut skipped);
         for (target, dialect) in targets {
@@ -103,9 +105,15 @@ impl Report {
     }
 }
 
+/// Looks through compose files and traefik's files.
+#[must_use]
+pub fn compose(settings: &Settings, environment: &Variables) -> Report {
+    run(settings, environment, None)
+}
+
 /// Looks through compose files and traefik's files, and through containers that run.
 #[must_use]
-pub fn compose(
+pub fn run(
     settings: &Settings,
     environment: &Variables,
     containers: Option<&Containers>,
@@ -134,6 +142,31 @@ pub fn compose(
     report.files = files.len();
     for path in &found.others {
         traefik_file::read(path, settings, environment, &mut report);
+    }
+    report
+}
+
+/// Looks through the text of one compose file: what it includes, or extends in other files, is not
+/// read.
+#[must_use]
+pub fn one_file(text: &str, settings: &Settings, environment: &Variables) -> Report {
+    let mut report = Report::default();
+    let file = Path::new("compose.yaml");
+    let document = match yaml::parse_all(text) {
+        Ok((document, _)) => document,
+        Err(error) => {
+            report.problem(file, error.mark.line, error.message);
+            return report;
+        }
+    };
+    report.files = 1;
+    let context = Context {
+        file: "compose.yaml".into(),
+        folder: PathBuf::new(),
+        variables: Rc::new(environment.clone()),
+    };
+    for (name, mark, node) in project::services(&document) {
+        report.service(&Service::read(name, mark, node, &context), settings);
     }
     report
 }

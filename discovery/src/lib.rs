@@ -14,4 +14,4 @@ pub mod output;
 pub mod project;
 pub mod rule;
 pub mod service;
-mod traefik_file;
+pub mod traefik_file;

@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 use watchpost_targets::label::MODULE_HINT;
 use watchpost_targets::{Target, TargetSet, file, render_file_sd};
 
+/// The longest address that is written, in bytes: what is longer is none.
+const MAX_ADDRESS: usize = 4_096;
+
 /// A field of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Field {
@@ -93,6 +96,9 @@ pub enum Refused {
     /// What is kept cannot be read.
     #[error("{0}: what is kept cannot be read: {1}")]
     Head(PathBuf, String),
+    /// What is kept does not end where targets may follow.
+    #[error("{0}: nothing can be written below what is kept: {1}")]
+    Below(PathBuf, String),
 }
 
 /// A file as it would be.
@@ -168,7 +174,15 @@ pub fn render(
             }
         }
     };
-    Ok(Rendered { text: head + &body, written, kept, inexpressible })
+    let text = head + &body;
+    // Lines below a head that does not end in a list of targets would be lost, or something else.
+    let content = file::parse(&text, &output.file)
+        .map_err(|error| Refused::Below(output.file.clone(), error.to_string()))?;
+    let there: BTreeSet<String> = content.targets.iter().map(|t| normal(&t.address)).collect();
+    if let Some(lost) = now.difference(&there).next() {
+        return Err(Refused::Below(output.file.clone(), format!("{lost} would not be a target")));
+    }
+    Ok(Rendered { text, written, kept, inexpressible })
 }
 
 fn normal(address: &str) -> String {
@@ -205,8 +219,29 @@ fn split<'o>(output: &Output, old: Option<&'o str>) -> Result<(String, Option<&'
     Err(Refused::NoMarker(output.file.clone(), marker.clone()))
 }
 
+/// Whether a target file can hold a text as an address.
+///
+/// # Errors
+/// Why not.
+pub(crate) fn is_address(text: &str) -> Result<(), String> {
+    if text.is_empty() {
+        return Err("there is no address".to_owned());
+    }
+    if text.len() > MAX_ADDRESS {
+        return Err(format!("its address is longer than {MAX_ADDRESS} bytes"));
+    }
+    if let Some(bad) = text.chars().find(|c| c.is_whitespace() || c.is_control()) {
+        return Err(format!("its address has {bad:?} in it"));
+    }
+    if text.contains(';') {
+        return Err("its address has a ; in it, which parts the fields of a line".to_owned());
+    }
+    Ok(())
+}
+
 /// Why a format cannot hold all that a target says.
 fn expressible(format: &Format, target: &Target) -> Result<(), String> {
+    is_address(&target.address)?;
     let Format::Pinghosts(fields) = format else { return Ok(()) };
     let has = |field| fields.contains(&field);
     for name in target.hints.keys() {
@@ -231,8 +266,8 @@ fn expressible(format: &Format, target: &Target) -> Result<(), String> {
             ));
         }
     }
-    if target.address.contains(';') {
-        return Err("its address has a ; in it, which parts the fields of a line".to_owned());
+    if target.hints.get(MODULE_HINT).is_some_and(|module| module.contains(';')) {
+        return Err("its module has a ; in it, which parts the fields of a line".to_owned());
     }
     Ok(())
 }

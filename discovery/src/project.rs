@@ -14,6 +14,19 @@ use crate::service::{Context, Service, Written};
 const MAX_DEPTH: usize = 16;
 /// Files of one project.
 const MAX_FILES: usize = 1_000;
+/// Includes of one project, those of the same file counted each time.
+const MAX_VISITS: usize = 2_000;
+/// Services of one file.
+const MAX_SERVICES: usize = 2_000;
+/// Keys of one file that stand there twice and are told.
+const MAX_DUPLICATES: usize = 20;
+/// Problems that are told.
+const MAX_PROBLEMS: usize = 2_000;
+/// What is read of all files together, in bytes. What is written in a hundred bytes may take some
+/// kilobytes of memory.
+const MAX_TOTAL: usize = 64 << 20;
+/// What is kept parsed, in bytes of its text: the rest is read again when it is named again.
+const MAX_KEPT: usize = 8 << 20;
 
 /// A file that could not be read, and why.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,57 +55,131 @@ pub struct Loader<'a> {
     environment: &'a Variables,
     /// What could not be read.
     pub problems: Vec<FileProblem>,
+    told: BTreeSet<FileProblem>,
     parsed: BTreeMap<PathBuf, Option<Rc<Node>>>,
+    /// The variables that hold beside each folder, or by the files that an include names.
+    variables: BTreeMap<Vec<PathBuf>, Rc<Variables>>,
+    /// Variables laid over others, by where both are.
+    merged: BTreeMap<[*const Variables; 2], Rc<Variables>>,
+    /// Bytes that may still be read.
+    left: usize,
+    /// Bytes that may still be kept.
+    kept: usize,
+    /// Includes of this project so far.
+    visits: usize,
 }
 
 impl<'a> Loader<'a> {
     /// Reads projects with the variables of this process.
     #[must_use]
     pub fn new(environment: &'a Variables) -> Self {
-        Self { environment, problems: Vec::new(), parsed: BTreeMap::new() }
+        Self {
+            environment,
+            problems: Vec::new(),
+            told: BTreeSet::new(),
+            parsed: BTreeMap::new(),
+            variables: BTreeMap::new(),
+            merged: BTreeMap::new(),
+            left: MAX_TOTAL,
+            kept: MAX_KEPT,
+            visits: 0,
+        }
     }
 
     /// Reads all compose files that were found, each once: what is included by another, or laid over
     /// another, is no project of its own.
     pub fn load(&mut self, files: &[PathBuf]) -> Vec<Project> {
-        let groups = groups(files);
         let mut projects: Vec<Project> = Vec::new();
-        for group in groups {
+        let mut reached: BTreeSet<PathBuf> = BTreeSet::new();
+        for group in groups(files) {
+            let own = real(&group[0]);
+            if reached.contains(&own) {
+                continue;
+            }
             let mut project = Project { file: group[0].clone(), ..Project::default() };
+            self.visits = 0;
             for file in &group {
                 let context = self.context(file, None);
                 self.file(file, &context, &mut project, &mut Vec::new());
             }
+            reached.extend(project.files.iter().filter(|file| **file != own).cloned());
             projects.push(project);
         }
-        let reached: BTreeSet<PathBuf> = projects
-            .iter()
-            .flat_map(|project| {
-                let others = project.files.iter().filter(|file| **file != real(&project.file));
-                others.cloned()
-            })
-            .collect();
-        projects.retain(|project| !reached.contains(&real(&project.file)));
-        projects
+        // Those that were read before the one that includes them.
+        let mut reached: BTreeSet<PathBuf> = BTreeSet::new();
+        let mut kept: Vec<Project> = Vec::new();
+        for project in projects.into_iter().rev() {
+            let own = real(&project.file);
+            if !reached.contains(&own) {
+                reached.extend(project.files.iter().filter(|file| **file != own).cloned());
+                kept.push(project);
+            }
+        }
+        kept.reverse();
+        kept
     }
 
     /// The variables that hold in a file: those of the process, then those of `.env` beside it.
-    fn context(&self, file: &Path, env: Option<&[PathBuf]>) -> Context {
+    fn context(&mut self, file: &Path, env: Option<&[PathBuf]>) -> Context {
         let folder = file.parent().unwrap_or(Path::new("")).to_owned();
-        let mut variables = Variables::new();
-        let beside = [folder.join(".env")];
-        for path in env.unwrap_or(&beside) {
-            if let Ok(text) = find::read(path) {
-                variables.extend(env_file(&text, self.environment));
+        let paths = env.map_or_else(|| vec![folder.join(".env")], <[PathBuf]>::to_vec);
+        let variables = match self.variables.get(&paths) {
+            Some(variables) => Rc::clone(variables),
+            None => {
+                let mut variables = Variables::new();
+                for path in &paths {
+                    match self.text(path) {
+                        Ok(text) => variables.extend(env_file(&text, self.environment)),
+                        // Most folders have none.
+                        Err(_) if env.is_none() && !path.exists() => {}
+                        Err(why) => self.problem(path, 0, why),
+                    }
+                }
+                let environment = self.environment.iter();
+                variables.extend(environment.map(|(k, v)| (k.clone(), v.clone())));
+                let variables = Rc::new(variables);
+                self.variables.insert(paths, Rc::clone(&variables));
+                variables
+            }
+        };
+        Context { file: file.display().to_string().into(), folder, variables }
+    }
+
+    /// The text of a file, while there is not too much of all of them.
+    fn text(&mut self, path: &Path) -> Result<String, String> {
+        let text = find::read(path)?;
+        match self.left.checked_sub(text.len()) {
+            Some(left) => {
+                self.left = left;
+                Ok(text)
+            }
+            None => {
+                let limit = MAX_TOTAL >> 20;
+                Err(format!("all files together are larger than {limit} MiB: it is not read"))
             }
         }
-        variables.extend(self.environment.iter().map(|(k, v)| (k.clone(), v.clone())));
-        Context { file: file.display().to_string().into(), folder, variables: Rc::new(variables) }
+    }
+
+    /// What holds in the including file holds in the included one, too.
+    fn merged(&mut self, inner: &Rc<Variables>, outer: &Rc<Variables>) -> Rc<Variables> {
+        // Both are kept, so that what stands at these places goes on doing so.
+        let places = [Rc::as_ptr(inner), Rc::as_ptr(outer)];
+        let merged = self.merged.entry(places).or_insert_with(|| {
+            if inner.keys().all(|name| outer.get(name) == inner.get(name)) {
+                return Rc::clone(outer);
+            }
+            let mut variables = (**inner).clone();
+            for (name, value) in &**outer {
+                variables.entry(name.clone()).or_insert_with(|| value.clone());
+            }
+            Rc::new(variables)
+        });
+        Rc::clone(merged)
     }
 
     fn problem(&mut self, file: &Path, line: u32, message: impl Into<String>) {
         let problem = FileProblem { file: file.to_owned(), line, message: message.into() };
-        if !self.problems.contains(&problem) {
+        if self.told.len() < MAX_PROBLEMS && self.told.insert(problem.clone()) {
             self.problems.push(problem);
         }
     }
@@ -102,15 +189,17 @@ impl<'a> Loader<'a> {
         if let Some(parsed) = self.parsed.get(&key) {
             return parsed.clone();
         }
-        let parsed = match find::read(file) {
+        let mut length = 0;
+        let parsed = match self.text(file) {
             Err(why) => {
                 self.problem(file, 0, why);
                 None
             }
             Ok(text) => match yaml::parse_all(&text) {
                 Ok((document, duplicates)) => {
+                    length = text.len();
                     // Told; the first value stands.
-                    for duplicate in duplicates {
+                    for duplicate in duplicates.into_iter().take(MAX_DUPLICATES) {
                         self.problem(file, duplicate.mark.line, duplicate.message);
                     }
                     Some(document)
@@ -121,7 +210,10 @@ impl<'a> Loader<'a> {
                 }
             },
         };
-        self.parsed.insert(key, parsed.clone());
+        if let Some(kept) = self.kept.checked_sub(length) {
+            self.kept = kept;
+            self.parsed.insert(key, parsed.clone());
+        }
         parsed
     }
 
@@ -138,19 +230,29 @@ impl<'a> Loader<'a> {
             self.problem(file, 0, "it includes itself");
             return;
         }
-        if stack.len() >= MAX_DEPTH || project.files.len() >= MAX_FILES {
-            self.problem(file, 0, "too many files include each other");
+        if project.files.contains(&key) && !stack.is_empty() {
+            return;
+        }
+        if stack.len() >= MAX_DEPTH {
+            self.problem(file, 0, "it is not read: files include each other too deep");
+            return;
+        }
+        if project.files.len() >= MAX_FILES {
+            let why = format!("it includes more than {MAX_FILES} files: the rest is not read");
+            self.problem(&project.file, 0, why);
             return;
         }
         let Some(document) = self.parse(file) else { return };
-        if !project.files.insert(key.clone()) && !stack.is_empty() {
-            return;
-        }
+        project.files.insert(key.clone());
         stack.push(key);
         if let Some(included) = document.get("include") {
             self.included(included, context, project, stack);
         }
-        for (name, mark, node) in services(&document) {
+        if services(&document).nth(MAX_SERVICES).is_some() {
+            let why = format!("more than {MAX_SERVICES} services: the rest is not looked at");
+            self.problem(file, 0, why);
+        }
+        for (name, mark, node) in services(&document).take(MAX_SERVICES) {
             let mut chain = Vec::new();
             let service = Service::read(name, mark, node, context);
             let service = self.extended(service, file, context, &mut chain);
@@ -187,15 +289,15 @@ impl<'a> Loader<'a> {
             let env: Vec<PathBuf> =
                 env.iter().filter_map(|written| self.path(written, context)).collect();
             for written in &paths {
+                self.visits += 1;
+                if self.visits > MAX_VISITS {
+                    let why = format!("more than {MAX_VISITS} includes: the rest is not looked at");
+                    return self.problem(&project.file, 0, why);
+                }
                 let Some(path) = self.path(written, context) else { continue };
                 let own = (!env.is_empty()).then_some(env.as_slice());
                 let mut inner = self.context(&path, own);
-                // What holds in the including file holds in the included one, too.
-                let mut variables = (*inner.variables).clone();
-                for (name, value) in &*context.variables {
-                    variables.entry(name.clone()).or_insert_with(|| value.clone());
-                }
-                inner.variables = Rc::new(variables);
+                inner.variables = self.merged(&inner.variables, &context.variables);
                 self.file(&path, &inner, project, stack);
             }
         }
@@ -258,7 +360,7 @@ impl<'a> Loader<'a> {
 }
 
 /// The services of a document; those of Compose's first version stand at the top.
-fn services(document: &Node) -> impl Iterator<Item = (&str, yaml::Mark, &Rc<Node>)> {
+pub(crate) fn services(document: &Node) -> impl Iterator<Item = (&str, yaml::Mark, &Rc<Node>)> {
     let listed = document.get("services").map(|node| node.entries());
     let old = |entry: &&yaml::Entry| {
         let node = &entry.value;

@@ -7,6 +7,8 @@ use std::fmt;
 const MAX_DEPTH: usize = 32;
 /// A rule may not mean more places than this.
 const MAX_PLACES: usize = 64;
+/// Words, texts and signs of one rule.
+const MAX_TOKENS: usize = 2_048;
 
 /// A rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,6 +111,9 @@ fn tokens(text: &str) -> Result<Vec<Token>, Reason> {
             other => return Err(wrong(format!("{other:?} is not expected"))),
         };
         tokens.push(token);
+        if tokens.len() > MAX_TOKENS {
+            return Err(wrong("it is too long".to_owned()));
+        }
     }
     Ok(tokens)
 }
@@ -229,6 +234,9 @@ pub fn places(rule: &Rule, domain: Option<&str>) -> Result<(Vec<Place>, Vec<Reas
         for host in hosts {
             let place = Place { host, path: way.path.clone().unwrap_or_default() };
             if !places.contains(&place) {
+                if places.len() == MAX_PLACES {
+                    return Err(Reason::TooMany);
+                }
                 places.push(place);
             }
         }
@@ -299,15 +307,16 @@ fn matcher(name: &str, values: &[String], domain: Option<&str>) -> Way {
             let hosts: Vec<Option<String>> =
                 values.iter().map(|value| exact_host(value, domain)).collect();
             let known: Vec<String> = hosts.iter().flatten().cloned().collect();
-            if known.is_empty() {
+            if values.iter().all(|value| value.trim().is_empty()) {
+                blocked(Reason::NoHost)
+            } else if known.is_empty() {
                 blocked(Reason::Pattern(shown()))
             } else {
                 Way { hosts: Some(known), ..Way::default() }
             }
         }
         "path" | "pathprefix" => {
-            let plain = |path: &&String| path.starts_with('/') && !path.contains(['{', '*', '(']);
-            match values.iter().find(plain) {
+            match values.iter().find(|path| is_plain_path(path)) {
                 // That it holds for all paths says nothing.
                 Some(path) if path.as_str() == "/" => Way::default(),
                 Some(path) => Way { path: Some(path.clone()), ..Way::default() },
@@ -317,6 +326,11 @@ fn matcher(name: &str, values: &[String], domain: Option<&str>) -> Way {
         "pathregexp" => blocked(Reason::Pattern(shown())),
         _ => blocked(Reason::Condition(name.to_owned())),
     }
+}
+
+/// Whether a path is one that can be asked for, and no pattern.
+fn is_plain_path(path: &str) -> bool {
+    path.starts_with('/') && !path.contains(['{', '*', '('])
 }
 
 /// The one host that a value means: a name, a name with `{domain:.*}`, or an expression that only
@@ -376,7 +390,13 @@ pub fn version_1(text: &str) -> Result<Vec<Place>, Reason> {
                 }
             }
             "pathprefix" | "path" | "pathprefixstrip" | "pathstrip" => {
-                path = values.next().unwrap_or_default().to_owned();
+                path = match values.next() {
+                    Some(value) if is_plain_path(value) => value.to_owned(),
+                    Some(value) => {
+                        return Err(Reason::Pattern(format!("{}:{value}", name.trim())));
+                    }
+                    None => String::new(),
+                };
             }
             "addprefix" | "replacepath" => {}
             _ => return Err(Reason::Condition(name.trim().to_owned())),
@@ -428,7 +448,9 @@ mod tests {
         assert!(condition("Host(`a`) && !PathPrefix(`/ws`)"));
         assert!(condition("Host(`a`) && ClientIP(`127.0.0.0/8`)"));
         assert!(condition("Method(`GET`) && Host(`a`)") && condition("Query(`a`, `b`)"));
-        assert_eq!(read("PathPrefix(`/api`)"), Err(Reason::NoHost));
+        for empty in ["PathPrefix(`/api`)", "Host()", "Host(``)"] {
+            assert_eq!(read(empty), Err(Reason::NoHost), "{empty}");
+        }
         assert_eq!(read("Host(`a`) && Host(`b`)"), Err(Reason::NoHost));
         let deep = format!("{}Host(`a`){}", "(".repeat(100), ")".repeat(100));
         for wrong in [
@@ -447,11 +469,15 @@ mod tests {
         }
         let many = ["(PathPrefix(`/a`) || PathPrefix(`/b`))"; 12].join(" && ");
         assert_eq!(read(&many), Err(Reason::TooMany));
+        let hosts: Vec<String> = (0..100).map(|n| format!("`h{n}`")).collect();
+        assert_eq!(read(&format!("Host({})", hosts.join(","))), Err(Reason::TooMany));
+        let long = "Host(`a`) || ".repeat(10_000) + "Host(`b`)";
+        assert_eq!(read(&long), Err(Reason::Wrong("it is too long".to_owned())));
     }
 
     #[test]
     fn rules_of_version_1() {
-        let read = |text| {
+        let read = |text: &str| {
             version_1(text).map(|p| p.into_iter().map(|p| p.host + &p.path).collect::<Vec<_>>())
         };
         assert_eq!(
@@ -463,6 +489,10 @@ mod tests {
             Err(Reason::Wrong(_))
         ));
         assert_eq!(read("PathPrefix:/x"), Err(Reason::NoHost));
+        for path in ["x", "/{id}"] {
+            let rule = format!("Host:a;PathPrefix:{path}");
+            assert!(matches!(read(&rule), Err(Reason::Pattern(_))), "{rule}");
+        }
         assert!(matches!(read("Host:a;Headers:X,1"), Err(Reason::Condition(_))));
     }
 }

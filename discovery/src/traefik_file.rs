@@ -6,11 +6,14 @@ use watchpost_targets::label::INTERVAL_HINT;
 use watchpost_targets::yaml::{self, Node, Value};
 use watchpost_targets::{Origin, Target};
 
-use crate::dialects::{Finder, Skipped, short_name};
+use crate::dialects::{self, Skipped, short_name};
 use crate::find;
 use crate::interpolate::Variables;
 use crate::job::{Report, Settings};
 use crate::service::{Context, Service};
+
+/// Routers of one file.
+const MAX_ROUTERS: usize = 2_000;
 
 /// A router.
 #[derive(Debug, Default)]
@@ -43,7 +46,11 @@ pub(crate) fn read(path: &Path, settings: &Settings, environment: &Variables, re
     if !routers.is_empty() {
         report.files += 1;
     }
-    for router in routers {
+    if routers.len() > MAX_ROUTERS {
+        let why = format!("more than {MAX_ROUTERS} routers: the rest is not looked at");
+        report.problem(path, 0, why);
+    }
+    for router in routers.into_iter().take(MAX_ROUTERS) {
         report.routers += 1;
         one(path, &router, settings, report);
     }
@@ -65,7 +72,7 @@ fn one(path: &Path, router: &Router, settings: &Settings, report: &mut Report) {
     service.labels.insert(key("rule"), text(&router.rule));
     service.labels.insert(key("entrypoints"), text(&router.entry_points.join(",")));
     service.labels.insert(key("tls"), text(if router.tls { "true" } else { "false" }));
-    let (targets, skipped) = Finder::find(&service, settings);
+    let (targets, skipped) = dialects::find(&service, settings);
     for (mut target, _) in targets {
         target.hints.remove(INTERVAL_HINT);
         let name = short_name(&target.address);
@@ -81,18 +88,24 @@ fn one(path: &Path, router: &Router, settings: &Settings, report: &mut Report) {
 }
 
 /// Fills in `{{env "NAME"}}`; other templates of Go are not read.
-fn templates(text: &str, environment: &Variables) -> Result<String, String> {
+///
+/// # Errors
+/// A template that is not read, or whose variable is not set, outside of comments.
+pub fn templates(text: &str, environment: &Variables) -> Result<String, String> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
+    let mut comment = false;
     while let Some(open) = rest.find("{{") {
         let inner = &rest[open + 2..];
         let Some(close) = inner.find("}}") else {
             return Err("a {{ without its }}".to_owned());
         };
         let action = inner[..close].trim_matches('-').trim();
-        // Within a comment nobody reads it.
-        let line = rest[..open].rsplit('\n').next().unwrap_or_default();
-        let comment = line.trim_start().starts_with('#');
+        // Within a comment nobody reads it. One line may have several.
+        let begin = rest[..open].rfind('\n').map(|at| at + 1);
+        if begin.is_some() || rest.len() == text.len() {
+            comment = rest[begin.unwrap_or(0)..open].trim_start().starts_with('#');
+        }
         let value = env_action(action).map(|name| environment.get(name).cloned());
         out.push_str(&rest[..open]);
         match value {
@@ -107,6 +120,9 @@ fn templates(text: &str, environment: &Variables) -> Result<String, String> {
                 ));
             }
             _ => {}
+        }
+        if out.len() as u64 > find::MAX_BYTES {
+            return Err(format!("its templates make it larger than {} MiB", find::MAX_BYTES >> 20));
         }
         rest = &inner[close + 2..];
     }
@@ -143,6 +159,9 @@ fn from_toml(text: &str) -> Result<Vec<Router>, Wrong> {
                 points.into_iter().flatten().filter_map(|p| Some(p.as_str()?.to_owned())).collect();
             let tls = get(router, "tls").is_some_and(|tls| tls.as_bool() != Some(false));
             let head = format!("routers.{name}");
+            if routers.len() > MAX_ROUTERS {
+                break;
+            }
             let line = text.lines().position(|line| !rule.is_empty() && line.contains(rule));
             let line = line.or_else(|| text.lines().position(|line| line.contains(&head)));
             let line = line.map_or(0, |line| u32::try_from(line + 1).unwrap_or(0));
@@ -218,7 +237,7 @@ mod tests {
     fn toml_and_yaml() {
         let text = "[http.routers]\n  [http.routers.zigbee]\n    rule = \"HostRegexp(`zigbee.{domain:.*}`)\"\n    \
             entryPoints = [\"https\"]\n    service = \"zigbee\"\n    [http.routers.zigbee.tls]\n[http.routers.dash]\n\
-            rule = 'Host(`dash.{{env \"ZONE\"}}`)'\nentryPoints = ['web']\n# {{ range .Hosts }}\n";
+            rule = 'Host(`dash.{{env \"ZONE\"}}`)'\nentryPoints = ['web']\n# {{ range .Hosts }} {{ end }}\n";
         let found = report("dynamic.toml", text);
         assert_eq!(
             addresses(&found),

@@ -5,7 +5,7 @@
 //! nodes with aliases counted at their full size, so that no document costs more than it looks.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, Tag};
@@ -14,6 +14,10 @@ use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, Tag};
 pub const MAX_DEPTH: usize = 64;
 /// How many nodes a document may have once its aliases are expanded.
 pub const MAX_NODES: usize = 5_000_000;
+/// Duplicate keys that are told.
+const MAX_DUPLICATES: usize = 1_000;
+/// Maps with fewer entries are looked through, larger ones have an index.
+const SMALL_MAP: usize = 32;
 
 /// A place in a text: line and column, both counted from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -164,7 +168,22 @@ struct Open {
 
 enum Collection {
     Sequence(Vec<Rc<Node>>),
-    Mapping { entries: Vec<Entry>, merges: Vec<Rc<Node>>, key: Option<(String, Mark)> },
+    Mapping { entries: Vec<Entry>, keys: Keys, merges: Vec<Rc<Node>>, key: Option<(String, Mark)> },
+}
+
+/// The keys of a map, once there are many of them.
+#[derive(Default)]
+struct Keys(HashSet<String>);
+
+impl Keys {
+    fn has(&mut self, entries: &[Entry], key: &str) -> bool {
+        if entries.len() < SMALL_MAP {
+            return entries.iter().any(|entry| entry.key == key);
+        }
+        let known = self.0.len();
+        self.0.extend(entries[known..].iter().map(|entry| entry.key.clone()));
+        self.0.contains(key)
+    }
 }
 
 #[derive(Default)]
@@ -228,8 +247,9 @@ pub fn parse_source(text: &str, source: u32) -> Result<(Rc<Node>, Vec<YamlError>
                 builder.push(mark, anchor, Collection::Sequence(Vec::new()))?;
             }
             Event::MappingStart(_, anchor, _) => {
+                let (entries, merges) = (Vec::new(), Vec::new());
                 let kind =
-                    Collection::Mapping { entries: Vec::new(), merges: Vec::new(), key: None };
+                    Collection::Mapping { entries, keys: Keys::default(), merges, key: None };
                 builder.push(mark, anchor, kind)?;
             }
             Event::SequenceEnd | Event::MappingEnd => builder.close()?,
@@ -297,7 +317,9 @@ impl Builder {
         let Some(Open { mark, anchor, size, kind }) = self.open.pop() else { return Ok(()) };
         let value = match kind {
             Collection::Sequence(items) => Value::Sequence(items),
-            Collection::Mapping { entries, merges, .. } => Value::Mapping(merge(entries, &merges)),
+            Collection::Mapping { entries, keys, merges, .. } => {
+                Value::Mapping(merge(entries, keys, &merges))
+            }
         };
         let node = Rc::new(Node::new(mark, value));
         if anchor > 0 {
@@ -315,7 +337,7 @@ impl Builder {
         parent.size = parent.size.saturating_add(size);
         match &mut parent.kind {
             Collection::Sequence(items) => items.push(node),
-            Collection::Mapping { entries, merges, key } => match key.take() {
+            Collection::Mapping { entries, keys, merges, key } => match key.take() {
                 None => {
                     let text = match &node.value {
                         Value::Scalar { text, .. } => text.clone(),
@@ -324,7 +346,11 @@ impl Builder {
                     };
                     let merging =
                         matches!(&node.value, Value::Scalar { plain: true, .. }) && text == "<<";
-                    if !merging && let Some(first) = entries.iter().find(|e| e.key == text) {
+                    if !merging
+                        && self.duplicates.len() < MAX_DUPLICATES
+                        && keys.has(entries, &text)
+                        && let Some(first) = entries.iter().find(|e| e.key == text)
+                    {
                         let line = first.key_mark.line;
                         let message =
                             format!("the key {text:?} is here twice, first in line {line}");
@@ -342,7 +368,7 @@ impl Builder {
                     _ => return Err(fail(key_mark, "`<<` merges a map or a list of maps")),
                 },
                 // The first of two stands.
-                Some((key, _)) if entries.iter().any(|have| have.key == key) => {}
+                Some((key, _)) if keys.has(entries, &key) => {}
                 Some((key, key_mark)) => entries.push(Entry { key, key_mark, value: node }),
             },
         }
@@ -351,10 +377,10 @@ impl Builder {
 }
 
 /// Adds the keys of merged maps that are not written out; the first merged map wins.
-fn merge(mut entries: Vec<Entry>, merges: &[Rc<Node>]) -> Vec<Entry> {
+fn merge(mut entries: Vec<Entry>, mut keys: Keys, merges: &[Rc<Node>]) -> Vec<Entry> {
     for source in merges {
         for entry in source.entries() {
-            if !entries.iter().any(|have| have.key == entry.key) {
+            if !keys.has(&entries, &entry.key) {
                 entries.push(entry.clone());
             }
         }

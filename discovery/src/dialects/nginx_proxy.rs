@@ -24,7 +24,12 @@ impl Finder<'_> {
         {
             let path = get("VIRTUAL_PATH").map(|written| written.fill().text);
             let path = path.filter(|path| path.starts_with('/') && path != "/").unwrap_or_default();
-            for host in text.split(',').map(str::trim).filter(|host| !host.is_empty()) {
+            let mut hosts =
+                text.split(',').map(str::trim).filter(|host| !host.is_empty()).peekable();
+            if hosts.peek().is_none() {
+                self.skip(&written.origin, "VIRTUAL_HOST is empty");
+            }
+            for host in hosts {
                 if !is_host(host) {
                     let reason = Reason::Pattern(host.to_owned());
                     self.skip(&written.origin, format!("VIRTUAL_HOST: {reason}"));

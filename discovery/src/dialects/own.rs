@@ -47,7 +47,9 @@ impl Finder<'_> {
                     true
                 }
                 "address" => {
-                    own.address = Some((text.clone(), written.origin.clone()));
+                    if !text.is_empty() {
+                        own.address = Some((text.clone(), written.origin.clone()));
+                    }
                     !text.is_empty()
                 }
                 "labels" => text.split(',').filter(|pair| !pair.trim().is_empty()).all(|pair| {

@@ -14,7 +14,7 @@ fn scan(text: &str, change: impl FnOnce(&mut Settings)) -> Report {
     let mut settings = Settings::new(vec![folder.path().to_owned()]);
     settings.ports_host = "pi".to_owned();
     change(&mut settings);
-    compose(&settings, &Variables::new(), None)
+    compose(&settings, &Variables::new())
 }
 
 fn write(folder: &Path, name: &str, text: &str) {
@@ -276,7 +276,7 @@ fn projects_of_several_files() {
     write(root, "bad/compose.yml", "services:\n  %HOST%:\n    a: b\n");
     let settings = Settings::new(vec![root.to_owned()]);
     let environment = Variables::from([("HOST".to_owned(), "pi".to_owned())]);
-    let report = compose(&settings, &environment, None);
+    let report = compose(&settings, &environment);
     let mut found = addresses(&report);
     found.sort_unstable();
     // The base is a file of its own, too, and its service runs.
@@ -287,4 +287,59 @@ fn projects_of_several_files() {
     for expected in ["it includes itself", "l extends itself", "bad/compose.yml"] {
         assert!(problems.contains(expected), "{expected} in\n{problems}");
     }
+}
+
+#[test]
+fn profiles_that_the_user_has_set() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = "services:\n  a: {profiles: [core, all], labels: {watchpost.address: \"a:1\"}}\n  \
+                b: {profiles: [\"\", other], labels: {watchpost.address: \"b:1\"}}\n";
+    write(folder.path(), "set/compose.yaml", text);
+    write(folder.path(), "set/.env", "COMPOSE_PROFILES=media,all\n");
+    write(folder.path(), "unset/compose.yaml", text);
+    let look = |name| {
+        let settings = Settings::new(vec![folder.path().join(name)]);
+        let report = compose(&settings, &Variables::new());
+        addresses(&report).join(" ")
+    };
+    assert_eq!((look("set").as_str(), look("unset").as_str()), ("a:1", "b:1"));
+}
+
+#[test]
+fn what_is_no_address_is_told() {
+    let report = scan(
+        r#"
+services:
+  empty: {labels: {watchpost.address: "", traefik.http.routers.a.rule: Host(`a.example.net`)}}
+  spaces: {labels: {homepage.href: "http://two words"}}
+  parted: {labels: {kuma.p.http.url: "http://u:S3CRET@h;x"}}
+  default: {labels: [traefik.enable=true]}
+  proxied: {environment: [VIRTUAL_HOST=]}
+"#,
+        |_| {},
+    );
+    assert_eq!(addresses(&report), ["http://a.example.net"]);
+    let reasons = reasons(&report);
+    for expected in [
+        "empty: watchpost.address: \"\" makes no sense",
+        "spaces: \"http://two words\": its address has ' ' in it",
+        "parted: \"http://h;x\": its address has a ; in it",
+        "default: no rule of traefik",
+        "proxied: VIRTUAL_HOST is empty",
+    ] {
+        assert!(reasons.contains(expected), "{expected:?} in\n{reasons}");
+    }
+}
+
+#[test]
+fn files_that_include_each_other_are_read_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (name, other) in [("a", "b"), ("b", "a"), ("z", "a")] {
+        let text = format!(
+            "include: [{other}-compose.yml]\nservices:\n  {name}: {{labels: {{watchpost.address: \"{name}:1\"}}}}\n"
+        );
+        write(folder.path(), &format!("{name}-compose.yml"), &text);
+    }
+    let report = compose(&Settings::new(vec![folder.path().to_owned()]), &Variables::new());
+    assert_eq!((addresses(&report), report.services), (vec!["a:1", "b:1", "z:1"], 3));
 }

@@ -71,15 +71,19 @@ fn what_a_line_cannot_say_is_refused_by_name() {
     with_module.hints.insert(MODULE_HINT.to_owned(), "http_service".to_owned());
     let labelled = target("a:1", &[("team", "home")]);
     let parted = target("b:1", &[("humanname", "a;b")]);
-    let targets = [with_module.clone(), labelled, parted, named("fine")];
+    let spaced = target("two words", &[]);
+    let targets = [with_module.clone(), labelled, parted, spaced, named("fine")];
     let rendered = render(&output(None), None, &targets, false).expect("good");
-    assert_eq!((rendered.written, rendered.inexpressible.len()), (1, 3));
+    assert_eq!((rendered.written, rendered.inexpressible.len()), (1, 4));
     assert!(rendered.inexpressible[0].1.contains("module"), "{rendered:?}");
     let five = ["address", "humanname", "routing", "switching", "module"];
     let fields = five.iter().filter_map(|name| Field::parse(name)).collect();
     let output = Output { format: Format::Pinghosts(fields), ..output(None) };
     let text = render(&output, None, &[with_module], false).expect("good").text;
     assert!(text.ends_with("- https://m.example.net;m;internal;;http_service\n"), "{text}");
+    let mut parted = named("p");
+    parted.hints.insert(MODULE_HINT.to_owned(), "a;b".to_owned());
+    assert_eq!(render(&output, None, &[parted], false).expect("good").inexpressible.len(), 1);
 }
 
 #[test]
