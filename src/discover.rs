@@ -2,14 +2,14 @@
 //! current. `watchpost discover` runs them from cron; in the daemon those with an interval run by
 //! themselves, and the watch on target files picks up what they write.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use watchpost_discovery::docker::{self, Containers, Endpoint};
 use watchpost_discovery::interpolate::Variables;
 use watchpost_discovery::job::{self, Report, Settings};
-use watchpost_discovery::output::{self, Output, Refused, Rendered};
+use watchpost_discovery::output::{self, Output, Refused, Rendered, Trust};
 
 use crate::base::clock::Timestamp;
 use crate::pipeline::selfmetrics::Meter;
@@ -101,7 +101,17 @@ pub fn look(job: &Job, environment: &Variables, force: bool) -> Outcome {
                 // A disk that is not mounted is no reason to forget everything.
                 Err(Failure::Blind(file.clone()))
             } else {
-                output::render(&job.output, old.as_deref(), &report.targets, force)
+                // What could not be read may hold what would go. One file that is never read is no
+                // reason to keep everything for ever; a folder that is away is, or half of the files.
+                let unread: BTreeSet<&PathBuf> = report.problems.iter().map(|p| &p.file).collect();
+                let doubtful =
+                    !paths.is_empty() && (paths.iter().any(lost) || unread.len() >= report.files);
+                let trust = match (force, doubtful) {
+                    (true, _) => Trust::Forced,
+                    (_, true) => Trust::Doubtful,
+                    _ => Trust::Whole,
+                };
+                output::render(&job.output, old.as_deref(), &report.targets, trust)
                     .map_err(Failure::from)
             };
             (old, new)
@@ -132,6 +142,7 @@ pub fn record(meter: &Meter, job: &str, report: &Report, success: bool, now: Tim
             meter.gauge(&names::DISCOVERY_TARGETS, &own).set(found as f64);
         }
     }
+    meter.clear(&names::DISCOVERY_CONTAINERS, &own);
     for (health, count) in &report.health {
         let own = [("job", job), ("health", *health)];
         meter.gauge(&names::DISCOVERY_CONTAINERS, &own).set(*count as f64);

@@ -19,7 +19,7 @@ use std::time::Instant;
 
 use watchpost_discovery::interpolate::Variables;
 use watchpost_discovery::job::{Report, Settings, compose};
-use watchpost_discovery::output::{Format, Output, Rendered, render};
+use watchpost_discovery::output::{Format, Output, Rendered, Trust, render};
 
 const FILES: usize = 1_000;
 const ROUNDS: usize = 21;
@@ -73,7 +73,7 @@ fn job(path: &Path) -> (Report, Rendered) {
         format: Format::default(),
     };
     let old = format!("- targets:\n    - 192.168.1.1;Router;internal\n{marker}\n");
-    let rendered = render(&output, Some(&old), &report.targets, false).unwrap();
+    let rendered = render(&output, Some(&old), &report.targets, Trust::Whole).unwrap();
     (report, rendered)
 }
 

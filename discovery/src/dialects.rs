@@ -9,7 +9,7 @@ mod own;
 mod ports;
 mod traefik;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use watchpost_targets::label::{INTERVAL_HINT, MODULE_HINT};
 use watchpost_targets::{Labels, Origin, Target, without_userinfo};
@@ -58,6 +58,8 @@ pub(crate) struct Finder<'a> {
     pub(crate) settings: &'a Settings,
     pub(crate) candidates: Vec<Candidate>,
     pub(crate) skipped: Vec<Skipped>,
+    /// Values of variables, which may be secret: reasons do not show them.
+    filled: BTreeSet<String>,
 }
 
 /// Dialects that are known and not read, by the beginning of their labels or variables.
@@ -76,7 +78,13 @@ const NOT_READ: [(&str, &str); 8] = [
 /// of both lists has something in it.
 #[must_use]
 pub fn find(service: &Service, settings: &Settings) -> (Vec<(Target, &'static str)>, Vec<Skipped>) {
-    let mut finder = Finder { service, settings, candidates: Vec::new(), skipped: Vec::new() };
+    let mut finder = Finder {
+        service,
+        settings,
+        candidates: Vec::new(),
+        skipped: Vec::new(),
+        filled: BTreeSet::new(),
+    };
     let targets = finder.targets();
     (targets, finder.skipped)
 }
@@ -186,6 +194,9 @@ impl Finder<'_> {
 
     pub(crate) fn skip(&mut self, origin: &Origin, reason: impl Into<String>) {
         let mut reason: String = reason.into();
+        for value in &self.filled {
+            reason = reason.replace(value.as_str(), "…");
+        }
         if reason.len() > MAX_REASON {
             let end = (0..=MAX_REASON).rev().find(|at| reason.is_char_boundary(*at));
             reason.truncate(end.unwrap_or(0));
@@ -205,6 +216,14 @@ impl Finder<'_> {
     /// A label's value with its variables; one that cannot be known is told.
     pub(crate) fn value(&mut self, name: &str, written: &Written) -> Option<String> {
         let filled = written.fill();
+        if written.text.contains('$') {
+            let used = written.variables.iter().filter(|(name, value)| {
+                value.len() > 3
+                    && self.settings.domain.as_ref() != Some(value)
+                    && written.text.contains(name.as_str())
+            });
+            self.filled.extend(used.map(|(_, value)| value.clone()));
+        }
         if let Some(wrong) = filled.wrong {
             self.skip(&written.origin, format!("{name}: {wrong}"));
             return None;
@@ -290,7 +309,10 @@ fn normal(address: &str) -> String {
 /// A short name of an address: the first part of its host, and its path.
 pub(crate) fn short_name(address: &str) -> String {
     let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
+    // Neither a query nor who asks belongs into a name: either may be secret.
+    let rest = rest.split(['?', '#']).next().unwrap_or(rest);
     let (host, path) = rest.split_once('/').map_or((rest, ""), |(host, path)| (host, path));
+    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
     let numeric =
         host.starts_with('[') || host.chars().all(|c| c.is_ascii_digit() || ".:".contains(c));
     let first = if numeric { host } else { host.split(['.', ':']).next().unwrap_or(host) };

@@ -108,6 +108,8 @@ pub async fn watch(endpoint: &Endpoint, mut changed: impl FnMut()) -> Result<(),
     let path = format!("/events?filters={filter}");
     let stream = tokio::time::timeout(TIMEOUT, get(endpoint, &path));
     let mut stream = stream.await.map_err(|_| "no answer".to_owned())??;
+    // What happened while nobody listened is seen by looking.
+    changed();
     let mut rest: Vec<u8> = Vec::new();
     while let Some(frame) = stream.body.frame().await {
         let frame = frame.map_err(|error| error.to_string())?;

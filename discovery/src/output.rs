@@ -83,6 +83,27 @@ pub enum Refused {
     /// The marker is not in the file.
     #[error("{0}: the line {1:?}, which ends what is kept, is not in it: nothing is written")]
     NoMarker(PathBuf, String),
+    /// The marker is there twice: nobody knows which of them is meant.
+    #[error("{0}: the line {1:?} is in it more than once: nothing is written")]
+    TwoMarkers(PathBuf, String),
+    /// The file was not made by a job.
+    #[error(
+        "{0}: it was not written by a job: nothing is written without --force (`keep_until:` keeps what is there)"
+    )]
+    NotOurs(PathBuf),
+    /// What is there cannot be read, so that nobody knows what would be lost.
+    #[error("{0}: what is there cannot be read: nothing is written without --force: {1}")]
+    Broken(PathBuf, String),
+    /// Not all files could be read, and they may hold what would go.
+    #[error(
+        "{file}: {gone} targets would go, and too little could be read: nothing is written without --force"
+    )]
+    Doubtful {
+        /// The file.
+        file: PathBuf,
+        /// How many would go.
+        gone: usize,
+    },
     /// So many targets would go that the scan is to be doubted.
     #[error("{file}: {gone} of {before} targets would go: nothing is written without --force")]
     Shrunk {
@@ -99,6 +120,20 @@ pub enum Refused {
     /// What is kept does not end where targets may follow.
     #[error("{0}: nothing can be written below what is kept: {1}")]
     Below(PathBuf, String),
+}
+
+/// How a file begins that is wholly a job's.
+const OWN: &str = "# Written by watchpost discover";
+
+/// How far a scan is to be believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// It has seen all there is.
+    Whole,
+    /// Some files could not be read: nothing may go.
+    Doubtful,
+    /// Somebody wants it written whatever it has seen.
+    Forced,
 }
 
 /// A file as it would be.
@@ -118,12 +153,19 @@ pub struct Rendered {
 ///
 /// # Errors
 /// Why nothing may be written.
+///
+/// `trust` says how far the scan is to be believed.
 pub fn render(
     output: &Output,
     old: Option<&str>,
     targets: &[Target],
-    force: bool,
+    trust: Trust,
 ) -> Result<Rendered, Refused> {
+    let force = trust == Trust::Forced;
+    let foreign = |old: &str| !old.trim().is_empty() && !old.starts_with(OWN);
+    if !force && output.keep_until.is_none() && old.is_some_and(foreign) {
+        return Err(Refused::NotOurs(output.file.clone()));
+    }
     let (head, below) = split(output, old)?;
     let there = |text: &str| {
         let content = file::parse(text, &output.file);
@@ -144,8 +186,12 @@ pub fn render(
             Err(why) => inexpressible.push((target.address.clone(), why)),
         }
     }
-    // What was there before, to see what would go. A file that is broken has nothing to lose.
-    let whole = old.map(there).transpose().unwrap_or_default().unwrap_or_default();
+    // What was there before, to see what would go.
+    let whole = match old.map(there).transpose() {
+        Ok(whole) => whole.unwrap_or_default(),
+        Err(_) if force => Vec::new(),
+        Err(error) => return Err(Refused::Broken(output.file.clone(), error.to_string())),
+    };
     let before: BTreeSet<String> = match below {
         Some(_) => whole
             .into_iter()
@@ -156,6 +202,9 @@ pub fn render(
     };
     let now: BTreeSet<String> = new.iter().map(|target| normal(&target.address)).collect();
     let gone = before.difference(&now).count();
+    if trust == Trust::Doubtful && gone > 0 {
+        return Err(Refused::Doubtful { file: output.file.clone(), gone });
+    }
     if !force && gone > 5 && gone * 2 > before.len() {
         return Err(Refused::Shrunk { file: output.file.clone(), before: before.len(), gone });
     }
@@ -193,30 +242,33 @@ fn normal(address: &str) -> String {
 fn split<'o>(output: &Output, old: Option<&'o str>) -> Result<(String, Option<&'o str>), Refused> {
     let fresh = matches!(output.format, Format::Pinghosts(_));
     let Some(marker) = &output.keep_until else {
-        let head = if fresh {
-            "# Written by watchpost discover: changes are lost.\n- targets:\n"
-        } else {
-            ""
-        };
-        return Ok((head.to_owned(), old));
+        let list = if fresh { "- targets:\n" } else { "" };
+        return Ok((format!("{OWN}: changes are lost.\n{list}"), old));
     };
     let Some(old) = old else {
         let head =
             if fresh { format!("- targets:\n    {marker}\n") } else { format!("{marker}\n") };
         return Ok((head, None));
     };
-    let mut end = 0;
+    // The line says this and nothing else: what merely has it in it is not the end of what is kept.
+    let (mut end, mut ends) = (0, Vec::new());
     for line in old.split_inclusive('\n') {
         end += line.len();
-        if line.contains(marker.as_str()) {
+        if line.trim() == marker.trim() {
+            ends.push(end);
+        }
+    }
+    match ends[..] {
+        [] => Err(Refused::NoMarker(output.file.clone(), marker.clone())),
+        [end] => {
             let mut head = old[..end].to_owned();
             if !head.ends_with('\n') {
                 head.push('\n');
             }
-            return Ok((head, Some(&old[end..])));
+            Ok((head, Some(&old[end..])))
         }
+        _ => Err(Refused::TwoMarkers(output.file.clone(), marker.clone())),
     }
-    Err(Refused::NoMarker(output.file.clone(), marker.clone()))
 }
 
 /// Whether a target file can hold a text as an address.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use watchpost_discovery::interpolate::Variables;
 use watchpost_discovery::job::{Settings, compose};
-use watchpost_discovery::output::{Format, Output, render};
+use watchpost_discovery::output::{Format, Output, Trust, render};
 use watchpost_targets::{Labels, Target};
 
 fn inputs(test: &str) -> Option<PathBuf> {
@@ -39,7 +39,7 @@ fn the_home_lab_to_the_byte() {
     let old = std::fs::read_to_string(&file).unwrap();
     let output =
         Output { file, keep_until: Some("# SVC START".to_owned()), format: Format::default() };
-    let rendered = render(&output, Some(&old), &report.targets, false).unwrap();
+    let rendered = render(&output, Some(&old), &report.targets, Trust::Whole).unwrap();
     let end = old.find("# SVC START\n").unwrap() + "# SVC START\n".len();
     assert_eq!(&rendered.text[..end], &old[..end], "the head is kept");
     let expected = std::fs::read_to_string(root.join("EXPECTED-script-output.txt")).unwrap();
@@ -171,7 +171,7 @@ fn pinghosts_members_are_read_and_written_back() {
         assert_eq!(found.is_empty(), !own, "{name}");
         let output =
             Output { file: path, keep_until: Some(marker.to_owned()), format: Format::default() };
-        let rendered = render(&output, Some(&text), &found, false).unwrap();
+        let rendered = render(&output, Some(&text), &found, Trust::Whole).unwrap();
         assert_eq!(rendered.text, text, "{name}: nothing changed, nothing is written");
         assert_eq!((rendered.written, rendered.kept), (found.len(), 0), "{name}");
     }

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use watchpost_discovery::interpolate::Variables;
 use watchpost_discovery::job::{Report, Settings, compose};
-use watchpost_discovery::output::{Format, Output, render};
+use watchpost_discovery::output::{Format, Output, Trust, render};
 
 /// Seconds that a tree may take. Tests run beside each other, and not optimised.
 const MOST: u64 = 20;
@@ -250,7 +250,8 @@ fn heads_below_which_nothing_can_stand() {
     ] {
         let format = Format::default();
         let output = Output { file: "t.yaml".into(), keep_until: Some("# M".to_owned()), format };
-        let refused = render(&output, Some(head), &report.targets, false).unwrap_err().to_string();
+        let refused =
+            render(&output, Some(head), &report.targets, Trust::Whole).unwrap_err().to_string();
         assert!(refused.starts_with("t.yaml: "), "{head}: {refused}");
     }
 }

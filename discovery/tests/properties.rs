@@ -6,7 +6,7 @@ use std::path::Path;
 use proptest::prelude::*;
 use watchpost_discovery::interpolate::{Variables, env_file, fill};
 use watchpost_discovery::job::{Settings, one_file};
-use watchpost_discovery::output::{Field, Format, Output, render};
+use watchpost_discovery::output::{Field, Format, Output, Trust, render};
 use watchpost_discovery::rule::{is_host, parse, places, version_1};
 use watchpost_discovery::traefik_file::templates;
 use watchpost_targets::label::MODULE_HINT;
@@ -110,7 +110,7 @@ proptest! {
         let output = Output { file: "t.yaml".into(), keep_until: Some("# M".to_owned()), format };
         // A comment may hold the marker: then nothing stands above it.
         prop_assume!(!format!("# {comment}").contains("# M"));
-        let rendered = render(&output, Some(&head), &targets, false).unwrap();
+        let rendered = render(&output, Some(&head), &targets, Trust::Whole).unwrap();
         prop_assert!(rendered.text.starts_with(&head), "the head is kept");
         let content = file::parse(&rendered.text, Path::new("t.yaml")).unwrap();
         prop_assert!(content.problems.is_empty(), "{:?}", content.problems);
@@ -120,7 +120,7 @@ proptest! {
             let found = content.targets.iter().find(|found| found.address == target.address);
             prop_assert!(found.is_some(), "{:?} in {}", target, rendered.text);
         }
-        let again = render(&output, Some(&rendered.text), &targets, false).unwrap();
+        let again = render(&output, Some(&rendered.text), &targets, Trust::Whole).unwrap();
         prop_assert_eq!(again.text, rendered.text);
     }
 }

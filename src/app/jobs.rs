@@ -56,7 +56,7 @@ impl Jobs {
             job.settings.ports_host = facts::host_name();
         }
         let stop = CancellationToken::new();
-        let (meter, tasks) = (Arc::clone(&self.meter), self.tasks.clone());
+        let (meter, tasks, stopped) = (Arc::clone(&self.meter), self.tasks.clone(), stop.clone());
         let work = async move {
             let Some(interval) = job.interval else { return };
             let mut due = tokio::time::interval_at(tokio::time::Instant::now() + FIRST, interval);
@@ -72,8 +72,8 @@ impl Jobs {
                     _ = due.tick() => {}
                     () = happened.notified() => tokio::time::sleep(SETTLE).await,
                 }
-                let (job, meter) = (job.clone(), Arc::clone(&meter));
-                let run = move || run(&job, &facts::environment(), &meter);
+                let (job, meter, stop) = (job.clone(), Arc::clone(&meter), stopped.clone());
+                let run = move || run(&job, &facts::environment(), &meter, &stop);
                 let _ = tasks.spawn_blocking(run).await;
             }
         };
@@ -91,9 +91,13 @@ async fn listen(endpoint: Endpoint, happened: Arc<tokio::sync::Notify>) {
     }
 }
 
-fn run(job: &Job, environment: &Environment, meter: &Meter) {
+fn run(job: &Job, environment: &Environment, meter: &Meter, stop: &CancellationToken) {
     let name = job.name.as_str();
     let outcome = discover::look(job, environment, false);
+    if stop.is_cancelled() {
+        // It is gone, or another one by now.
+        return;
+    }
     let report = outcome.report;
     for problem in &report.problems {
         tracing::debug!(job = name, file = %problem.file.display(), line = problem.line, "{}", problem.message);

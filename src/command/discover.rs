@@ -152,7 +152,7 @@ fn describe(job: &Job, outcome: &Outcome, options: &Discover, style: Style, out:
     let old = outcome.old.as_deref().unwrap_or_default();
     if options.diff || options.dry_run {
         for (sign, line) in diff(old, &rendered.text) {
-            let text = format!("{sign}{}", tame(line));
+            let text = format!("{sign}{}", tame(&masked(line)));
             let painted = if sign == '+' { style.good(&text) } else { style.bad(&text) };
             let _ = writeln!(out, "  {painted}");
         }
@@ -166,6 +166,16 @@ fn describe(job: &Job, outcome: &Outcome, options: &Discover, style: Style, out:
 fn more(count: usize, out: &mut String) {
     if count > MAX_TOLD {
         let _ = writeln!(out, "  … and {} more", count - MAX_TOLD);
+    }
+}
+
+/// A line without the user and the password of a URL in it.
+fn masked(line: &str) -> String {
+    let Some((scheme, rest)) = line.split_once("://") else { return line.to_owned() };
+    let end = rest.find(['/', ';', '"', '?']).unwrap_or(rest.len());
+    match rest[..end].rfind('@') {
+        Some(at) => format!("{scheme}://…{}", &rest[at..]),
+        None => line.to_owned(),
     }
 }
 
@@ -187,7 +197,7 @@ fn as_json(job: &Job, outcome: &Outcome) -> serde_json::Value {
     let report = &outcome.report;
     let targets = report.targets.iter().map(|target| {
         json!({
-            "address": target.address,
+            "address": watchpost_targets::without_userinfo(&target.address),
             "labels": target.labels,
             "hints": target.hints,
             "file": &*target.origin.file,

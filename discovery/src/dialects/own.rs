@@ -31,7 +31,11 @@ impl Finder<'_> {
             };
             let good = match key {
                 "enable" => {
-                    own.enable = text.to_ascii_lowercase().parse().ok();
+                    own.enable = match text.to_ascii_lowercase().as_str() {
+                        "true" | "yes" | "on" | "1" => Some(true),
+                        "false" | "no" | "off" | "0" => Some(false),
+                        _ => None,
+                    };
                     own.enable.is_some()
                 }
                 "name" => {

@@ -343,3 +343,15 @@ fn files_that_include_each_other_are_read_once() {
     let report = compose(&Settings::new(vec![folder.path().to_owned()]), &Variables::new());
     assert_eq!((addresses(&report), report.services), (vec!["a:1", "b:1", "z:1"], 3));
 }
+
+/// Values of variables, users and queries may be secret: they are in no reason and in no name.
+#[test]
+fn secrets_stay_out_of_reasons_and_names() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = "services:\n  a: {labels: {homepage.href: \"ftp://${TOKEN}@x\"}}\n  b: {labels: {watchpost.address: \"https://me:pw@wiki.example.net/?t=${TOKEN}\"}}\n";
+    write(folder.path(), "compose.yaml", text);
+    write(folder.path(), ".env", "TOKEN=sekrit123\n");
+    let report = compose(&Settings::new(vec![folder.path().to_owned()]), &Variables::new());
+    assert!(!reasons(&report).contains("sekrit"), "{}", reasons(&report));
+    assert_eq!(report.targets[0].labels["humanname"], "wiki");
+}

@@ -115,13 +115,20 @@ pub(crate) fn found(
 ) -> Led {
     let names: Vec<String> =
         entry_points.split(',').map(|name| name.trim().to_ascii_lowercase()).collect();
-    let port = names.iter().find_map(|name| settings.entry_points.get(name)).copied();
+    // Of several entry points one is asked: one by TLS, if there is one.
+    let secured = names.iter().find(|name| secure_by_name(name) == Some(true));
+    let name = secured.or(names.first()).map_or("", String::as_str);
+    let port = settings.entry_points.get(name).copied();
     let secure = match (tls, port) {
         (true, _) | (_, Some(443)) => Some(true),
         (_, Some(80)) => Some(false),
-        _ => names.iter().find_map(|name| secure_by_name(name)),
+        _ => secure_by_name(name),
     };
-    let usual = secure.map(|secure| if secure { 443 } else { 80 });
+    let usual = match name {
+        "websecure" | "web-secure" | "https" => Some(443),
+        "web" | "http" => Some(80),
+        _ => None,
+    };
     let port = port.or(usual.filter(|_| tcp));
     let anywhere = |parsed: &rule::Rule| matches!(parsed, rule::Rule::Is(name, values) if name == "HostSNI" && values.iter().any(|v| v == "*"));
     match rule::parse(text) {

@@ -145,7 +145,7 @@ impl Checker<'_> {
         };
         let keep_until = given(&raw.keep_until).cloned();
         if let Some(marker) = &keep_until
-            && !marker.trim_start().starts_with('#')
+            && (!marker.trim().starts_with('#') || marker.trim().len() < 2)
         {
             let at = raw.keep_until.as_ref().map_or(place, |at| &at.place);
             self.error(at, "must be a comment, such as \"# SVC START\"");

@@ -79,7 +79,7 @@ impl NodeExporter {
             .arg("--collector.netdev.device-exclude=^$")
             .arg("--collector.filesystem.fs-types-exclude=^(autofs|rootfs)$")
             .arg("--collector.netstat.fields=^(Tcp|TcpExt|Udp)_")
-            .arg("--collector.vmstat.fields=^(oom_kill|pswp|pg.*fault|allocstall|pgscan_direct)")
+            .arg("--collector.vmstat.fields=^(oom_kill|pgpg|pswp|pg.*fault|allocstall|pgscan_direct)")
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
