@@ -81,6 +81,15 @@ fn print(text: &str) -> anyhow::Result<()> {
     }
 }
 
+/// Tells a wrong use; returns its exit code.
+fn wrong_use(message: &str) -> anyhow::Result<u8> {
+    #[allow(clippy::print_stderr, reason = "a wrong use is told on stderr")]
+    {
+        eprintln!("{message}");
+    }
+    Ok(USAGE)
+}
+
 /// `2 errors, 1 warning`.
 fn count(problems: &[Problem]) -> String {
     let number = |severity| problems.iter().filter(|problem| problem.severity == severity).count();

@@ -59,6 +59,19 @@ pub enum Failure {
     Blind(PathBuf),
 }
 
+impl Job {
+    /// The job as it runs on this machine: published ports are asked at its name, unless another
+    /// host is written.
+    #[must_use]
+    pub fn on(&self, host: &str) -> Self {
+        let mut job = self.clone();
+        if job.settings.ports_host.is_empty() {
+            host.clone_into(&mut job.settings.ports_host);
+        }
+        job
+    }
+}
+
 impl Outcome {
     /// Whether the file would be another.
     #[must_use]

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use watchpost_targets::label::{INTERVAL_HINT, MODULE_HINT};
 use watchpost_targets::{Labels, Origin, Target, without_userinfo};
 
-use crate::job::Settings;
+use crate::job::{Settings, normal};
 use crate::output::is_address;
 use crate::rule::Place;
 use crate::service::{Service, Written};
@@ -299,11 +299,6 @@ impl Finder<'_> {
         }
         self.candidate(address, None, dialect, origin);
     }
-}
-
-/// An address as it is compared.
-fn normal(address: &str) -> String {
-    address.trim_end_matches('/').to_ascii_lowercase()
 }
 
 /// A short name of an address: the first part of its host, and its path.

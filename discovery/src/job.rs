@@ -80,10 +80,15 @@ pub struct Report {
     seen: BTreeSet<String>,
 }
 
+/// An address as it is compared: in small letters, without what ends it.
+pub(crate) fn normal(address: &str) -> String {
+    address.trim_end_matches('/').to_ascii_lowercase()
+}
+
 impl Report {
     /// Adds a target, unless its address is there.
     pub(crate) fn add(&mut self, target: Target, source: &'static str) {
-        if self.seen.insert(target.address.trim_end_matches('/').to_ascii_lowercase()) {
+        if self.seen.insert(normal(&target.address)) {
             *self.sources.entry(source).or_default() += 1;
             self.targets.push(target);
         }

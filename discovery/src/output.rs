@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use watchpost_targets::label::MODULE_HINT;
 use watchpost_targets::{Target, TargetSet, file, render_file_sd};
 
+use crate::job::normal;
+
 /// The longest address that is written, in bytes: what is longer is none.
 const MAX_ADDRESS: usize = 4_096;
 
@@ -232,10 +234,6 @@ pub fn render(
         return Err(Refused::Below(output.file.clone(), format!("{lost} would not be a target")));
     }
     Ok(Rendered { text, written, kept, inexpressible })
-}
-
-fn normal(address: &str) -> String {
-    address.trim_end_matches('/').to_ascii_lowercase()
 }
 
 /// What is kept, and what stands below it.

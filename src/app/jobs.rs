@@ -41,7 +41,7 @@ impl Jobs {
         let mut before = std::mem::take(&mut self.running);
         for job in jobs.iter().filter(|job| job.interval.is_some()) {
             let same = before.remove(&job.name).filter(|(have, _)| have == job);
-            let running = same.unwrap_or_else(|| (job.clone(), self.start(job.clone())));
+            let running = same.unwrap_or_else(|| (job.clone(), self.start(job)));
             self.running.insert(job.name.clone(), running);
         }
     }
@@ -51,10 +51,8 @@ impl Jobs {
         self.running.clear();
     }
 
-    fn start(&self, mut job: Job) -> DropGuard {
-        if job.settings.ports_host.is_empty() {
-            job.settings.ports_host = facts::host_name();
-        }
+    fn start(&self, job: &Job) -> DropGuard {
+        let job = job.on(&facts::host_name());
         let stop = CancellationToken::new();
         let (meter, tasks, stopped) = (Arc::clone(&self.meter), self.tasks.clone(), stop.clone());
         let work = async move {

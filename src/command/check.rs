@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::base::duration;
 use crate::base::text::tame;
 use crate::cli::{Check, Global};
-use crate::command::{USAGE, count, diagnosis, print, sources, style};
+use crate::command::{USAGE, count, diagnosis, print, sources, style, wrong_use};
 use crate::config::plan::{ExporterSettings, Plan};
 use crate::config::targets::TargetReader;
 use crate::config::{self, Environment, Strictness};
@@ -26,11 +26,7 @@ pub(super) fn run(
             print(&out)?;
             return Ok(u8::from(!good));
         }
-        #[allow(clippy::print_stderr, reason = "a wrong use is told on stderr")]
-        {
-            eprintln!("watchpost: check needs --config FILE");
-        }
-        return Ok(USAGE);
+        return wrong_use("watchpost: check needs --config FILE");
     };
     let loaded = config::load(&sources, environment, Strictness::Check);
     for problem in &loaded.problems {

@@ -10,7 +10,7 @@ use crate::base::clock;
 use crate::base::text::tame;
 use crate::cli::{Discover, Global};
 use crate::command::style::Style;
-use crate::command::{USAGE, print, sources, style, told};
+use crate::command::{USAGE, print, sources, style, told, wrong_use};
 use crate::config::{self, Environment, Strictness};
 use crate::discover::{self, Job, Outcome};
 use crate::pipeline::selfmetrics::Meter;
@@ -30,7 +30,7 @@ pub(super) fn run(
     environment: &Environment,
 ) -> anyhow::Result<u8> {
     let Some(sources) = sources(global) else {
-        return usage("watchpost: discover needs --config FILE, with a `discovery:` section");
+        return wrong_use("watchpost: discover needs --config FILE, with a `discovery:` section");
     };
     let Some(plan) = told(config::load(&sources, environment, Strictness::Check)) else {
         return Ok(USAGE);
@@ -38,10 +38,10 @@ pub(super) fn run(
     let known: Vec<&str> = plan.discovery.iter().map(|job| job.name.as_str()).collect();
     if let Some(wrong) = options.jobs.iter().find(|name| !known.contains(&name.as_str())) {
         let list = known.join(", ");
-        return usage(&format!("watchpost: no job {wrong:?} (known: {list})"));
+        return wrong_use(&format!("watchpost: no job {wrong:?} (known: {list})"));
     }
     if plan.discovery.is_empty() {
-        return usage("watchpost: the configuration has no `discovery:` section");
+        return wrong_use("watchpost: the configuration has no `discovery:` section");
     }
     let wanted = |job: &&Job| options.jobs.is_empty() || options.jobs.contains(&job.name);
     let terminal = std::io::IsTerminal::is_terminal(&std::io::stdout());
@@ -50,7 +50,7 @@ pub(super) fn run(
     let started = clock::wall();
     let meter = Meter::new(Resource::new("watchpost", &facts::host_name(), []), started);
     for job in plan.discovery.iter().filter(wanted) {
-        let job = with_host(job);
+        let job = job.on(&facts::host_name());
         let outcome = discover::look(&job, environment, options.force);
         let would = outcome.changes();
         let mut text = String::new();
@@ -90,23 +90,6 @@ pub(super) fn run(
         (_, true) => CHANGED,
         _ => 0,
     })
-}
-
-fn usage(message: &str) -> anyhow::Result<u8> {
-    #[allow(clippy::print_stderr, reason = "a wrong use is told on stderr")]
-    {
-        eprintln!("{message}");
-    }
-    Ok(USAGE)
-}
-
-/// A job that names no host for published ports asks them at this machine's name.
-fn with_host(job: &Job) -> Job {
-    let mut job = job.clone();
-    if job.settings.ports_host.is_empty() {
-        job.settings.ports_host = facts::host_name();
-    }
-    job
 }
 
 fn describe(job: &Job, outcome: &Outcome, options: &Discover, style: Style, out: &mut String) {

@@ -113,12 +113,6 @@ impl Points {
         }
     }
 
-    /// The time of the present reading.
-    #[must_use]
-    pub fn time(&self) -> Timestamp {
-        self.time
-    }
-
     /// A number at this moment.
     pub fn gauge(
         &mut self,

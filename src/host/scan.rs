@@ -41,18 +41,6 @@ pub fn first(bytes: &[u8]) -> Option<u64> {
     number(words(bytes).next()?)
 }
 
-/// The value behind a key in lines of `key value` or `key: value`.
-#[must_use]
-pub fn value(bytes: &[u8], key: &str) -> Option<u64> {
-    lines(bytes).find_map(|line| {
-        let mut words = words(line.strip_prefix(key.as_bytes())?);
-        // The key must end here.
-        let ends = line.get(key.len()).is_some_and(|b| b.is_ascii_whitespace() || *b == b':');
-        let first = ends.then(|| words.next())??;
-        number(if first == b":" { words.next()? } else { first })
-    })
-}
-
 /// Text of unknown encoding, made readable.
 #[must_use]
 pub fn text(bytes: &[u8]) -> String {
@@ -123,9 +111,6 @@ mod tests {
         assert_eq!(number(b"18446744073709551615"), Some(u64::MAX));
         assert_eq!((hex(b"0x1f"), hex(b"ff"), hex(b"zz")), (Some(31), Some(255), None));
         assert_eq!((decimal(b"0.21"), decimal(b"nan")), (Some(0.21), None));
-        let text = b"pgfault 12\npgfault_x 13\nMemTotal:   7 kB\n";
-        assert_eq!((value(text, "pgfault"), value(text, "MemTotal")), (Some(12), Some(7)));
-        assert_eq!((value(text, "Mem"), value(b"x", "x")), (None, None));
     }
 
     /// Edge case 10: all that the kernel escapes.

@@ -305,11 +305,9 @@ impl Source {
     /// # Errors
     /// Why it cannot be read.
     pub fn proc(&mut self, name: &'static str) -> Result<&[u8], Trouble> {
+        let (proc, net) = (&self.root.proc, &self.net);
         let kept = self.files.entry(name).or_insert_with(|| {
-            let path = match name.strip_prefix("net/") {
-                Some(name) => self.net.join(name),
-                None => self.root.proc.join(name),
-            };
+            let path = path_of(proc, net, name);
             if name.starts_with("sys/") { Kept::short(path) } else { Kept::new(path) }
         });
         kept.read(&mut self.buffer)
@@ -318,10 +316,7 @@ impl Source {
     /// The path of a file of `/proc`.
     #[must_use]
     pub fn proc_path(&self, name: &str) -> PathBuf {
-        match name.strip_prefix("net/") {
-            Some(name) => self.net.join(name),
-            None => self.root.proc.join(name),
-        }
+        path_of(&self.root.proc, &self.net, name)
     }
 
     /// Reads a file that stays open.
@@ -337,11 +332,13 @@ impl Source {
     /// # Errors
     /// Why it cannot be read.
     pub fn once(&mut self, path: &Path) -> Result<&[u8], Trouble> {
-        let read = open_file(path).and_then(|file| read_whole(&file, false, &mut self.buffer));
-        match read {
-            Ok(()) => Ok(&self.buffer),
-            Err(errno) => Err(Trouble::errno(path, errno)),
-        }
+        self.open_and_read(path, false)
+    }
+
+    fn open_and_read(&mut self, path: &Path, short: bool) -> Result<&[u8], Trouble> {
+        let read = open_file(path).and_then(|file| read_whole(&file, short, &mut self.buffer));
+        read.map_err(|errno| Trouble::errno(path, errno))?;
+        Ok(&self.buffer)
     }
 
     /// Reads a short file once: its text without space around it.
@@ -349,11 +346,8 @@ impl Source {
     /// # Errors
     /// Why it cannot be read.
     pub fn text(&mut self, path: &Path) -> Result<String, Trouble> {
-        let read = open_file(path).and_then(|file| read_whole(&file, true, &mut self.buffer));
-        match read {
-            Ok(()) => Ok(String::from_utf8_lossy(self.buffer.trim_ascii()).into_owned()),
-            Err(errno) => Err(Trouble::errno(path, errno)),
-        }
+        let bytes = self.open_and_read(path, true)?;
+        Ok(String::from_utf8_lossy(bytes.trim_ascii()).into_owned())
     }
 
     /// Reads a short file once: a number.
@@ -383,6 +377,10 @@ impl Source {
         names.sort_by(|a, b| natural(a).cmp(&natural(b)));
         Ok(names)
     }
+}
+
+fn path_of(proc: &Path, net: &Path, name: &str) -> PathBuf {
+    name.strip_prefix("net/").map_or_else(|| proc.join(name), |name| net.join(name))
 }
 
 /// A key by which `cpu10` comes after `cpu9`.

@@ -1,6 +1,6 @@
 //! `/proc/stat`, `/proc/schedstat`, `/proc/loadavg`, `/proc/pressure/*`, `/proc/interrupts`.
 
-use crate::host::scan::{decimal, first, lines, number, words};
+use crate::host::scan::{decimal, lines, number, words};
 
 /// The fields of a CPU, in the kernel's order.
 pub const STATES: usize = 8;
@@ -144,12 +144,6 @@ pub fn file_descriptors(bytes: &[u8]) -> Option<(u64, u64)> {
     let mut numbers = words(bytes).map_while(number);
     let open = numbers.next()?;
     Some((open, numbers.nth(1)?))
-}
-
-/// A file with one number.
-#[must_use]
-pub fn one(bytes: &[u8]) -> Option<u64> {
-    first(bytes)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use crate::host::scan::{lines, number, text, unescape, words};
 
 macro_rules! table {
-    ($(#[$doc:meta])* $name:ident, $function:ident, $unit:expr, {$($key:literal $field:ident,)*}) => {
+    ($(#[$doc:meta])* $name:ident, $function:ident, {$($key:literal $field:ident,)*}) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         #[allow(missing_docs, reason = "the kernel's documentation of the key is theirs")]
@@ -31,7 +31,7 @@ macro_rules! table {
 
 table! {
     /// `/proc/meminfo`, in bytes; what the kernel (or a container's emulation) does not say is `None`.
-    Memory, meminfo, 1, {
+    Memory, meminfo, {
         b"MemTotal:" total,
         b"MemFree:" free,
         b"MemAvailable:" available,
@@ -56,7 +56,7 @@ table! {
 
 table! {
     /// `/proc/vmstat`.
-    VmStat, vmstat, 1, {
+    VmStat, vmstat, {
         b"pgfault" faults,
         b"pgmajfault" major_faults,
         b"pgpgin" read_in,

@@ -136,10 +136,10 @@ pub fn conntrack<const N: usize>(bytes: &[u8], names: [&str; N]) -> [Option<u64>
 }
 
 /// The names of TCP's states as the Collector writes them, by the kernel's numbers.
-pub const TCP_STATES: [(usize, &str); 12] = [
+pub const TCP_STATES: [(usize, &str); 11] = [
     (1, "ESTABLISHED"),
     (2, "SYN_SENT"),
-    (3, "SYN_RECEIVED"),
+    (SYN_RECEIVED, "SYN_RECEIVED"),
     (4, "FIN_WAIT_1"),
     (5, "FIN_WAIT_2"),
     (6, "TIME_WAIT"),
@@ -148,9 +148,11 @@ pub const TCP_STATES: [(usize, &str); 12] = [
     (9, "LAST_ACK"),
     (10, "LISTEN"),
     (11, "CLOSING"),
-    // Requests that are being answered: the kernel's own name for half-open ones.
-    (12, "SYN_RECEIVED"),
 ];
+/// The kernel's number for half-open connections.
+pub const SYN_RECEIVED: usize = 3;
+/// Its number for requests that are being answered and have no socket yet.
+pub const NEW_SYN_RECEIVED: usize = 12;
 
 #[cfg(test)]
 mod tests {

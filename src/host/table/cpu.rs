@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::host::read::cpu::{self, IDLE, STATES, Stat};
+use crate::host::scan;
 use crate::host::scraper::{Every, Scraper, Turn};
 use crate::host::source::{Kept, Trouble};
 use crate::host::table::throttle::Throttle;
@@ -102,7 +103,7 @@ impl Cpu {
             let file = known.frequency.get_or_insert_with(|| {
                 Kept::short(folder.join(&known.name).join("cpufreq/scaling_cur_freq"))
             });
-            let read = turn.source.kept(file).map(cpu::one);
+            let read = turn.source.kept(file).map(scan::first);
             if let Some(Some(kilohertz)) = turn.optional(read) {
                 let own = [("cpu", known.name.as_str())];
                 turn.points.gauge(&names::CPU_FREQUENCY, &own, kilohertz as f64 * 1000.0);

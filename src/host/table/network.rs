@@ -9,8 +9,8 @@ use std::time::Duration;
 use crate::base::clock::BootTime;
 use crate::host::filter::Filter;
 use crate::host::points::Narrow;
-use crate::host::read::cpu;
-use crate::host::read::network::{self, Interface, TCP_STATES};
+use crate::host::read::network::{self, Interface, NEW_SYN_RECEIVED, SYN_RECEIVED, TCP_STATES};
+use crate::host::scan;
 use crate::host::scan::Readable;
 use crate::host::scraper::{Every, Scraper, Turn};
 use crate::host::source::{Kept, Trouble};
@@ -162,7 +162,7 @@ impl Network {
             return;
         }
         let id = ("hw.id", &**name);
-        let changes = turn.source.kept(&mut known.changes).map(cpu::one);
+        let changes = turn.source.kept(&mut known.changes).map(scan::first);
         let changes = turn.optional(changes).flatten();
         if let Some(changes) = changes {
             let own = [("device", &**name)];
@@ -180,7 +180,7 @@ impl Network {
         // The speed changes with the link alone. Without a link, over the air and for devices that
         // are no hardware there is none: -1, or an error.
         if speeds || changes.is_none() || known.last_changes != changes {
-            let speed = turn.source.kept(&mut known.speed).ok().and_then(cpu::one);
+            let speed = turn.source.kept(&mut known.speed).ok().and_then(scan::first);
             known.bandwidth = speed.filter(|speed| *speed > 0).map(|speed| speed * MEGABIT);
             known.last_changes = changes;
         }
@@ -219,16 +219,12 @@ impl Network {
         let kernel = Arc::clone(&turn.source.kernel);
         let counts = kernel.connections();
         let counts = counts.map_err(|errno| Trouble::errno("sock_diag".as_ref(), errno));
-        let Some(counts) = turn.tell(counts) else { return };
-        for (at, state) in TCP_STATES.iter().enumerate() {
-            let mut count = counts.get(state.0).copied().unwrap_or(0);
-            if TCP_STATES[..at].iter().any(|(_, word)| *word == state.1) {
-                continue;
-            }
-            let twin = TCP_STATES[at + 1..].iter().find(|(_, word)| *word == state.1);
-            count += twin.and_then(|(number, _)| counts.get(*number)).copied().unwrap_or(0);
-            let own = [("protocol", "tcp"), ("state", state.1)];
-            turn.points.whole(&names::NETWORK_CONNECTIONS, &own, count);
+        let Some(mut counts) = turn.tell(counts) else { return };
+        // Requests that are being answered are half-open, too.
+        counts[SYN_RECEIVED] += counts[NEW_SYN_RECEIVED];
+        for (number, state) in TCP_STATES {
+            let own = [("protocol", "tcp"), ("state", state)];
+            turn.points.whole(&names::NETWORK_CONNECTIONS, &own, counts[number]);
         }
     }
 
@@ -245,7 +241,7 @@ impl Network {
         }
         for (file, metric) in files {
             if turn.points.wants(metric) {
-                let read = turn.source.proc(file).map(cpu::one);
+                let read = turn.source.proc(file).map(scan::first);
                 if let Some(Some(entries)) = turn.optional(read) {
                     turn.points.whole(metric, &[], entries);
                 }

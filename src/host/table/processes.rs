@@ -3,6 +3,7 @@
 use rustix::io::Errno;
 
 use crate::host::read::{cpu, process};
+use crate::host::scan;
 use crate::host::scraper::{Scraper, Turn};
 use crate::host::source::Trouble;
 use crate::signal::names::host as names;
@@ -85,8 +86,8 @@ impl Scraper for Processes {
             }
         }
         if turn.points.wants(&names::THREADS_LIMIT) {
-            let pids = turn.source.proc("sys/kernel/pid_max").map(cpu::one);
-            let threads = turn.source.proc("sys/kernel/threads-max").map(cpu::one);
+            let pids = turn.source.proc("sys/kernel/pid_max").map(scan::first);
+            let threads = turn.source.proc("sys/kernel/threads-max").map(scan::first);
             let limits = [turn.optional(pids).flatten(), turn.optional(threads).flatten()];
             if let Some(limit) = limits.into_iter().flatten().min() {
                 turn.points.whole(&names::THREADS_LIMIT, &[], limit);

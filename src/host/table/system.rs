@@ -1,6 +1,7 @@
 //! The machine as a whole: since when it runs, its clock, its file descriptors.
 
 use crate::host::read::cpu;
+use crate::host::scan;
 use crate::host::scraper::{Scraper, Turn};
 use crate::host::source::Trouble;
 use crate::signal::names::host as names;
@@ -58,13 +59,13 @@ impl Scraper for System {
             }
         }
         if turn.points.wants(&names::ENTROPY) {
-            let read = turn.source.proc("sys/kernel/random/entropy_avail").map(cpu::one);
+            let read = turn.source.proc("sys/kernel/random/entropy_avail").map(scan::first);
             if let Some(Some(bits)) = turn.optional(read) {
                 turn.points.gauge(&names::ENTROPY, &[], bits as f64);
             }
         }
         if turn.points.wants(&names::HUNG_TASKS) {
-            let read = turn.source.proc("sys/kernel/hung_task_detect_count").map(cpu::one);
+            let read = turn.source.proc("sys/kernel/hung_task_detect_count").map(scan::first);
             if let Some(Some(tasks)) = turn.optional(read) {
                 turn.points.whole(&names::HUNG_TASKS, &[], tasks);
             }

@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::host::read::cpu::{self, Stat};
+use crate::host::read::cpu::Stat;
+use crate::host::scan;
 use crate::host::scraper::{Every, Turn};
 use crate::host::source::Kept;
 use crate::signal::names::host as names;
@@ -57,7 +58,7 @@ impl Throttle {
             if *scope == "core" {
                 own.push(("core", core.as_str()));
             }
-            let read = turn.source.kept(file).map(cpu::one);
+            let read = turn.source.kept(file).map(scan::first);
             match turn.optional(read) {
                 Some(Some(count)) => turn.points.sum(metric, &own, count as f64 * *unit),
                 Some(None) => {}
