@@ -10,6 +10,7 @@ pub mod embedded;
 pub mod facts;
 mod graph;
 mod jobs;
+pub mod lookup;
 mod page;
 mod ports;
 mod reload;

@@ -1,6 +1,7 @@
 //! The command line as data.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use watchpost_discovery::sweep::chance::Effort;
 
 /// Watches what is up: probes targets over HTTP, TCP and ICMP and hands the results on.
 ///
@@ -72,6 +73,8 @@ pub enum Command {
     Host(HostOptions),
     /// Find targets in compose files and traefik's files, and keep target files current
     Discover(Discover),
+    /// Find out who is there on a network that this machine is attached to
+    Sweep(Sweep),
 }
 
 /// Options of `check`.
@@ -117,6 +120,41 @@ pub struct Discover {
     /// Leave how it went in a file for node_exporter's textfile collector
     #[arg(long, value_name = "FILE")]
     pub textfile: Option<std::path::PathBuf>,
+}
+
+/// Options of `sweep`.
+#[derive(Debug, Args)]
+pub struct Sweep {
+    /// Subnets (192.168.2.0/24) and addresses; of IPv6 the kernel's neighbours are taken
+    #[arg(value_name = "SUBNET")]
+    pub subnets: Vec<String>,
+    /// TCP ports that are asked of everybody who is there
+    #[arg(long, value_name = "PORT,...", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..))]
+    pub ports: Vec<u16>,
+    /// How sure it is to be: quick, normal, thorough
+    #[arg(long, value_name = "EFFORT", default_value_t = Effort::Normal)]
+    pub effort: Effort,
+    /// Packets a second [default: 1000 on own links, 256 beyond]
+    #[arg(long, value_name = "PACKETS", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub rate: Option<u32>,
+    /// Print one JSON object for each address
+    #[arg(long)]
+    pub json: bool,
+    /// Sweep also what is large, not attached, or public
+    #[arg(long)]
+    pub force: bool,
+    /// A target file with names of addresses, such as ping-lan.yaml
+    #[arg(long, value_name = "FILE")]
+    pub names: Vec<std::path::PathBuf>,
+    /// Leases of dnsmasq [default: where they usually are]
+    #[arg(long, value_name = "FILE")]
+    pub leases: Vec<std::path::PathBuf>,
+    /// Ask no resolver for names
+    #[arg(long)]
+    pub no_dns: bool,
+    /// Vendors of cards: IEEE's oui.txt, Wireshark's manuf or nmap-mac-prefixes
+    #[arg(long, value_name = "FILE")]
+    pub oui: Option<std::path::PathBuf>,
 }
 
 /// Options of `probe`.

@@ -8,6 +8,7 @@ mod logging;
 mod probe;
 mod run;
 mod style;
+mod sweep;
 mod table;
 
 use std::io::{IsTerminal as _, Write as _};
@@ -35,6 +36,7 @@ pub fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Command::Discover(options) => discover::run(&options, global, &environment),
         Command::Host(options) => host::run(&options, global, &environment),
         Command::Probe(options) => probe::run(&options, global, &environment),
+        Command::Sweep(options) => sweep::run(&options, global, &environment),
     }
 }
 

@@ -1,0 +1,590 @@
+//! What a sweep asks whom, and when it has heard enough. Pure: time and answers are handed in, what is
+//! to be sent comes out, so that a sweep of any network can be played through without one.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use super::chance::{Effort, Loss};
+use super::link::{Asking, Belief, Mac};
+use super::{By, Host};
+
+/// Addresses that are asked at once at most, wherever they are.
+const MAX_OPEN: usize = 4_096;
+/// The share of a second's packets that may go at once.
+const BURST: f64 = 0.1;
+/// Between two echoes to somebody who answers.
+const GAP: Duration = Duration::from_millis(60);
+/// How long the kernel may take to find out whether an old neighbour is still there: five seconds
+/// until it asks, and three questions.
+const OLD: Duration = Duration::from_millis(9_500);
+/// How long one address may take, whatever happens.
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// How an address is reached.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Way {
+    /// It is this machine's own.
+    Own,
+    /// On a link, where the kernel asks for it first.
+    Near(Asking),
+    /// By way of routers, or without asking for it.
+    Far,
+}
+
+/// Somebody who is asked.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Subject {
+    /// The address.
+    pub address: IpAddr,
+    /// The link, where the address says nothing without it.
+    pub scope: u32,
+    /// How it is reached.
+    pub way: Way,
+}
+
+/// How a sweep goes.
+#[derive(Clone, Debug)]
+pub struct Pace {
+    /// How sure it is to be.
+    pub effort: Effort,
+    /// Packets a second.
+    pub rate: u32,
+    /// Addresses at once that the kernel looks for at most.
+    pub window: usize,
+    /// Ports that are asked of everybody who is there.
+    pub ports: Vec<u16>,
+}
+
+/// Something to be sent.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Ask {
+    /// An echo request with this number.
+    Echo(Subject, u16),
+    /// A connection, for so long at most.
+    Connect(SocketAddr, Duration),
+}
+
+/// What came of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Port {
+    /// Somebody listens.
+    Open,
+    /// The host says that nobody listens.
+    Closed,
+    /// Nobody says anything.
+    Silent,
+    /// Nothing could be sent, for our own reasons: it is tried again.
+    Unsent,
+}
+
+/// What a sweep tells while it goes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Tell {
+    /// Somebody is there.
+    Up(IpAddr),
+    /// All that is found out of an address; they are numbered in the order in which they were given.
+    Done(u64, Host),
+}
+
+struct Asked {
+    port: u16,
+    tries: u32,
+    flying: bool,
+    found: Option<Port>,
+    due: Duration,
+}
+
+struct Open {
+    number: u64,
+    subject: Subject,
+    since: Duration,
+    due: Duration,
+    /// Echoes that were sent, and which were answered.
+    echoes: u32,
+    answered: u32,
+    sent: Duration,
+    rtt: Option<Duration>,
+    mac: Option<Mac>,
+    belief: Option<Belief>,
+    /// Questions of the kernel: those of earlier rounds, those of this one, and when the last was seen.
+    before: u32,
+    now: u32,
+    questioned: Duration,
+    /// Echoes sent when the card's address became known: what went before was never on the wire.
+    unheard: u32,
+    ports: Vec<Asked>,
+    told: bool,
+}
+
+impl Open {
+    fn by(&self) -> Option<By> {
+        let spoke = |asked: &Asked| matches!(asked.found, Some(Port::Open | Port::Closed));
+        if self.answered != 0 {
+            Some(By::Icmp)
+        } else if self.ports.iter().any(spoke) {
+            Some(By::Tcp)
+        } else if self.mac.is_some() && self.belief == Some(Belief::Reachable) {
+            Some(By::Neighbour)
+        } else {
+            None
+        }
+    }
+
+    /// Whether the kernel is still to say whether it is there.
+    fn is_sought(&self) -> bool {
+        matches!(self.subject.way, Way::Near(_))
+            && matches!(self.belief, None | Some(Belief::Asked(_) | Belief::Failed))
+    }
+}
+
+/// A sweep.
+pub struct Engine {
+    pace: Pace,
+    queue: Box<dyn Iterator<Item = Subject> + Send>,
+    drained: bool,
+    next: u64,
+    open: BTreeMap<IpAddr, Open>,
+    due: BinaryHeap<Reverse<(Duration, IpAddr)>>,
+    tokens: f64,
+    filled: Duration,
+    sought: usize,
+    loss: Loss,
+    slowest: Duration,
+    tells: Vec<Tell>,
+}
+
+enum Step {
+    Send(Ask),
+    Wait(Duration),
+    Done,
+}
+
+impl Engine {
+    /// A sweep through these, in their order.
+    #[must_use]
+    pub fn new(pace: Pace, queue: impl Iterator<Item = Subject> + Send + 'static) -> Self {
+        let tokens = (f64::from(pace.rate) * BURST).max(1.0);
+        Self {
+            pace,
+            queue: Box::new(queue),
+            drained: false,
+            next: 0,
+            open: BTreeMap::new(),
+            due: BinaryHeap::new(),
+            tokens,
+            filled: Duration::ZERO,
+            sought: 0,
+            loss: Loss::default(),
+            slowest: Duration::ZERO,
+            tells: Vec::new(),
+        }
+    }
+
+    /// Whether everybody has been found out about.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.drained && self.open.is_empty()
+    }
+
+    /// Whether the kernel's neighbours matter now.
+    #[must_use]
+    pub fn wants_neighbours(&self) -> bool {
+        self.open.values().any(|open| {
+            matches!(open.subject.way, Way::Near(_)) && (open.mac.is_none() || open.by().is_none())
+        })
+    }
+
+    /// What was lost so far.
+    #[must_use]
+    pub fn loss(&self) -> Loss {
+        self.loss
+    }
+
+    /// Addresses that have been begun.
+    #[must_use]
+    pub fn begun(&self) -> u64 {
+        self.next
+    }
+
+    /// What is to be told since the last time.
+    pub fn tells(&mut self) -> Vec<Tell> {
+        std::mem::take(&mut self.tells)
+    }
+
+    /// What is to be sent now, and when to ask again at the latest.
+    pub fn step(&mut self, now: Duration) -> (Vec<Ask>, Duration) {
+        let rate = f64::from(self.pace.rate.max(1));
+        let filled = (now.saturating_sub(self.filled)).as_secs_f64() * rate;
+        self.tokens = (self.tokens + filled).min((rate * BURST).max(1.0));
+        self.filled = now;
+        let mut asks = Vec::new();
+        let token = Duration::from_secs_f64(1.0 / rate);
+        // Who has been asked comes before who has not: answers are to be heard while they are fresh.
+        while let Some(Reverse((due, address))) = self.due.peek().copied() {
+            if due > now || self.tokens < 1.0 {
+                break;
+            }
+            self.due.pop();
+            self.visit(address, now, &mut asks);
+        }
+        while self.tokens >= 1.0 && !self.drained && self.has_room() {
+            match self.queue.next() {
+                Some(subject) => self.begin(subject, now, &mut asks),
+                None => self.drained = true,
+            }
+        }
+        let starved = self.tokens < 1.0;
+        let waiting = !self.drained && self.has_room();
+        let next = self.due.peek().map(|Reverse((due, _))| *due);
+        let mut wake = next.unwrap_or(now + Duration::from_secs(1));
+        if starved && (waiting || wake <= now) {
+            wake = wake.max(now + token).min(now + token);
+        }
+        (asks, wake.max(now))
+    }
+
+    fn has_room(&self) -> bool {
+        self.open.len() < MAX_OPEN && self.sought < self.pace.window
+    }
+
+    fn begin(&mut self, subject: Subject, now: Duration, asks: &mut Vec<Ask>) {
+        let number = self.next;
+        self.next += 1;
+        let asked = |port: &u16| Asked {
+            port: *port,
+            tries: 0,
+            flying: false,
+            found: None,
+            due: Duration::ZERO,
+        };
+        let open = Open {
+            number,
+            subject,
+            since: now,
+            due: now,
+            echoes: 0,
+            answered: 0,
+            sent: now,
+            rtt: None,
+            mac: None,
+            belief: None,
+            before: 0,
+            now: 0,
+            questioned: now,
+            unheard: 0,
+            ports: self.pace.ports.iter().map(asked).collect(),
+            told: false,
+        };
+        self.sought += usize::from(open.is_sought());
+        self.open.insert(subject.address, open);
+        self.visit(subject.address, now, asks);
+    }
+
+    /// Somebody has answered the echo with this number, after so long.
+    pub fn answered(&mut self, address: IpAddr, number: u16, rtt: Duration, now: Duration) {
+        let Some(open) = self.open.get_mut(&address) else { return };
+        if number >= 32 || u32::from(number) >= open.echoes {
+            return;
+        }
+        let first = open.answered == 0;
+        open.answered |= 1 << number;
+        open.rtt = Some(open.rtt.map_or(rtt, |have| have.min(rtt)));
+        // The first answer of a neighbour has waited until its card was known.
+        if number > 0 || open.subject.way == Way::Far {
+            self.slowest = self.slowest.max(rtt);
+        }
+        if first && open.subject.way != Way::Own {
+            self.loss.hosts += 1;
+        }
+        self.heard(address, now);
+    }
+
+    /// A connection has ended.
+    pub fn connected(&mut self, address: SocketAddr, found: Port, now: Duration) {
+        let again = self.wait(0, Way::Far);
+        let Some(open) = self.open.get_mut(&address.ip()) else { return };
+        let Some(asked) = open.ports.iter_mut().find(|asked| asked.port == address.port()) else {
+            return;
+        };
+        asked.flying = false;
+        match found {
+            Port::Open | Port::Closed => asked.found = Some(found),
+            Port::Silent => asked.due = now,
+            Port::Unsent => {
+                asked.tries = asked.tries.saturating_sub(1);
+                asked.due = now + again;
+            }
+        }
+        self.heard(address.ip(), now);
+    }
+
+    /// What the kernel believes of its neighbours now: all of them.
+    pub fn neighbours(&mut self, known: &BTreeMap<IpAddr, (Option<Mac>, Belief)>, now: Duration) {
+        let mut news = Vec::new();
+        self.sought = 0;
+        for (address, open) in &mut self.open {
+            if !matches!(open.subject.way, Way::Near(_)) {
+                continue;
+            }
+            let before = (open.belief, open.mac, open.now);
+            match known.get(address) {
+                Some((mac, belief)) => {
+                    if let Belief::Asked(count) = belief {
+                        if *count < open.now {
+                            // A new round.
+                            open.before += open.now;
+                        }
+                        if *count != open.now {
+                            open.now = *count;
+                            open.questioned = now;
+                        }
+                    }
+                    open.belief = Some(*belief);
+                    let trusted = matches!(belief, Belief::Reachable | Belief::Old);
+                    let mac = mac.filter(|_| trusted);
+                    if open.mac.is_none() && mac.is_some() && open.answered == 0 {
+                        // The last one waited for this moment, and went out.
+                        open.unheard = open.echoes.saturating_sub(1);
+                    }
+                    open.mac = mac.or(open.mac);
+                }
+                // It was forgotten, or never came in.
+                None if open.belief.is_some() || now > open.sent + GAP * 2 => {
+                    open.belief = Some(Belief::Failed);
+                }
+                None => {}
+            }
+            self.sought += usize::from(open.is_sought());
+            if before != (open.belief, open.mac, open.now) {
+                news.push(*address);
+            }
+        }
+        for address in news {
+            self.heard(address, now);
+        }
+    }
+
+    fn heard(&mut self, address: IpAddr, now: Duration) {
+        let Some(open) = self.open.get_mut(&address) else { return };
+        if open.by().is_some() && !open.told {
+            open.told = true;
+            self.tells.push(Tell::Up(address));
+        }
+        open.due = now;
+        self.due.push(Reverse((now, address)));
+    }
+
+    /// How long to wait for an answer, after so many questions.
+    fn wait(&self, asked: u32, way: Way) -> Duration {
+        let least = match way {
+            Way::Own => Duration::from_millis(50),
+            Way::Near(_) => Duration::from_millis(100),
+            Way::Far => Duration::from_millis(250),
+        };
+        let base = (self.slowest * 3).clamp(least, Duration::from_secs(1));
+        (base.mul_f64(1.5f64.powi(asked.min(6) as i32))).min(Duration::from_secs(3))
+    }
+
+    /// How long an answer to the kernel's question may be on its way.
+    fn settle(&self) -> Duration {
+        (self.slowest * 4).clamp(Duration::from_millis(30), Duration::from_millis(500))
+    }
+
+    fn visit(&mut self, address: IpAddr, now: Duration, asks: &mut Vec<Ask>) {
+        loop {
+            let Some(open) = self.open.get(&address) else { return };
+            if open.due > now {
+                return;
+            }
+            match self.next_of(open, now) {
+                Step::Send(ask) => {
+                    if self.tokens < 1.0 {
+                        self.due.push(Reverse((now, address)));
+                        return;
+                    }
+                    self.tokens -= 1.0;
+                    self.book(address, &ask, now);
+                    asks.push(ask);
+                }
+                Step::Wait(until) => {
+                    let until = until.max(now + Duration::from_millis(1));
+                    if let Some(open) = self.open.get_mut(&address) {
+                        open.due = until;
+                    }
+                    self.due.push(Reverse((until, address)));
+                    return;
+                }
+                Step::Done => return self.finish(address),
+            }
+        }
+    }
+
+    fn book(&mut self, address: IpAddr, ask: &Ask, now: Duration) {
+        let Some(open) = self.open.get_mut(&address) else { return };
+        match ask {
+            Ask::Echo(..) => {
+                open.echoes += 1;
+                open.sent = now;
+                if open.belief == Some(Belief::Failed) {
+                    // The kernel asks anew.
+                    open.before += open.now;
+                    open.now = 0;
+                    open.belief = None;
+                }
+            }
+            Ask::Connect(to, _) => {
+                if let Some(asked) = open.ports.iter_mut().find(|asked| asked.port == to.port()) {
+                    asked.tries += 1;
+                    asked.flying = true;
+                }
+            }
+        }
+    }
+
+    /// What comes next for an address.
+    fn next_of(&self, open: &Open, now: Duration) -> Step {
+        if now > open.since + LONGEST {
+            return Step::Done;
+        }
+        let echo = self.echo(open, now);
+        if let Step::Send(_) = echo {
+            return echo;
+        }
+        let ports = self.port(open, now);
+        match (echo, ports) {
+            (_, send @ Step::Send(_)) => send,
+            (Step::Done, rest) => rest,
+            (rest, Step::Done) => rest,
+            (Step::Wait(one), Step::Wait(other)) => Step::Wait(one.min(other)),
+            (rest, _) => rest,
+        }
+    }
+
+    fn echo(&self, open: &Open, now: Duration) -> Step {
+        let way = open.subject.way;
+        let number = open.echoes;
+        let send = || match u16::try_from(number) {
+            Ok(number) if number < 32 => Step::Send(Ask::Echo(open.subject, number)),
+            _ => Step::Done,
+        };
+        if number == 0 {
+            return send();
+        }
+        if open.answered != 0 {
+            let wanted = if way == Way::Own { 1 } else { self.loss.samples() };
+            if number < wanted + open.answered.trailing_zeros() {
+                // Who has not been asked at all comes first.
+                let free = self.drained || !self.has_room();
+                return match now >= open.sent + GAP {
+                    true if free => send(),
+                    true => Step::Wait(now + GAP / 4),
+                    false => Step::Wait(open.sent + GAP),
+                };
+            }
+            let all = open.answered >> (number - 1) & 1 == 1;
+            let until = open.sent + self.wait(0, way);
+            return if all || now >= until { Step::Done } else { Step::Wait(until) };
+        }
+        let tries = self.loss.tries(self.pace.effort);
+        let heard = number - open.unheard.min(number);
+        let spoken_to = |heard: u32| {
+            let until = open.sent + self.wait(heard.saturating_sub(1), way);
+            match (heard < tries, now >= until) {
+                (_, false) => Step::Wait(until),
+                (true, true) => send(),
+                (false, true) => Step::Done,
+            }
+        };
+        match (way, open.belief) {
+            (Way::Near(asking), None | Some(Belief::Asked(_) | Belief::Failed)) => {
+                let questions = open.before + open.now;
+                // A port that answers is an answer.
+                if number >= tries * 3 + 2 {
+                    return Step::Done;
+                }
+                if questions >= tries {
+                    let until = open.questioned + self.settle();
+                    return if now >= until { Step::Done } else { Step::Wait(until) };
+                }
+                match open.belief {
+                    Some(Belief::Failed) if now >= open.sent + GAP => send(),
+                    Some(Belief::Failed) => Step::Wait(open.sent + GAP),
+                    _ => Step::Wait(now + asking.pause.min(Duration::from_millis(200))),
+                }
+            }
+            // Once it was there: the kernel finds out, but not at once.
+            (Way::Near(_), Some(Belief::Old)) if self.pace.effort != Effort::Quick => {
+                match spoken_to(heard) {
+                    Step::Done if now < open.since + OLD => {
+                        Step::Wait(now + Duration::from_millis(50))
+                    }
+                    step => step,
+                }
+            }
+            _ => spoken_to(heard),
+        }
+    }
+
+    fn port(&self, open: &Open, now: Duration) -> Step {
+        let near = matches!(open.subject.way, Way::Near(_));
+        if near && open.mac.is_none() && open.by().is_none() {
+            // Who is on a link and does not say that he is there, answers no port.
+            return Step::Done;
+        }
+        let tries = self.loss.tries(self.pace.effort);
+        let mut rest = Step::Done;
+        for asked in open.ports.iter().filter(|asked| asked.found.is_none()) {
+            if asked.flying {
+                rest = Step::Wait(now + Duration::from_secs(1));
+            } else if asked.tries < tries {
+                if now < asked.due {
+                    rest = Step::Wait(asked.due);
+                    continue;
+                }
+                let to = SocketAddr::new(open.subject.address, asked.port);
+                let to = match to {
+                    SocketAddr::V6(mut to) => {
+                        to.set_scope_id(open.subject.scope);
+                        to.into()
+                    }
+                    to => to,
+                };
+                let within = self.wait(asked.tries, open.subject.way);
+                return Step::Send(Ask::Connect(to, within));
+            }
+        }
+        rest
+    }
+
+    fn finish(&mut self, address: IpAddr) {
+        let Some(open) = self.open.remove(&address) else { return };
+        if open.is_sought() {
+            self.sought = self.sought.saturating_sub(1);
+        }
+        if open.answered != 0 && open.subject.way != Way::Own {
+            // What came after the first answer says what is lost; what came before may have had other
+            // reasons.
+            let first = open.answered.trailing_zeros() + 1;
+            let after = u64::from(open.echoes.saturating_sub(first));
+            self.loss.asked += after;
+            self.loss.lost += after.saturating_sub(u64::from(open.answered.count_ones()) - 1);
+        }
+        let by = open.by();
+        let found = open.ports.iter().filter(|asked| asked.found == Some(Port::Open));
+        let host = Host {
+            address,
+            scope: open.subject.scope,
+            by,
+            own: open.subject.way == Way::Own,
+            rtt: open.rtt,
+            mac: open.mac,
+            ports: found.map(|asked| asked.port).collect(),
+        };
+        self.tells.push(Tell::Done(open.number, host));
+    }
+}
+
+#[cfg(test)]
+mod tests;

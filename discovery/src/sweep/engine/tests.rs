@@ -1,0 +1,1 @@
+//! Sweeps of networks that do not exist.
