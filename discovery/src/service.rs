@@ -10,6 +10,9 @@ use watchpost_targets::yaml::{Layer, Mark, Node, Value};
 
 use crate::interpolate::{Filled, Variables, fill};
 
+/// Files of one `env_file:` that are read; an alias makes many of them from a few bytes.
+const MAX_ENV_FILES: usize = 64;
+
 /// A text with the place where it stands and what its variables become.
 #[derive(Clone, Debug)]
 pub struct Written {
@@ -290,7 +293,7 @@ fn env_files(node: Option<&Rc<Node>>, context: &Context) -> Vec<EnvFile> {
         Value::Sequence(items) => items.as_slice(),
         _ => std::slice::from_ref(node),
     };
-    let read = all.iter().filter_map(|item| {
+    let read = all.iter().take(MAX_ENV_FILES).filter_map(|item| {
         let path = item.text().or_else(|| item.get("path")?.text())?;
         let filled = context.written(path, item.mark).fill();
         let known = filled.wrong.is_none() && filled.unset.is_empty();
