@@ -118,7 +118,7 @@ pub struct Discover {
     #[arg(long)]
     pub force: bool,
     /// Leave how it went in a file for node_exporter's textfile collector
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
     pub textfile: Option<std::path::PathBuf>,
 }
 

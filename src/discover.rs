@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use watchpost_discovery::docker::{self, Containers, Endpoint};
 use watchpost_discovery::interpolate::Variables;
-use watchpost_discovery::job::{self, Report, Settings};
+use watchpost_discovery::job::{self, Check, Report, Settings};
 use watchpost_discovery::output::{self, Output, Refused, Rendered, Trust};
 
 use crate::base::clock::Timestamp;
@@ -37,8 +37,8 @@ pub struct Job {
 /// What came of a job, before anything is written.
 #[derive(Debug)]
 pub struct Outcome {
-    /// What it has found.
-    pub report: Report,
+    /// What it has found; `None`: nothing was looked at.
+    pub report: Option<Report>,
     /// The file as it is; `None`: there is none.
     pub old: Option<String>,
     /// The file as it would be, or why it must not be written.
@@ -83,9 +83,10 @@ impl Outcome {
 
 /// Looks, and renders the file anew. Nothing is written.
 ///
-/// `environment` has the variables that compose files may name; `force` lets a file shrink.
+/// `environment` has the variables that compose files may name; `force` lets a file shrink; what
+/// `check` refuses is no target.
 #[must_use]
-pub fn look(job: &Job, environment: &Variables, force: bool) -> Outcome {
+pub fn look(job: &Job, environment: &Variables, force: bool, check: Check<'_>) -> Outcome {
     let file = &job.output.file;
     let containers = match &job.settings.docker {
         None => None,
@@ -93,13 +94,12 @@ pub fn look(job: &Job, environment: &Variables, force: bool) -> Outcome {
             Ok(containers) => Some(containers),
             // Not to know what runs is no reason to forget it.
             Err(why) => {
-                let report = Report::default();
                 let why = format!("{}: {why}: nothing is written", endpoint.text());
-                return Outcome { report, old: None, new: Err(Failure::File(why)) };
+                return Outcome { report: None, old: None, new: Err(Failure::File(why)) };
             }
         },
     };
-    let report = job::run(&job.settings, environment, containers.as_ref());
+    let report = job::run(&job.settings, environment, containers.as_ref(), check);
     let old = match std::fs::metadata(file) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         _ => crate::base::fs::read_regular(file, watchpost_targets::file::MAX_BYTES).map(Some),
@@ -130,7 +130,7 @@ pub fn look(job: &Job, environment: &Variables, force: bool) -> Outcome {
             (old, new)
         }
     };
-    Outcome { report, old, new }
+    Outcome { report: Some(report), old, new }
 }
 
 /// Asks which containers run. Must not be called within a runtime.
@@ -139,14 +139,16 @@ fn containers(endpoint: &Endpoint) -> Result<Containers, String> {
     runtime.map_err(|error| error.to_string())?.block_on(docker::list(endpoint))
 }
 
-/// Tells how a run went, in metrics. `success`: whether the file is as it should be.
-pub fn record(meter: &Meter, job: &str, report: &Report, success: bool, now: Timestamp) {
+/// Tells how a run went, in metrics. `success`: whether the file is as it should be. Of a run that
+/// looked at nothing what was found before stands.
+pub fn record(meter: &Meter, job: &str, report: Option<&Report>, success: bool, now: Timestamp) {
     let own = [("job", job)];
     meter.gauge(&names::DISCOVERY_SUCCESS, &own).set(f64::from(u8::from(success)));
     meter.gauge(&names::DISCOVERY_LAST_RUN, &own).set(now.seconds());
     if success {
         meter.gauge(&names::DISCOVERY_LAST_SUCCESS, &own).set(now.seconds());
     }
+    let Some(report) = report else { return };
     meter.gauge(&names::DISCOVERY_SKIPPED, &own).set(report.skipped.len() as f64);
     for source in SOURCES {
         let found = report.sources.get(source).copied().unwrap_or(0);
@@ -170,11 +172,65 @@ pub fn record(meter: &Meter, job: &str, report: &Report, success: bool, now: Tim
     }
 }
 
-/// Writes what a job has rendered; returns whether the file changed.
+/// Ends all metrics of a job that does not run any more.
+pub fn forget(meter: &Meter, job: &str) {
+    let metrics = [
+        &names::DISCOVERY_SUCCESS,
+        &names::DISCOVERY_LAST_RUN,
+        &names::DISCOVERY_LAST_SUCCESS,
+        &names::DISCOVERY_TARGETS,
+        &names::DISCOVERY_CONTAINERS,
+        &names::DISCOVERY_SKIPPED,
+        &names::DISCOVERY_FILE_ERRORS,
+    ];
+    for metric in metrics {
+        meter.forget(metric, &[("job", job)]);
+    }
+}
+
+/// Writes what a job has rendered, when the file is still the `old` one from which it was; returns
+/// whether the file changed.
 ///
 /// # Errors
 /// Why the job failed.
-pub fn write(job: &Job, new: Result<Rendered, Failure>) -> Result<bool, Failure> {
+pub fn write(
+    job: &Job,
+    old: Option<&str>,
+    new: Result<Rendered, Failure>,
+) -> Result<bool, Failure> {
     let rendered = new?;
-    output::write(&job.output.file, &rendered.text).map_err(Failure::File)
+    output::write_over(&job.output.file, &rendered.text, old).map_err(Failure::File)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use watchpost_discovery::output::Format;
+
+    #[test]
+    fn an_edit_made_meanwhile_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("targets.yaml");
+        let label = "services: {a: {labels: {watchpost.address: \"a:1\"}}}";
+        std::fs::write(folder.path().join("compose.yaml"), label).unwrap();
+        let keep_until = Some("# FOUND".to_owned());
+        let output = Output { file: file.clone(), keep_until, format: Format::default() };
+        let settings = Settings::new(vec![folder.path().to_owned()]);
+        let job = Job { name: "a".to_owned(), settings, output, interval: None };
+        let head = "- targets:\n    - by-hand:1\n    # FOUND\n";
+        std::fs::write(&file, head).unwrap();
+        let outcome = look(&job, &Variables::new(), false, &|_| Ok(()));
+        assert!(outcome.changes(), "{outcome:?}");
+        let edited = head.replace("by-hand:1", "by-hand:2");
+        std::fs::write(&file, &edited).unwrap();
+        let why = write(&job, outcome.old.as_deref(), outcome.new).unwrap_err().to_string();
+        assert!(why.ends_with("it has changed meanwhile: nothing is written"), "{why}");
+        let kept = crate::base::fs::read_regular(&file, 1_000).unwrap();
+        assert_eq!(kept, edited);
+        // The next run starts from it.
+        let outcome = look(&job, &Variables::new(), false, &|_| Ok(()));
+        assert!(write(&job, outcome.old.as_deref(), outcome.new).unwrap());
+        let written = crate::base::fs::read_regular(&file, 1_000).unwrap();
+        assert_eq!(written, edited + "    - a:1;a\n");
+    }
 }

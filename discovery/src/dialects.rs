@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use watchpost_targets::label::{INTERVAL_HINT, MODULE_HINT};
 use watchpost_targets::{Labels, Origin, Target, without_userinfo};
 
-use crate::job::{Settings, normal};
+use crate::job::{Check, Settings, normal};
 use crate::output::is_address;
 use crate::rule::Place;
 use crate::service::{Service, Written};
@@ -78,14 +78,26 @@ const NOT_READ: [(&str, &str); 8] = [
 /// of both lists has something in it.
 #[must_use]
 pub fn find(service: &Service, settings: &Settings) -> (Vec<(Target, &'static str)>, Vec<Skipped>) {
-    let mut finder = Finder {
-        service,
-        settings,
-        candidates: Vec::new(),
-        skipped: Vec::new(),
-        filled: BTreeSet::new(),
-    };
-    let targets = finder.targets();
+    find_checked(service, settings, &|_| Ok(()), BTreeSet::new())
+}
+
+/// As [`find`]; what `check` refuses is no target, and no reason shows the texts in `filled`.
+pub(crate) fn find_checked(
+    service: &Service,
+    settings: &Settings,
+    check: Check<'_>,
+    filled: BTreeSet<String>,
+) -> (Vec<(Target, &'static str)>, Vec<Skipped>) {
+    let (candidates, skipped) = (Vec::new(), Vec::new());
+    let mut finder = Finder { service, settings, candidates, skipped, filled };
+    let mut targets = finder.targets();
+    targets.retain(|(target, _)| match check(target) {
+        Ok(()) => true,
+        Err(why) => {
+            finder.skip(&target.origin, why);
+            false
+        }
+    });
     (targets, finder.skipped)
 }
 
@@ -194,9 +206,7 @@ impl Finder<'_> {
 
     pub(crate) fn skip(&mut self, origin: &Origin, reason: impl Into<String>) {
         let mut reason: String = reason.into();
-        for value in &self.filled {
-            reason = reason.replace(value.as_str(), "…");
-        }
+        hide(&self.filled, &mut reason);
         if reason.len() > MAX_REASON {
             let end = (0..=MAX_REASON).rev().find(|at| reason.is_char_boundary(*at));
             reason.truncate(end.unwrap_or(0));
@@ -282,11 +292,7 @@ impl Finder<'_> {
             None => self.settings.scheme.as_deref().unwrap_or("http"),
         };
         let usual = matches!((scheme, port), ("https", Some(443)) | ("http", Some(80)) | (_, None));
-        let host = if place.host.contains(':') && !place.host.starts_with('[') {
-            format!("[{}]", place.host)
-        } else {
-            place.host.clone()
-        };
+        let host = bracketed(&place.host);
         let port = port.filter(|_| !usual).map(|port| format!(":{port}")).unwrap_or_default();
         let address = format!("{scheme}://{host}{port}{}", place.path);
         // What leads from http to https is one service.
@@ -298,6 +304,23 @@ impl Finder<'_> {
             self.candidates.retain(|candidate| candidate.address != twin("http"));
         }
         self.candidate(address, None, dialect, origin);
+    }
+}
+
+/// Takes texts out of another one, the longest first: one may begin as another does.
+pub(crate) fn hide(secrets: &BTreeSet<String>, text: &mut String) {
+    let mut secrets: Vec<&String> = secrets.iter().collect();
+    secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+    for secret in secrets {
+        *text = text.replace(secret.as_str(), "…");
+    }
+}
+
+/// A host as it stands before a port.
+pub(crate) fn bracketed(host: &str) -> String {
+    match host.parse::<std::net::Ipv6Addr>() {
+        Ok(_) => format!("[{host}]"),
+        Err(_) => host.to_owned(),
     }
 }
 

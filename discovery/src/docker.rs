@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 use watchpost_targets::Origin;
 
 use crate::interpolate::Variables;
-use crate::service::{Port, Service, Written};
+use crate::service::{Port, Replaced, Service, Written};
 
 /// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -231,11 +231,14 @@ fn service(container: &serde_json::Value, endpoint: &Endpoint) -> Option<Service
         name: service.map_or(name, str::to_owned),
         origin: origin.clone(),
         labels,
+        deploy_labels: BTreeMap::new(),
         environment: BTreeMap::new(),
+        env_files: Vec::new(),
         ports: ports.collect(),
         network_mode: None,
         profiles: Vec::new(),
         replicas: None,
         extends: None,
+        replaced: Replaced::default(),
     })
 }

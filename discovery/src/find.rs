@@ -1,7 +1,7 @@
 //! Which files are read: compose files and traefik's dynamic configuration below some paths. Links
 //! are followed, circles are not, pipes are never opened.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
@@ -25,6 +25,8 @@ pub struct Found {
     pub others: Vec<PathBuf>,
     /// What could not be looked at, and why.
     pub problems: Vec<(PathBuf, String)>,
+    /// Files that were named themselves, without links.
+    pub named: BTreeSet<PathBuf>,
 }
 
 /// Whether a name is one of Compose's: `compose.yaml`, `docker-compose.local.yml`,
@@ -55,7 +57,10 @@ pub fn find(paths: &[PathBuf]) -> Found {
     for path in paths {
         match fs::metadata(path) {
             Ok(meta) if meta.is_dir() => walk.folder(path, 0),
-            Ok(meta) if meta.is_file() => walk.file(path, true),
+            Ok(meta) if meta.is_file() => {
+                walk.found.named.insert(real(path));
+                walk.file(path, true);
+            }
             Ok(_) => {
                 walk.found.problems.push((path.clone(), "not a file and no folder".to_owned()))
             }
@@ -63,6 +68,49 @@ pub fn find(paths: &[PathBuf]) -> Found {
         }
     }
     walk.found
+}
+
+/// A path without links, to know a file again.
+pub(crate) fn real(path: &Path) -> PathBuf {
+    fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// Files that make a project together: each alone, but for overrides, which are laid over the plain
+/// file of their folder. Of several files that Compose would take for the plain one of a folder, it
+/// reads one: the others follow, unless somebody has named them, each with the name of that one.
+pub(crate) fn groups(found: &Found) -> (Vec<Vec<PathBuf>>, Vec<(PathBuf, String)>) {
+    let name = |path: &Path| {
+        path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
+    };
+    // In the order in which Compose looks for it.
+    let plain = ["compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"];
+    let rank = |path: &Path| plain.iter().position(|have| **have == name(path));
+    let mut first: BTreeMap<&Path, usize> = BTreeMap::new();
+    for file in &found.compose {
+        if let (Some(folder), Some(rank)) = (file.parent(), rank(file)) {
+            let have = first.entry(folder).or_insert(rank);
+            *have = rank.min(*have);
+        }
+    }
+    let (mut groups, mut passed_over): (Vec<Vec<PathBuf>>, _) = (Vec::new(), Vec::new());
+    for file in found.compose.iter().filter(|file| !is_override(&name(file))) {
+        let first = file.parent().and_then(|folder| first.get(folder).copied());
+        match (first, rank(file)) {
+            (Some(first), Some(rank)) if first < rank && !found.named.contains(&real(file)) => {
+                passed_over.push((file.clone(), plain[first].to_owned()));
+            }
+            _ => groups.push(vec![file.clone()]),
+        }
+    }
+    for file in found.compose.iter().filter(|file| is_override(&name(file))) {
+        let same = |group: &&mut Vec<PathBuf>| group[0].parent() == file.parent();
+        let below = groups.iter_mut().filter(same).min_by_key(|group| rank(&group[0]).unwrap_or(9));
+        match below {
+            Some(group) => group.push(file.clone()),
+            None => groups.push(vec![file.clone()]),
+        }
+    }
+    (groups, passed_over)
 }
 
 #[derive(Default)]

@@ -80,9 +80,17 @@ pub struct Report {
     seen: BTreeSet<String>,
 }
 
-/// An address as it is compared: in small letters, without what ends it.
+/// Says what would keep a target from being probed.
+pub type Check<'a> = &'a dyn Fn(&Target) -> Result<(), String>;
+
+/// An address as it is compared: scheme and host in small letters, without what ends it.
 pub(crate) fn normal(address: &str) -> String {
-    address.trim_end_matches('/').to_ascii_lowercase()
+    let address = address.trim_end_matches('/');
+    let begin = address.find("://").map_or(0, |at| at + 3);
+    let end = address[begin..].find(['/', '?', '#']).map_or(address.len(), |at| begin + at);
+    let host = address[begin..end].rfind('@').map_or(begin, |at| begin + at + 1);
+    let lower = |part: &str| part.to_ascii_lowercase();
+    lower(&address[..begin]) + &address[begin..host] + &lower(&address[host..end]) + &address[end..]
 }
 
 impl Report {
@@ -95,9 +103,10 @@ impl Report {
     }
 
     /// Adds what a service tells.
-    fn service(&mut self, service: &Service, settings: &Settings) {
+    fn service(&mut self, service: &Service, settings: &Settings, check: Check<'_>) {
         self.services += 1;
-        let (targets, mut skipped) = dialects::find(service, settings);
+        let (targets, mut skipped) =
+            dialects::find_checked(service, settings, check, BTreeSet::new());
         self.services_found += usize::from(!targets.is_empty());
         self.skipped.append(&mut skipped);
         for (target, dialect) in targets {
@@ -113,40 +122,50 @@ impl Report {
 /// Looks through compose files and traefik's files.
 #[must_use]
 pub fn compose(settings: &Settings, environment: &Variables) -> Report {
-    run(settings, environment, None)
+    run(settings, environment, None, &|_| Ok(()))
 }
 
-/// Looks through compose files and traefik's files, and through containers that run.
+/// Looks through compose files and traefik's files, and through containers that run. What `check`
+/// refuses is no target.
 #[must_use]
 pub fn run(
     settings: &Settings,
     environment: &Variables,
     containers: Option<&Containers>,
+    check: Check<'_>,
 ) -> Report {
     let mut report = Report::default();
     let found = find::find(&settings.paths);
-    for (path, why) in found.problems {
-        report.problem(&path, 0, why);
+    for (path, why) in &found.problems {
+        report.problem(path, 0, why.clone());
     }
     let mut loader = Loader::new(environment);
-    let projects = loader.load(&found.compose);
+    let projects = loader.load(&found);
     report.problems.append(&mut loader.problems);
+    for (path, first) in std::mem::take(&mut loader.passed_over) {
+        report.skipped.push(Skipped {
+            service: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            file: path.display().to_string(),
+            line: 1,
+            reason: format!("Compose reads {first} of this folder, and not this file"),
+        });
+    }
     let mut files = BTreeSet::new();
     for project in &projects {
         files.extend(project.files.iter().cloned());
         for service in project.services.values() {
-            report.service(service, settings);
+            report.service(service, settings, check);
         }
     }
     if let Some(containers) = containers {
         report.health.clone_from(&containers.health);
         for service in &containers.services {
-            report.service(service, settings);
+            report.service(service, settings, check);
         }
     }
     report.files = files.len();
     for path in &found.others {
-        traefik_file::read(path, settings, environment, &mut report);
+        traefik_file::read(path, settings, environment, check, &mut report);
     }
     report
 }
@@ -171,7 +190,28 @@ pub fn one_file(text: &str, settings: &Settings, environment: &Variables) -> Rep
         variables: Rc::new(environment.clone()),
     };
     for (name, mark, node) in project::services(&document) {
-        report.service(&Service::read(name, mark, node, &context), settings);
+        let mut service = Service::read(name, mark, node, &context);
+        service.merged();
+        report.service(&service, settings, &|_| Ok(()));
     }
     report
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_that_are_the_same() {
+        for (address, expected) in [
+            ("HTTPS://A.Example.NET/Path/", "https://a.example.net/Path"),
+            ("http://Me:Pw@A:80/X?Y", "http://Me:Pw@a:80/X?Y"),
+            ("http://A?Q=Z", "http://a?Q=Z"),
+            ("Pi:8080", "pi:8080"),
+            ("[FE80::1]:53", "[fe80::1]:53"),
+            ("", ""),
+        ] {
+            assert_eq!(normal(address), expected);
+        }
+    }
 }

@@ -2,6 +2,7 @@
 //! order that stays the same.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use watchpost_targets::label::MODULE_HINT;
@@ -349,16 +350,26 @@ fn scalar(text: &str) -> String {
     if same { text.to_owned() } else { serde_json::Value::from(text).to_string() }
 }
 
-/// Writes a file in one step, readable for all.
+/// Writes a file in one step; a new one is readable for all.
 ///
 /// # Errors
 /// The error of the file system, with the path. Returns whether it was written.
 pub fn write(path: &Path, text: &str) -> Result<bool, String> {
-    let explain = |error: std::io::Error| format!("{}: {error}", path.display());
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder).map_err(explain)?;
-    }
-    file::write_atomic(path, text).map_err(explain)
+    with_folder(path, || file::write_atomic(path, text))
+}
+
+/// As [`write`], when the file is still as it was (`None`: there was none).
+///
+/// # Errors
+/// The error of the file system, with the path, or that the file has changed.
+pub fn write_over(path: &Path, text: &str, old: Option<&str>) -> Result<bool, String> {
+    with_folder(path, || file::write_over(path, text, old))
+}
+
+fn with_folder(path: &Path, write: impl FnOnce() -> io::Result<bool>) -> Result<bool, String> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let made = folder.map_or(Ok(()), std::fs::create_dir_all);
+    made.and_then(|()| write()).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 #[cfg(test)]

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use watchpost_targets::yaml::{self, Node, Value};
+use watchpost_targets::yaml::{self, Layer, Node, Value};
 
-use crate::find::{self, is_override};
+use crate::find::{self, Found, real};
 use crate::interpolate::{Variables, env_file};
-use crate::service::{Context, Service, Written};
+use crate::service::{Context, EnvFile, Service, Written};
 
 /// Files may include each other this deep.
 const MAX_DEPTH: usize = 16;
@@ -25,6 +25,9 @@ const MAX_PROBLEMS: usize = 2_000;
 /// What is read of all files together, in bytes. What is written in a hundred bytes may take some
 /// kilobytes of memory.
 const MAX_TOTAL: usize = 64 << 20;
+/// The variables that files of a service's `env_file:` may tell: those that say where it answers.
+const READ: [&str; 5] =
+    ["VIRTUAL_HOST", "VIRTUAL_PATH", "VIRTUAL_HOST_MULTIPORTS", "LETSENCRYPT_HOST", "ACME_HOST"];
 /// What is kept parsed, in bytes of its text: the rest is read again when it is named again.
 const MAX_KEPT: usize = 8 << 20;
 
@@ -55,6 +58,8 @@ pub struct Loader<'a> {
     environment: &'a Variables,
     /// What could not be read.
     pub problems: Vec<FileProblem>,
+    /// Files that Compose does not read, each with the name of the one that it reads instead.
+    pub passed_over: Vec<(PathBuf, String)>,
     told: BTreeSet<FileProblem>,
     parsed: BTreeMap<PathBuf, Option<Rc<Node>>>,
     /// The variables that hold beside each folder, or by the files that an include names.
@@ -76,6 +81,7 @@ impl<'a> Loader<'a> {
         Self {
             environment,
             problems: Vec::new(),
+            passed_over: Vec::new(),
             told: BTreeSet::new(),
             parsed: BTreeMap::new(),
             variables: BTreeMap::new(),
@@ -88,10 +94,11 @@ impl<'a> Loader<'a> {
 
     /// Reads all compose files that were found, each once: what is included by another, or laid over
     /// another, is no project of its own.
-    pub fn load(&mut self, files: &[PathBuf]) -> Vec<Project> {
+    pub fn load(&mut self, found: &Found) -> Vec<Project> {
         let mut projects: Vec<Project> = Vec::new();
         let mut reached: BTreeSet<PathBuf> = BTreeSet::new();
-        for group in groups(files) {
+        let (groups, mut passed_over) = find::groups(found);
+        for group in groups {
             let own = real(&group[0]);
             if reached.contains(&own) {
                 continue;
@@ -105,6 +112,9 @@ impl<'a> Loader<'a> {
             reached.extend(project.files.iter().filter(|file| **file != own).cloned());
             projects.push(project);
         }
+        let read = |path: &Path| projects.iter().any(|project| project.files.contains(&real(path)));
+        passed_over.retain(|(path, _)| !read(path));
+        self.passed_over = passed_over;
         // Those that were read before the one that includes them.
         let mut reached: BTreeSet<PathBuf> = BTreeSet::new();
         let mut kept: Vec<Project> = Vec::new();
@@ -116,7 +126,51 @@ impl<'a> Loader<'a> {
             }
         }
         kept.reverse();
+        let mut known = BTreeMap::new();
+        for service in kept.iter_mut().flat_map(|project| project.services.values_mut()) {
+            service.merged();
+            self.env_files(service, &mut known);
+        }
         kept
+    }
+
+    /// Adds what the files of a service's `env_file:` tell, each read once. Those that cannot be read
+    /// tell nothing: often they are made on another machine.
+    fn env_files(
+        &mut self,
+        service: &mut Service,
+        known: &mut BTreeMap<PathBuf, BTreeMap<&'static str, Written>>,
+    ) {
+        for EnvFile { path, variables } in service.env_files.drain(..).rev() {
+            let told = known.entry(real(&path)).or_insert_with(|| {
+                let text = self.text(&path).unwrap_or_default();
+                let values = env_file(&text, &variables);
+                let context = Context {
+                    file: path.display().to_string().into(),
+                    folder: PathBuf::new(),
+                    variables: Rc::default(),
+                };
+                let line = |name: &str| {
+                    let is = |line: &str| {
+                        let line = line.trim_start();
+                        let line = line.strip_prefix("export ").unwrap_or(line).trim_start();
+                        line.strip_prefix(name).is_some_and(|rest| rest.trim().starts_with('='))
+                    };
+                    text.lines().position(is).map_or(0, |at| at + 1)
+                };
+                let written = |name: &&'static str| {
+                    let line = u32::try_from(line(name)).unwrap_or(0);
+                    let mark = yaml::Mark { line, column: 1, source: 0 };
+                    // Its variables are filled in; a dollar is a dollar.
+                    let value = values.get(*name)?.replace('$', "$$");
+                    Some((*name, context.written(&value, mark)))
+                };
+                READ.iter().filter_map(written).collect()
+            });
+            for (name, value) in &*told {
+                service.environment.entry((*name).to_owned()).or_insert_with(|| value.clone());
+            }
+        }
     }
 
     /// The variables that hold in a file: those of the process, then those of `.env` beside it.
@@ -245,6 +299,14 @@ impl<'a> Loader<'a> {
         let Some(document) = self.parse(file) else { return };
         project.files.insert(key.clone());
         stack.push(key);
+        if let Some(listed) = document.get("services") {
+            if listed.layer != Layer::Merge && stack.len() == 1 {
+                project.services.clear();
+            }
+            for entry in listed.entries().iter().filter(|e| e.value.layer == Layer::Reset) {
+                project.services.remove(&entry.key);
+            }
+        }
         if let Some(included) = document.get("include") {
             self.included(included, context, project, stack);
         }
@@ -257,8 +319,8 @@ impl<'a> Loader<'a> {
             let service = Service::read(name, mark, node, context);
             let service = self.extended(service, file, context, &mut chain);
             let service = match project.services.get(name) {
-                Some(below) => service.over(below),
-                None => service,
+                Some(below) if node.layer == Layer::Merge => service.over(below),
+                _ => service,
             };
             project.services.insert(name.to_owned(), service);
         }
@@ -361,7 +423,10 @@ impl<'a> Loader<'a> {
 
 /// The services of a document; those of Compose's first version stand at the top.
 pub(crate) fn services(document: &Node) -> impl Iterator<Item = (&str, yaml::Mark, &Rc<Node>)> {
-    let listed = document.get("services").map(|node| node.entries());
+    let listed = document.get("services").map(|node| match node.layer {
+        Layer::Reset => &[],
+        _ => node.entries(),
+    });
     let old = |entry: &&yaml::Entry| {
         let node = &entry.value;
         node.get("image").is_some() || node.get("build").is_some()
@@ -369,35 +434,11 @@ pub(crate) fn services(document: &Node) -> impl Iterator<Item = (&str, yaml::Mar
     let top = listed.is_none().then(|| document.entries().iter().filter(old));
     let all = listed.unwrap_or_default().iter().chain(top.into_iter().flatten());
     // A service without anything in it is one that an override takes away.
-    let all = all.filter(|entry| matches!(entry.value.value, Value::Mapping(_)));
+    let all = all.filter(|entry| {
+        matches!(entry.value.value, Value::Mapping(_)) && entry.value.layer != Layer::Reset
+    });
     all.map(|entry| (entry.key.as_str(), entry.key_mark, &entry.value))
 }
 
-/// A path without links, to know a file again.
-fn real(path: &Path) -> PathBuf {
-    std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
-}
-
-/// Files that make a project together: each alone, but for overrides, which are laid over the plain
-/// file of their folder.
-fn groups(files: &[PathBuf]) -> Vec<Vec<PathBuf>> {
-    let name = |path: &Path| {
-        path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
-    };
-    // In the order in which Compose looks for the one file of a folder.
-    let rank = |path: &Path| {
-        let plain = ["compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"];
-        plain.iter().position(|have| **have == name(path))
-    };
-    let mut groups: Vec<Vec<PathBuf>> =
-        files.iter().filter(|f| !is_override(&name(f))).map(|f| vec![f.clone()]).collect();
-    for file in files.iter().filter(|file| is_override(&name(file))) {
-        let same = |group: &&mut Vec<PathBuf>| group[0].parent() == file.parent();
-        let plain = groups.iter_mut().filter(same).min_by_key(|group| rank(&group[0]).unwrap_or(9));
-        match plain {
-            Some(group) => group.push(file.clone()),
-            None => groups.push(vec![file.clone()]),
-        }
-    }
-    groups
-}
+#[cfg(test)]
+mod tests;

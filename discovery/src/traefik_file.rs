@@ -1,5 +1,6 @@
 //! Traefik's file provider: `http.routers` and `tcp.routers` of TOML and YAML files.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use watchpost_targets::label::INTERVAL_HINT;
@@ -9,7 +10,7 @@ use watchpost_targets::{Origin, Target};
 use crate::dialects::{self, Skipped, short_name};
 use crate::find;
 use crate::interpolate::Variables;
-use crate::job::{Report, Settings};
+use crate::job::{Check, Report, Settings};
 use crate::service::{Context, Service};
 
 /// Routers of one file.
@@ -27,21 +28,33 @@ struct Router {
 }
 
 /// Reads a file, when there are routers in it.
-pub(crate) fn read(path: &Path, settings: &Settings, environment: &Variables, report: &mut Report) {
+pub(crate) fn read(
+    path: &Path,
+    settings: &Settings,
+    environment: &Variables,
+    check: Check<'_>,
+    report: &mut Report,
+) {
     let Ok(text) = find::read(path) else { return };
     // Most files of a home lab are something else.
     if !text.contains("routers") || !text.contains("rule") {
         return;
     }
-    let text = match templates(&text, environment) {
+    let mut used = BTreeSet::new();
+    let text = match filled(&text, environment, &mut used) {
         Ok(text) => text,
         Err(why) => return report.problem(path, 0, why),
     };
+    // What is as short is no secret, and is in many words.
+    used.retain(|value| value.len() > 3 && settings.domain.as_ref() != Some(value));
     let toml = path.extension().is_some_and(|extension| extension == "toml");
     let routers = if toml { from_toml(&text) } else { from_yaml(&text) };
     let routers = match routers {
         Ok(routers) => routers,
-        Err((line, why)) => return report.problem(path, line, why),
+        Err((line, mut why)) => {
+            dialects::hide(&used, &mut why);
+            return report.problem(path, line, why);
+        }
     };
     if !routers.is_empty() {
         report.files += 1;
@@ -52,11 +65,19 @@ pub(crate) fn read(path: &Path, settings: &Settings, environment: &Variables, re
     }
     for router in routers.into_iter().take(MAX_ROUTERS) {
         report.routers += 1;
-        one(path, &router, settings, report);
+        one(path, &router, settings, check, &used, report);
     }
 }
 
-fn one(path: &Path, router: &Router, settings: &Settings, report: &mut Report) {
+/// Adds what a router tells. No reason shows a text of `used`, which may be secret.
+fn one(
+    path: &Path,
+    router: &Router,
+    settings: &Settings,
+    check: Check<'_>,
+    used: &BTreeSet<String>,
+    report: &mut Report,
+) {
     // A router of a file is told as the label of a service would be.
     let context = Context {
         file: path.display().to_string().into(),
@@ -72,7 +93,7 @@ fn one(path: &Path, router: &Router, settings: &Settings, report: &mut Report) {
     service.labels.insert(key("rule"), text(&router.rule));
     service.labels.insert(key("entrypoints"), text(&router.entry_points.join(",")));
     service.labels.insert(key("tls"), text(if router.tls { "true" } else { "false" }));
-    let (targets, skipped) = dialects::find(&service, settings);
+    let (targets, skipped) = dialects::find_checked(&service, settings, check, used.clone());
     for (mut target, _) in targets {
         target.hints.remove(INTERVAL_HINT);
         let name = short_name(&target.address);
@@ -92,6 +113,15 @@ fn one(path: &Path, router: &Router, settings: &Settings, report: &mut Report) {
 /// # Errors
 /// A template that is not read, or whose variable is not set, outside of comments.
 pub fn templates(text: &str, environment: &Variables) -> Result<String, String> {
+    filled(text, environment, &mut BTreeSet::new())
+}
+
+/// As [`templates`]; `used` gets the values that were filled in.
+fn filled(
+    text: &str,
+    environment: &Variables,
+    used: &mut BTreeSet<String>,
+) -> Result<String, String> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     let mut comment = false;
@@ -109,7 +139,10 @@ pub fn templates(text: &str, environment: &Variables) -> Result<String, String> 
         let value = env_action(action).map(|name| environment.get(name).cloned());
         out.push_str(&rest[..open]);
         match value {
-            Some(Some(value)) => out.push_str(&value),
+            Some(Some(value)) => {
+                out.push_str(&value);
+                used.insert(value);
+            }
             Some(None) if !comment => {
                 let name = env_action(action).unwrap_or_default();
                 return Err(format!("{{{{env {name:?}}}}}: the variable is not set"));
@@ -225,7 +258,7 @@ mod tests {
         settings.domain = Some("example.net".to_owned());
         let environment = Variables::from([("ZONE".to_owned(), "example.org".to_owned())]);
         let mut report = Report::default();
-        read(&path, &settings, &environment, &mut report);
+        read(&path, &settings, &environment, &|_| Ok(()), &mut report);
         report
     }
 
@@ -254,6 +287,21 @@ mod tests {
             found.skipped[0].reason.contains("the router: the rule has a condition"),
             "{found:?}"
         );
+    }
+
+    #[test]
+    fn values_of_variables_stay_out_of_reasons() {
+        let text = "[http.routers.a]\nrule = 'Host(`*.{{env \"ZONE\"}}`)'\n\
+            [http.routers.b]\nrule = 'Header(`{{env \"ZONE\"}}`'\n";
+        let found = report("dynamic.toml", text);
+        let reasons = format!("{:?}", found.skipped);
+        assert!(reasons.contains("Host(`*.…`)") && !reasons.contains("example.org"), "{reasons}");
+        assert_eq!(found.skipped.len(), 2);
+        let found = report(
+            "dynamic.toml",
+            "[routers.\"{{env \"ZONE\"}}\"]\nrule = 1\nrule = {{env \"ZONE\"}}\n",
+        );
+        assert!(!format!("{:?}", found.problems).contains("example.org"), "{found:?}");
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use libfuzzer_sys::fuzz_target;
 use watchpost_discovery::interpolate::Variables;
 use watchpost_discovery::job::{Settings, one_file};
-use watchpost_discovery::output::{Format, Output, render};
+use watchpost_discovery::output::{Format, Output, Trust, render};
 
 fuzz_target!(|text: &str| {
     let mut settings = Settings::new(Vec::new());
@@ -17,8 +17,9 @@ fuzz_target!(|text: &str| {
     assert!(report.services - report.services_found <= report.skipped.len());
     for format in [Format::default(), Format::FileSd] {
         let output = Output { file: "targets.yaml".into(), keep_until: None, format };
-        let rendered = render(&output, None, &report.targets, false).expect("a new file is made");
-        let again = render(&output, Some(&rendered.text), &report.targets, false);
+        let rendered =
+            render(&output, None, &report.targets, Trust::Whole).expect("a new file is made");
+        let again = render(&output, Some(&rendered.text), &report.targets, Trust::Whole);
         assert_eq!(again.expect("and made again").text, rendered.text);
         assert_eq!(rendered.written + rendered.inexpressible.len(), report.targets.len());
     }

@@ -2,9 +2,10 @@
 //! files sees it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use watchpost_discovery::docker::{self, Endpoint};
@@ -12,6 +13,7 @@ use watchpost_discovery::docker::{self, Endpoint};
 use crate::app::facts;
 use crate::base::clock;
 use crate::config::Environment;
+use crate::config::targets::check_found;
 use crate::discover::{self, Job};
 use crate::pipeline::selfmetrics::Meter;
 
@@ -20,6 +22,9 @@ const FIRST: Duration = Duration::from_secs(2);
 
 /// Several containers come and go together.
 const SETTLE: Duration = Duration::from_millis(500);
+/// Between the end of a run that events cause and the next one: a container that crashes again and
+/// again is no reason to look all the time.
+const PAUSE: Duration = Duration::from_secs(5);
 /// How soon the engine is listened to again.
 const AGAIN: Duration = Duration::from_secs(10);
 
@@ -28,21 +33,32 @@ pub(super) struct Jobs {
     meter: Arc<Meter>,
     tasks: TaskTracker,
     running: BTreeMap<String, (Job, DropGuard)>,
+    /// Held while a run records itself, and while jobs are forgotten.
+    recording: Arc<Mutex<()>>,
 }
 
 impl Jobs {
     /// None yet; `tasks` owns what runs.
     pub(super) fn new(meter: Arc<Meter>, tasks: TaskTracker) -> Self {
-        Self { meter, tasks, running: BTreeMap::new() }
+        Self { meter, tasks, running: BTreeMap::new(), recording: Arc::default() }
     }
 
-    /// Runs these from now on. Those that stay as they are keep their pace.
+    /// Runs these from now on. Those that stay as they are keep their pace; the metrics of those that
+    /// are gone end.
     pub(super) fn replace(&mut self, jobs: &[Job]) {
         let mut before = std::mem::take(&mut self.running);
         for job in jobs.iter().filter(|job| job.interval.is_some()) {
             let same = before.remove(&job.name).filter(|(have, _)| have == job);
             let running = same.unwrap_or_else(|| (job.clone(), self.start(job)));
             self.running.insert(job.name.clone(), running);
+        }
+        // A run that still goes on records nothing more.
+        let _recording = self.recording.lock().unwrap_or_else(PoisonError::into_inner);
+        for (name, gone) in before {
+            drop(gone);
+            if !self.running.contains_key(&name) {
+                discover::forget(&self.meter, &name);
+            }
         }
     }
 
@@ -55,9 +71,10 @@ impl Jobs {
         let job = job.on(&facts::host_name());
         let stop = CancellationToken::new();
         let (meter, tasks, stopped) = (Arc::clone(&self.meter), self.tasks.clone(), stop.clone());
+        let recording = Arc::clone(&self.recording);
         let work = async move {
             let Some(interval) = job.interval else { return };
-            let mut due = tokio::time::interval_at(tokio::time::Instant::now() + FIRST, interval);
+            let mut due = tokio::time::interval_at(Instant::now() + FIRST, interval);
             due.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
             let happened = Arc::new(tokio::sync::Notify::new());
             // Events of the engine are listened to beside the pace; they end with this task.
@@ -65,19 +82,31 @@ impl Jobs {
             if let Some(endpoint) = job.settings.docker.clone() {
                 listening.spawn(listen(endpoint, Arc::clone(&happened)));
             }
+            let mut by_event: Option<Instant> = None;
             loop {
-                tokio::select! {
-                    _ = due.tick() => {}
-                    () = happened.notified() => tokio::time::sleep(SETTLE).await,
+                let event = tokio::select! {
+                    _ = due.tick() => false,
+                    () = happened.notified() => true,
+                };
+                if event {
+                    tokio::time::sleep_until(settled(Instant::now(), by_event)).await;
                 }
                 let (job, meter, stop) = (job.clone(), Arc::clone(&meter), stopped.clone());
-                let run = move || run(&job, &facts::environment(), &meter, &stop);
+                let recording = Arc::clone(&recording);
+                let run = move || run(&job, &facts::environment(), &meter, &stop, &recording);
                 let _ = tasks.spawn_blocking(run).await;
+                by_event = if event { Some(Instant::now()) } else { by_event };
             }
         };
         self.tasks.spawn(stop.clone().run_until_cancelled_owned(work));
         stop.drop_guard()
     }
+}
+
+/// When to look after an event, by the end of the last run that one caused.
+fn settled(now: Instant, last: Option<Instant>) -> Instant {
+    let soon = now + SETTLE;
+    last.map_or(soon, |last| soon.max(last + PAUSE))
 }
 
 /// Says when containers come and go.
@@ -89,23 +118,84 @@ async fn listen(endpoint: Endpoint, happened: Arc<tokio::sync::Notify>) {
     }
 }
 
-fn run(job: &Job, environment: &Environment, meter: &Meter, stop: &CancellationToken) {
+fn run(
+    job: &Job,
+    environment: &Environment,
+    meter: &Meter,
+    stop: &CancellationToken,
+    recording: &Mutex<()>,
+) {
     let name = job.name.as_str();
-    let outcome = discover::look(job, environment, false);
+    let outcome = discover::look(job, environment, false, &check_found);
     if stop.is_cancelled() {
         // It is gone, or another one by now.
         return;
     }
     let report = outcome.report;
-    for problem in &report.problems {
+    for problem in report.iter().flat_map(|report| &report.problems) {
         tracing::debug!(job = name, file = %problem.file.display(), line = problem.line, "{}", problem.message);
     }
-    let written = discover::write(job, outcome.new);
-    discover::record(meter, name, &report, written.is_ok(), clock::wall());
-    let targets = report.targets.len();
+    let written = discover::write(job, outcome.old.as_deref(), outcome.new);
+    {
+        let _recording = recording.lock().unwrap_or_else(PoisonError::into_inner);
+        if !stop.is_cancelled() {
+            discover::record(meter, name, report.as_ref(), written.is_ok(), clock::wall());
+        }
+    }
+    let targets = report.map_or(0, |report| report.targets.len());
     match written {
         Ok(true) => tracing::info!(job = name, targets, "the target file has changed"),
         Ok(false) => tracing::debug!(job = name, targets, "nothing has changed"),
         Err(error) => tracing::warn!(job = name, "{error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::signal::series::Resource;
+    use watchpost_discovery::job::{Report, Settings};
+    use watchpost_discovery::output::{Format, Output};
+
+    fn job(name: &str, interval: Option<Duration>) -> Job {
+        let output =
+            Output { file: "/nowhere/a.yaml".into(), keep_until: None, format: Format::FileSd };
+        Job { name: name.to_owned(), settings: Settings::new(Vec::new()), output, interval }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn metrics_of_jobs_that_are_gone_end() {
+        let meter = Arc::new(Meter::new(Resource::new("watchpost", "h", []), clock::wall()));
+        let mut jobs = Jobs::new(Arc::clone(&meter), TaskTracker::new());
+        let hour = Some(Duration::from_secs(3_600));
+        jobs.replace(&[job("a", hour), job("b", hour), job("c", hour)]);
+        for name in ["a", "b", "c"] {
+            discover::record(&meter, name, Some(&Report::default()), true, clock::wall());
+        }
+        let named = |batch: crate::signal::batch::Batch| {
+            let of = |s: &crate::signal::batch::Sample| s.series.own.text("job").map(str::to_owned);
+            let names = batch.samples.iter().filter_map(of);
+            names.collect::<std::collections::BTreeSet<String>>().into_iter().collect::<String>()
+        };
+        assert_eq!(named(meter.report(clock::wall())), "abc");
+        // One is gone, one has no interval any more, one looks somewhere else.
+        jobs.replace(&[job("b", None), job("c", Some(Duration::from_secs(60)))]);
+        assert_eq!(named(meter.snapshot(clock::wall())), "c");
+        assert_eq!(named(meter.report(clock::wall())), "abc", "their ends");
+        assert_eq!(named(meter.report(clock::wall())), "c");
+        // A run that was on its way records nothing.
+        let stop = CancellationToken::new();
+        stop.cancel();
+        run(&job("a", hour), &Environment::new(), &meter, &stop, &Mutex::default());
+        assert_eq!(named(meter.snapshot(clock::wall())), "c");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn events_do_not_cause_runs_all_the_time() {
+        let begin = Instant::now();
+        let at = |seconds| begin + Duration::from_secs(seconds);
+        assert_eq!(settled(at(1), None), at(1) + SETTLE);
+        assert_eq!(settled(at(2), Some(at(1))), at(6));
+        assert_eq!(settled(at(60), Some(at(1))), at(60) + SETTLE);
     }
 }

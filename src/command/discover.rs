@@ -11,6 +11,7 @@ use crate::base::text::tame;
 use crate::cli::{Discover, Global};
 use crate::command::style::Style;
 use crate::command::{USAGE, print, sources, style, told, wrong_use};
+use crate::config::targets::check_found;
 use crate::config::{self, Environment, Strictness};
 use crate::discover::{self, Job, Outcome};
 use crate::pipeline::selfmetrics::Meter;
@@ -51,20 +52,22 @@ pub(super) fn run(
     let meter = Meter::new(Resource::new("watchpost", &facts::host_name(), []), started);
     for job in plan.discovery.iter().filter(wanted) {
         let job = job.on(&facts::host_name());
-        let outcome = discover::look(&job, environment, options.force);
+        let outcome = discover::look(&job, environment, options.force, &check_found);
         let would = outcome.changes();
         let mut text = String::new();
         if !options.json {
             describe(&job, &outcome, options, style, &mut text);
         }
         let described = options.json.then(|| as_json(&job, &outcome));
-        let (report, new) = (outcome.report, outcome.new);
+        let Outcome { report, old, new } = outcome;
         let result = match (options.dry_run, new.as_ref().err().map(ToString::to_string)) {
             (_, Some(why)) => Err(why),
             (true, None) => Ok(would),
-            (false, None) => discover::write(&job, new).map_err(|error| error.to_string()),
+            (false, None) => {
+                discover::write(&job, old.as_deref(), new).map_err(|error| error.to_string())
+            }
         };
-        discover::record(&meter, &job.name, &report, result.is_ok(), clock::wall());
+        discover::record(&meter, &job.name, report.as_ref(), result.is_ok(), clock::wall());
         match &result {
             Ok(is) => changed |= *is,
             Err(why) => {
@@ -93,7 +96,10 @@ pub(super) fn run(
 }
 
 fn describe(job: &Job, outcome: &Outcome, options: &Discover, style: Style, out: &mut String) {
-    let report = &outcome.report;
+    let Some(report) = &outcome.report else {
+        let _ = writeln!(out, "{}", style.strong(&format!("{}:", job.name)));
+        return;
+    };
     let _ = writeln!(
         out,
         "{} {} files, {} services ({} with a target), {} routers of traefik's files: {} targets",
@@ -177,7 +183,11 @@ fn diff<'t>(old: &'t str, new: &'t str) -> Vec<(char, &'t str)> {
 }
 
 fn as_json(job: &Job, outcome: &Outcome) -> serde_json::Value {
-    let report = &outcome.report;
+    let mut value = json!({
+        "job": job.name,
+        "output": job.output.file.display().to_string(),
+    });
+    let Some(report) = &outcome.report else { return value };
     let targets = report.targets.iter().map(|target| {
         json!({
             "address": watchpost_targets::without_userinfo(&target.address),
@@ -193,16 +203,13 @@ fn as_json(job: &Job, outcome: &Outcome) -> serde_json::Value {
     let problems = report.problems.iter().map(|problem| {
         json!({"file": problem.file.display().to_string(), "line": problem.line, "message": problem.message})
     });
-    json!({
-        "job": job.name,
-        "output": job.output.file.display().to_string(),
-        "files": report.files,
-        "services": report.services,
-        "routers": report.routers,
-        "targets": targets.collect::<Vec<_>>(),
-        "skipped": skipped.collect::<Vec<_>>(),
-        "problems": problems.collect::<Vec<_>>(),
-    })
+    value["files"] = json!(report.files);
+    value["services"] = json!(report.services);
+    value["routers"] = json!(report.routers);
+    value["targets"] = targets.collect();
+    value["skipped"] = skipped.collect();
+    value["problems"] = problems.collect();
+    value
 }
 
 /// What runs leave behind for node_exporter's textfile collector.

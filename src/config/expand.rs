@@ -99,7 +99,7 @@ impl<'a> Expander<'a> {
                     .collect(),
             ),
         };
-        Rc::new(Node { mark: node.mark, value, written: node.written.clone() })
+        Rc::new(Node { written: node.written.clone(), ..Node::new(node.mark, value) })
     }
 
     fn scalar(&mut self, node: &Node, text: &str, plain: bool) -> Rc<Node> {
@@ -134,7 +134,7 @@ impl<'a> Expander<'a> {
         let expanded = self.expand(&moved(&read, node.mark));
         self.splices -= 1;
         let value = expanded.value.clone();
-        Some(Rc::new(Node { mark: node.mark, value, written: Some(text.into()) }))
+        Some(Rc::new(Node { written: Some(text.into()), ..Node::new(node.mark, value) }))
     }
 
     fn text(&mut self, node: &Node, text: &str, depth: u32) -> String {
@@ -247,7 +247,7 @@ fn moved(node: &Rc<Node>, mark: Mark) -> Rc<Node> {
         }
         other => other.clone(),
     };
-    Rc::new(Node { mark, value, written: node.written.clone() })
+    Rc::new(Node { written: node.written.clone(), ..Node::new(mark, value) })
 }
 
 /// What stands before the brace that closes, and what after it.

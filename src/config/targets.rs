@@ -170,9 +170,7 @@ pub fn plan_target(
         }
     };
     let interval = span(INTERVAL_HINT)?.unwrap_or(receiver.interval);
-    if interval < MIN_INTERVAL {
-        return Err(format!("the interval {} is shorter than 1s", duration::format(interval)));
-    }
+    long_enough(interval)?;
     let timeout = span(TIMEOUT_HINT)?.or(receiver.timeout).or(module.timeout);
     if let Some(timeout) = timeout.filter(|timeout| *timeout > interval || timeout.is_zero()) {
         let (timeout, interval) = (duration::format(timeout), duration::format(interval));
@@ -195,4 +193,63 @@ pub fn plan_target(
         labels,
         origin: target.origin.clone(),
     })
+}
+
+fn long_enough(interval: Duration) -> Result<(), String> {
+    if interval < MIN_INTERVAL {
+        return Err(format!("the interval {} is shorter than 1s", duration::format(interval)));
+    }
+    Ok(())
+}
+
+/// Whether what a discovery job has found will be probed, as far as that can be known before a
+/// receiver reads it: its interval, and, where it names no module, the shape of its address.
+///
+/// # Errors
+/// A sentence that says what is wrong with the target.
+pub fn check_found(target: &Target) -> Result<(), String> {
+    if let Some(text) = target.hints.get(INTERVAL_HINT) {
+        long_enough(duration::parse(text).map_err(|why| format!("its interval: {why}"))?)?;
+    }
+    let text = &target.address;
+    if target.hints.contains_key(MODULE_HINT) {
+        return Ok(());
+    }
+    let read = if text.contains("://") {
+        address::url(text)
+    } else {
+        address::host(text).or_else(|_| address::host_port(text))
+    };
+    read.map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_found_is_checked() {
+        let target = |address: &str, hints: &[(&str, &str)]| {
+            let origin = Origin { file: "compose.yaml".into(), line: 1 };
+            let hints = hints.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+            Target { address: address.to_owned(), labels: Labels::new(), hints, origin }
+        };
+        for address in ["https://a/x", "a:80", "[::1]:80", "::1", "a", "192.0.2.1"] {
+            let found = target(address, &[(INTERVAL_HINT, "1s")]);
+            assert_eq!(check_found(&found), Ok(()), "{address}");
+        }
+        let wrong =
+            ["a:99999", "a:abc", "ftp://a", "https://a:99999", "a/b", "192.0.2.0/24", "a b"];
+        for address in wrong {
+            assert!(check_found(&target(address, &[])).is_err(), "{address}");
+            let named = target(address, &[(MODULE_HINT, "mine")]);
+            assert_eq!(check_found(&named), Ok(()), "a module may know it: {address}");
+        }
+        for interval in ["0s", "0", "999ms", "often", "30", "-5s", "99999999999999s"] {
+            let hints = [(INTERVAL_HINT, interval), (MODULE_HINT, "mine")];
+            assert!(check_found(&target("a:80", &hints)).is_err(), "{interval}");
+        }
+        let secret = check_found(&target("ftp://me:pw@a", &[])).unwrap_err();
+        assert!(!secret.contains("pw"), "{secret}");
+    }
 }

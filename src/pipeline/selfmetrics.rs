@@ -80,6 +80,8 @@ enum Cell {
     Gauge(Gauge),
     Timing(Timing),
     Read(Read),
+    /// It is shown no more; its end is still to be told.
+    Ended,
 }
 
 struct Entry {
@@ -87,6 +89,20 @@ struct Entry {
     cell: Cell,
     /// Whether it has been reported and has not ended since.
     reported: bool,
+}
+
+impl Entry {
+    /// Whether it is of a metric, and has these attributes.
+    fn has(&self, metric: &'static Metric, attributes: &[(&str, &str)]) -> bool {
+        let own = &self.series.own;
+        std::ptr::eq(self.series.metric, metric)
+            && attributes.iter().all(|(name, value)| own.text(name) == Some(value))
+    }
+
+    /// Whether there is still something to tell of it.
+    fn stays(&self) -> bool {
+        self.reported || !matches!(self.cell, Cell::Ended)
+    }
 }
 
 /// All own metrics of a process.
@@ -112,12 +128,19 @@ impl Meter {
     ) -> T {
         let own = Attributes::new(attributes.iter().copied());
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        let same =
-            |entry: &&Entry| std::ptr::eq(entry.series.metric, metric) && entry.series.own == own;
-        if let Some(have) = entries.iter().find(same).and_then(|entry| pick(&entry.cell)) {
-            return have.clone();
-        }
+        let same = |entry: &&mut Entry| {
+            std::ptr::eq(entry.series.metric, metric) && entry.series.own == own
+        };
         let cell = T::default();
+        if let Some(entry) = entries.iter_mut().find(same) {
+            if let Some(have) = pick(&entry.cell) {
+                return have.clone();
+            }
+            if matches!(entry.cell, Cell::Ended) {
+                entry.cell = wrap(cell.clone());
+                return cell;
+            }
+        }
         let series = Series::new(metric, Attributes::default(), own, Arc::clone(&self.resource));
         entries.push(Entry { series, cell: wrap(cell.clone()), reported: false });
         cell
@@ -179,24 +202,28 @@ impl Meter {
     pub fn has(&self, metric: &'static Metric, attributes: &[(&str, &str)]) -> bool {
         let own = Attributes::new(attributes.iter().copied());
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        entries
-            .iter()
-            .any(|entry| std::ptr::eq(entry.series.metric, metric) && entry.series.own == own)
+        let mut shown = entries.iter().filter(|entry| !matches!(entry.cell, Cell::Ended));
+        shown.any(|entry| std::ptr::eq(entry.series.metric, metric) && entry.series.own == own)
     }
 
     /// Sets all gauges of a metric that have these attributes, and any others, to 0.
     pub fn clear(&self, metric: &'static Metric, attributes: &[(&str, &str)]) {
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        let has = |entry: &&Entry| {
-            let own = &entry.series.own;
-            std::ptr::eq(entry.series.metric, metric)
-                && attributes.iter().all(|(name, value)| own.text(name) == Some(value))
-        };
-        for entry in entries.iter().filter(has) {
+        for entry in entries.iter().filter(|entry| entry.has(metric, attributes)) {
             if let Cell::Gauge(gauge) = &entry.cell {
                 gauge.set(0.0);
             }
         }
+    }
+
+    /// Ends all cells of a metric that have these attributes, and any others: they are shown no more,
+    /// and those that have been reported are reported as ended.
+    pub fn forget(&self, metric: &'static Metric, attributes: &[(&str, &str)]) {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        for entry in entries.iter_mut().filter(|entry| entry.has(metric, attributes)) {
+            entry.cell = Cell::Ended;
+        }
+        entries.retain(Entry::stays);
     }
 
     /// All values at this moment, sorted by metric and attributes.
@@ -223,6 +250,7 @@ impl Meter {
             let ended = || reported.then(|| Sample::stale(Arc::clone(&entry.series), now));
             samples.extend(sample.or_else(ended));
         }
+        entries.retain(Entry::stays);
         Batch { samples, lifetime: None }
     }
 
@@ -241,6 +269,7 @@ impl Meter {
             Cell::Gauge(gauge) => Value::Double(gauge.get()),
             Cell::Timing(timing) => Value::Histogram(Arc::new(timing.snapshot())),
             Cell::Read(read) => Value::Double(read(now)?),
+            Cell::Ended => return None,
         };
         let cumulative = entry.series.metric.kind != Kind::Gauge;
         let start = cumulative.then_some(self.start);
@@ -291,5 +320,37 @@ mod tests {
         let Value::Histogram(histogram) = &batch.samples[1].value else { panic!("a histogram") };
         assert_eq!((histogram.count(), histogram.counts[1], histogram.counts[12]), (2, 1, 1));
         assert_eq!(batch.samples[1].start, Some(Timestamp(5)));
+    }
+    #[test]
+    fn what_is_forgotten_ends_once() {
+        let meter = Meter::new(Resource::new("watchpost", "h", []), Timestamp(5));
+        let of = |receiver| [("receiver", receiver), ("outcome", "ok")];
+        let gone = meter.counter(&SLOTS, &of("a"));
+        meter.counter(&SLOTS, &of("b")).add(1);
+        let values = |batch: Batch| -> Vec<(String, bool)> {
+            let told = |s: &Sample| {
+                let name = s.series.own.text("receiver").unwrap_or_default().to_owned();
+                (name, matches!(s.value, Value::Int(_)))
+            };
+            batch.samples.iter().map(told).collect()
+        };
+        let told = |name: &str, alive| (name.to_owned(), alive);
+        assert_eq!(values(meter.report(Timestamp(6))), [told("a", true), told("b", true)]);
+        meter.forget(&SLOTS, &[("receiver", "a")]);
+        gone.add(1);
+        assert!(!meter.has(&SLOTS, &of("a")));
+        assert_eq!(values(meter.snapshot(Timestamp(7))), [told("b", true)]);
+        assert_eq!(values(meter.report(Timestamp(7))), [told("a", false), told("b", true)]);
+        assert_eq!(values(meter.report(Timestamp(8))), [told("b", true)]);
+        assert_eq!(
+            meter.counter(&SLOTS, &of("a")).get(),
+            0,
+            "another one of this name begins anew"
+        );
+        // What nobody has been told of ends in silence; what comes again at once has not ended.
+        meter.forget(&SLOTS, &[("receiver", "a")]);
+        meter.forget(&SLOTS, &[("receiver", "b")]);
+        meter.counter(&SLOTS, &of("b")).add(1);
+        assert_eq!(values(meter.report(Timestamp(9))), [told("b", true)]);
     }
 }

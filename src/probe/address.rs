@@ -39,15 +39,15 @@ fn has_http_scheme(text: &str) -> bool {
 /// # Errors
 /// A sentence that says what is wrong.
 pub fn url(text: &str) -> Result<Address, String> {
+    let shown = without_secrets(text);
     if let Some((scheme, _)) = text.split_once("://")
         && !has_http_scheme(text)
     {
         return Err(format!(
-            "{text:?}: an http module knows http:// and https://, not {scheme}://"
+            "{shown:?}: an http module knows http:// and https://, not {scheme}://"
         ));
     }
     let whole = if has_http_scheme(text) { text.to_owned() } else { format!("http://{text}") };
-    let shown = without_secrets(text);
     let url = Url::parse(&whole).map_err(|error| format!("{shown:?} is not a URL: {error}"))?;
     if url.host_str().is_none_or(str::is_empty) {
         return Err(format!("{shown:?} names no host"));

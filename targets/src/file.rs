@@ -8,6 +8,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::label::{Labels, is_label_name};
 use crate::set::TargetSet;
@@ -16,6 +17,8 @@ use crate::yaml::{self, Mark, Node, Value};
 
 /// The largest target file that is read, in bytes (about 200,000 targets).
 pub const MAX_BYTES: u64 = 32 << 20;
+/// Links that are followed one after the other, as Linux does it.
+const MAX_LINKS: usize = 40;
 
 /// What a target file holds: the targets that could be read, and what could not.
 #[derive(Debug, Default, PartialEq)]
@@ -254,22 +257,61 @@ pub fn render_file_sd(targets: &TargetSet) -> String {
     out
 }
 
-/// Replaces a file in one step: a reader sees the old text or the new one, never a part.
+/// Where a path leads once all links are followed, also where nothing is yet: links that lead nowhere
+/// lead to what they name.
+#[must_use]
+pub fn destination(path: &Path) -> PathBuf {
+    follow(path, MAX_LINKS)
+}
+
+fn follow(path: &Path, links: usize) -> PathBuf {
+    if let Ok(real) = fs::canonicalize(path) {
+        return real;
+    }
+    let Some(name) = path.file_name() else { return path.to_owned() };
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match fs::read_link(path) {
+        Ok(target) if links > 0 => follow(&folder.join(target), links - 1),
+        _ => follow(folder, links).join(name),
+    }
+}
+
+/// Replaces a file in one step: a reader sees the old text or the new one, never a part. Links are
+/// followed, so that they go on being links.
 /// The mode of the old file is kept, that of a new one is 0644; nothing is written when the text is the same.
 ///
 /// # Errors
 /// The error of the file system; the old file is then untouched. Returns whether it was written.
 pub fn write_atomic(path: &Path, text: &str) -> io::Result<bool> {
-    if fs::read_to_string(path).is_ok_and(|old| old == text) {
+    put(path, text, None)
+}
+
+/// As [`write_atomic`], when the file still has the text from which the new one was made (`None`:
+/// there was none). Another process, or somebody's editor, may have written meanwhile.
+///
+/// # Errors
+/// As [`write_atomic`], and when the file has changed.
+pub fn write_over(path: &Path, text: &str, old: Option<&str>) -> io::Result<bool> {
+    put(path, text, Some(old))
+}
+
+fn put(path: &Path, text: &str, expected: Option<Option<&str>>) -> io::Result<bool> {
+    let path = destination(path);
+    // What is no file would block, or a circle of links would be replaced.
+    if fs::symlink_metadata(&path).is_ok_and(|meta| !meta.is_file()) {
+        return Err(io::Error::other("not a regular file"));
+    }
+    if fs::read(&path).is_ok_and(|have| have == text.as_bytes()) {
         return Ok(false);
     }
-    // A symbolic link is followed, so that it goes on being one.
-    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let name = path.file_name().ok_or_else(|| io::Error::other("the path names no file"))?;
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    // Another one for each write: those of one process may overlap.
+    static WRITES: AtomicU64 = AtomicU64::new(0);
     let mut temporary = std::ffi::OsString::from(".");
     temporary.push(name);
-    temporary.push(format!(".{}.tmp", std::process::id()));
+    let number = WRITES.fetch_add(1, Ordering::Relaxed);
+    temporary.push(format!(".{}-{number}.tmp", std::process::id()));
     let temporary = folder.join(temporary);
     let written = (|| {
         let mut file = fs::File::create(&temporary)?;
@@ -279,6 +321,9 @@ pub fn write_atomic(path: &Path, text: &str) -> io::Result<bool> {
             .map_or_else(|_| fs::Permissions::from_mode(0o644), |old| old.permissions());
         file.set_permissions(mode)?;
         file.sync_all()?;
+        if let Some(old) = expected {
+            unchanged(&path, old)?;
+        }
         fs::rename(&temporary, &path)?;
         fs::File::open(folder)?.sync_all()
     })();
@@ -286,6 +331,18 @@ pub fn write_atomic(path: &Path, text: &str) -> io::Result<bool> {
         let _ = fs::remove_file(&temporary);
     }
     written.map(|()| true)
+}
+
+fn unchanged(path: &Path, old: Option<&str>) -> io::Result<()> {
+    let now = match fs::read(path) {
+        Ok(text) => Some(text),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error),
+    };
+    if now.as_deref() == old.map(str::as_bytes) {
+        return Ok(());
+    }
+    Err(io::Error::other("it has changed meanwhile: nothing is written"))
 }
 
 #[cfg(test)]

@@ -40,6 +40,31 @@ pub struct Node {
     /// The text that it was read from, where a text stood that may be meant as it is (the value of a
     /// variable, the content of a file).
     pub written: Option<Rc<str>>,
+    /// What it does to a file that it is laid over.
+    pub layer: Layer,
+}
+
+/// What a node does to the one below it, by the tags of Compose.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Layer {
+    /// They are merged.
+    #[default]
+    Merge,
+    /// `!reset`: it takes away what is below, and says nothing itself.
+    Reset,
+    /// `!override`: it stands in place of what is below.
+    Override,
+}
+
+impl Layer {
+    fn of(tag: Option<&Tag>) -> Self {
+        let Some(tag) = tag.filter(|tag| tag.handle() == "!") else { return Layer::Merge };
+        match tag.suffix() {
+            "reset" => Layer::Reset,
+            "override" => Layer::Override,
+            _ => Layer::Merge,
+        }
+    }
 }
 
 /// What a node holds.
@@ -92,7 +117,7 @@ impl Node {
     /// A node that was read from YAML.
     #[must_use]
     pub fn new(mark: Mark, value: Value) -> Self {
-        Self { mark, value, written: None }
+        Self { mark, value, written: None, layer: Layer::Merge }
     }
 
     /// The text of a scalar, or what was written in place of one.
@@ -163,6 +188,7 @@ struct Open {
     mark: Mark,
     anchor: usize,
     size: usize,
+    layer: Layer,
     kind: Collection,
 }
 
@@ -243,14 +269,16 @@ pub fn parse_source(text: &str, source: u32) -> Result<(Rc<Node>, Vec<YamlError>
             Event::Scalar(text, style, anchor, tag) => {
                 builder.put(scalar(text, style, tag.as_deref(), mark), anchor, 1)?;
             }
-            Event::SequenceStart(_, anchor, _) => {
-                builder.push(mark, anchor, Collection::Sequence(Vec::new()))?;
+            Event::SequenceStart(_, anchor, tag) => {
+                let layer = Layer::of(tag.as_deref());
+                builder.push(mark, anchor, layer, Collection::Sequence(Vec::new()))?;
             }
-            Event::MappingStart(_, anchor, _) => {
+            Event::MappingStart(_, anchor, tag) => {
+                let layer = Layer::of(tag.as_deref());
                 let (entries, merges) = (Vec::new(), Vec::new());
                 let kind =
                     Collection::Mapping { entries, keys: Keys::default(), merges, key: None };
-                builder.push(mark, anchor, kind)?;
+                builder.push(mark, anchor, layer, kind)?;
             }
             Event::SequenceEnd | Event::MappingEnd => builder.close()?,
             _ => {}
@@ -271,10 +299,11 @@ fn fail(mark: Mark, message: impl Into<String>) -> YamlError {
 }
 
 fn scalar(text: Cow<'_, str>, style: ScalarStyle, tag: Option<&Tag>, mark: Mark) -> Node {
-    let plain = style == ScalarStyle::Plain && tag.is_none();
+    let layer = Layer::of(tag);
+    let plain = style == ScalarStyle::Plain && (tag.is_none() || layer != Layer::Merge);
     let null = plain && matches!(&*text, "" | "~" | "null" | "Null" | "NULL");
     let value = if null { Value::Null } else { Value::Scalar { text: text.into_owned(), plain } };
-    Node::new(mark, value)
+    Node { layer, ..Node::new(mark, value) }
 }
 
 impl Builder {
@@ -286,12 +315,18 @@ impl Builder {
         Ok(())
     }
 
-    fn push(&mut self, mark: Mark, anchor: usize, kind: Collection) -> Result<(), YamlError> {
+    fn push(
+        &mut self,
+        mark: Mark,
+        anchor: usize,
+        layer: Layer,
+        kind: Collection,
+    ) -> Result<(), YamlError> {
         if self.open.len() >= MAX_DEPTH {
             return Err(fail(mark, format!("nested deeper than {MAX_DEPTH} levels")));
         }
         self.count(mark, 1)?;
-        self.open.push(Open { mark, anchor, size: 1, kind });
+        self.open.push(Open { mark, anchor, size: 1, layer, kind });
         Ok(())
     }
 
@@ -314,14 +349,14 @@ impl Builder {
     }
 
     fn close(&mut self) -> Result<(), YamlError> {
-        let Some(Open { mark, anchor, size, kind }) = self.open.pop() else { return Ok(()) };
+        let Some(Open { mark, anchor, size, layer, kind }) = self.open.pop() else { return Ok(()) };
         let value = match kind {
             Collection::Sequence(items) => Value::Sequence(items),
             Collection::Mapping { entries, keys, merges, .. } => {
                 Value::Mapping(merge(entries, keys, &merges))
             }
         };
-        let node = Rc::new(Node::new(mark, value));
+        let node = Rc::new(Node { layer, ..Node::new(mark, value) });
         if anchor > 0 {
             self.anchors.insert(anchor, (Rc::clone(&node), size));
         }
@@ -413,6 +448,18 @@ mod tests {
         assert_eq!(y.get("p").and_then(|n| n.text()), Some("1"));
         assert_eq!(y.get("q").and_then(|n| n.text()), Some("3"));
         assert_eq!(node.get("z").and_then(|z| z.get("q")).and_then(|n| n.text()), Some("2"));
+    }
+
+    #[test]
+    fn tags_of_compose() {
+        let text = "a: !reset null\nb: !reset {}\nc: !override [x]\nd: !override x\ne: !!str x\nf: {g: 1}\n";
+        let node = parse(text).expect("valid");
+        let layer = |key: &str| node.get(key).expect(key).layer;
+        assert_eq!((layer("a"), layer("b")), (Layer::Reset, Layer::Reset));
+        assert_eq!((layer("c"), layer("d")), (Layer::Override, Layer::Override));
+        assert_eq!((layer("e"), layer("f")), (Layer::Merge, Layer::Merge));
+        assert!(node.get("a").expect("a").is_null());
+        assert_eq!(node.get("d").and_then(|d| d.text()), Some("x"));
     }
 
     #[test]

@@ -110,6 +110,10 @@ fn what_cron_runs() {
     let value: serde_json::Value = serde_json::from_str(out.trim()).unwrap();
     assert_eq!((code, value["targets"].as_array().unwrap().len()), (Some(0), 2), "{out}");
     assert_eq!(value["targets"][0]["labels"]["humanname"], "blog");
+    let file = lab.path("no.prom").display().to_string();
+    let (code, out) = lab.discover(&["--dry-run", "--textfile", &file]);
+    assert!(code == Some(64) && out.contains("cannot be used with"), "{out}");
+    assert!(!Path::new(&file).exists());
     let (code, out) = lab.discover(&["servces"]);
     assert!(code == Some(64) && out.contains("no job \"servces\" (known: services)"), "{out}");
 }
@@ -145,6 +149,66 @@ fn what_must_not_be_lost_is_not() {
     let (code, out) = lab.discover(&["--force"]);
     assert!(code == Some(1) && out.contains("\"# SVC START\""), "{out}");
     assert_eq!(lab.read("targets/pinghosts.yaml"), "- targets: [127.0.0.1]\n");
+}
+
+#[test]
+fn what_cannot_be_probed_is_told() {
+    let lab = Lab::new();
+    let text = "services:\n  \
+        often: {labels: {watchpost.address: \"https://a.invalid\", watchpost.interval: 10ms}}\n  \
+        port: {labels: {watchpost.address: \"b.invalid:99999\"}}\n  \
+        scheme: {labels: {watchpost.address: \"ftp://me:secret@c.invalid\"}}\n  \
+        own: {labels: {watchpost.address: \"dns:d.invalid\", watchpost.module: my_dns}}\n";
+    lab.write("svc/odd/compose.yml", text);
+    let config = lab.config("").replace("[targets/pinghosts.yaml]", "[targets/*.yaml]");
+    let config = config.replace(
+        "keep_until: \"# SVC START\"",
+        "template: \"address;humanname;routing;switching;module\"",
+    );
+    lab.write(
+        "watchpost.yaml",
+        &config.replace("{file: targets/pinghosts.yaml", "{file: targets/b.yaml"),
+    );
+    let (code, out) = lab.discover(&[]);
+    assert_eq!(code, Some(0), "{out}");
+    for expected in [
+        "no target often (",
+        "the interval 10ms is shorter than 1s",
+        "\"b.invalid:99999\" is not host:port",
+        "an http module knows http:// and https://, not ftp://",
+    ] {
+        assert!(out.contains(expected), "{expected:?} in\n{out}");
+    }
+    assert!(!out.contains("secret"), "{out}");
+    let written = lab.read("targets/b.yaml");
+    assert!(written.contains("dns:d.invalid;dns;internal;;my_dns"), "{written}");
+    for address in ["a.invalid", "b.invalid", "c.invalid"] {
+        assert!(!written.contains(address), "{written}");
+    }
+}
+
+#[test]
+fn links_go_on_being_links() {
+    let lab = Lab::new();
+    fs::remove_file(lab.path("targets/pinghosts.yaml")).unwrap();
+    fs::create_dir(lab.path("elsewhere")).unwrap();
+    let link = lab.path("targets/pinghosts.yaml");
+    std::os::unix::fs::symlink("../elsewhere/real.yaml", &link).unwrap();
+    let (code, out) = lab.discover(&[]);
+    assert_eq!(code, Some(0), "{out}");
+    assert!(fs::symlink_metadata(&link).unwrap().file_type().is_symlink());
+    assert!(lab.read("elsewhere/real.yaml").contains("https://blog.example.invalid"));
+    // Two jobs of one file, by way of the link.
+    let more = "  other: {compose: {paths: [svc]}, output: {file: elsewhere/real.yaml}}\n";
+    lab.write("watchpost.yaml", &lab.config(more));
+    let (code, out) = lab.discover(&[]);
+    assert!(code == Some(64) && out.contains("writes the same file as the job services"), "{out}");
+    let more = "  other: {compose: {paths: [svc]}, output: {file: ./new/../targets/none.yaml}}\n  \
+        third: {compose: {paths: [svc]}, output: {file: targets/none.yaml}}\n";
+    fs::create_dir(lab.path("new")).unwrap();
+    lab.write("watchpost.yaml", &lab.config(more));
+    let (code, out) = lab.discover(&[]);
+    assert!(code == Some(64) && out.contains("writes the same file as the job other"), "{out}");
 }
 
 #[test]
@@ -329,9 +393,19 @@ fn containers_that_run() {
     });
     daemon.stop();
 
-    // An engine that does not answer takes nothing away.
+    // An engine that does not answer takes nothing away, and counts nothing.
     let before = lab.read("docker.yaml");
     fs::remove_file(&socket).unwrap();
+    let (code, out) = lab.discover(&["--json", "--textfile", &textfile]);
+    let value: serde_json::Value = serde_json::from_str(out.trim()).unwrap();
+    assert!(code == Some(1) && value["error"].is_string(), "{out}");
+    assert!(value.get("targets").is_none() && value.get("files").is_none(), "{out}");
+    let record = lab.read("d.prom");
+    assert!(record.contains("watchpost_discovery_success{job=\"docker\"} 0"), "{record}");
+    assert!(record.contains("watchpost_discovery_last_run"), "{record}");
+    for metric in ["targets", "skipped", "file_errors", "containers"] {
+        assert!(!record.contains(&format!("watchpost_discovery_{metric}")), "{record}");
+    }
     let (code, out) = lab.discover(&["--force"]);
     assert!(
         code == Some(1) && out.contains("docker.sock") && out.contains("nothing is written"),

@@ -49,11 +49,11 @@ fn place(address: &str) -> Option<(Place, bool, Option<u16>)> {
         Some(at) => rest.split_at(at),
         None => (rest, ""),
     };
-    let (host, port) = match host.rsplit_once(':') {
-        Some((host, port)) if !host.ends_with(']') || !port.is_empty() => {
-            (host, Some(port.parse().ok()?))
-        }
-        _ => (host, None),
+    // The colons of an address in brackets begin no port.
+    let behind = if host.starts_with('[') { host.find(']')? + 1 } else { 0 };
+    let (host, port) = match host[behind..].rfind(':') {
+        Some(at) => (&host[..behind + at], Some(host[behind + at + 1..].parse().ok()?)),
+        None => (host, None),
     };
     let path = path.trim_end_matches('*').trim_end_matches('/');
     let secure = secure && port != Some(80);

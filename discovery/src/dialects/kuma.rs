@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Finder, below};
+use super::{Finder, below, bracketed};
 use crate::service::Written;
 
 impl Finder<'_> {
@@ -32,12 +32,14 @@ impl Finder<'_> {
             Some(text.trim().trim_matches('"').to_owned())
         };
         let name = get("name");
-        let interval = get("interval").and_then(|seconds| seconds.parse::<u64>().ok());
+        let written = get("interval");
+        let interval =
+            written.as_ref().and_then(|text| text.parse::<u64>().ok()).filter(|s| *s > 0);
         let address = match kind {
             "http" | "keyword" | "json-query" => get("url"),
             "ping" => get("hostname"),
             "port" => match (get("hostname"), get("port")) {
-                (Some(host), Some(port)) => Some(format!("{host}:{port}")),
+                (Some(host), Some(port)) => Some(format!("{}:{port}", bracketed(&host))),
                 _ => None,
             },
             // A group has no address of its own.
@@ -47,6 +49,10 @@ impl Finder<'_> {
                 return;
             }
         };
+        if let Some(text) = written.filter(|_| interval.is_none()) {
+            let why = format!("{label}.interval: {text:?} is no number of seconds above 0");
+            self.skip(&origin, why);
+        }
         match address {
             Some(address) if address.contains("{{") => {
                 self.skip(&origin, format!("{label}: templates are not read"));

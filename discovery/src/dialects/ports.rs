@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use watchpost_targets::Origin;
 
-use super::Finder;
+use super::{Finder, bracketed};
 use crate::service::Port;
 
 /// More ports of one range than this are no services.
@@ -57,7 +57,7 @@ impl Finder<'_> {
                 let host = match ip.filter(|_| !anywhere) {
                     Some(IpAddr::V6(ip)) => format!("[{ip}]"),
                     Some(ip) => ip.to_string(),
-                    None => self.settings.ports_host.clone(),
+                    None => bracketed(&self.settings.ports_host),
                 };
                 for port in ports {
                     let name = Some(self.service.name.clone());

@@ -1,10 +1,11 @@
 use std::fs;
 use std::path::Path;
 
+use watchpost_targets::Target;
 use watchpost_targets::label::{INTERVAL_HINT, MODULE_HINT};
 
 use crate::interpolate::Variables;
-use crate::job::{Report, Settings, compose};
+use crate::job::{Report, Settings, compose, run};
 
 /// What is found in a compose file beside this `.env`.
 fn scan(text: &str, change: impl FnOnce(&mut Settings)) -> Report {
@@ -354,4 +355,62 @@ fn secrets_stay_out_of_reasons_and_names() {
     let report = compose(&Settings::new(vec![folder.path().to_owned()]), &Variables::new());
     assert!(!reasons(&report).contains("sekrit"), "{}", reasons(&report));
     assert_eq!(report.targets[0].labels["humanname"], "wiki");
+}
+
+#[test]
+fn addresses_of_ip_version_6() {
+    let report = scan(
+        r#"
+services:
+  kuma:
+    labels:
+      kuma.a.port.hostname: "fe80::1"
+      kuma.a.port.port: 53
+      kuma.b.port.hostname: "[fe80::2]"
+      kuma.b.port.port: 53
+      kuma.b.port.interval: 0
+  tcp:
+    labels:
+      traefik.tcp.routers.t.rule: HostSNI(`fe80::3`)
+      traefik.tcp.routers.t.entrypoints: https
+      traefik.http.routers.h.rule: Host(`fe80::4`)
+  caddy: {labels: {caddy: "[::1] http://[fe80::7]:8080 https://[fe80::5]/x [fe80::6]:x"}}
+"#,
+        |_| {},
+    );
+    let mut found = addresses(&report);
+    found.sort_unstable();
+    let expected = [
+        "[fe80::1]:53",
+        "[fe80::2]:53",
+        "[fe80::3]:443",
+        "http://[fe80::4]",
+        "http://[fe80::7]:8080",
+        "https://[::1]",
+        "https://[fe80::5]/x",
+    ];
+    assert_eq!(found, expected, "{}", reasons(&report));
+    let reasons = reasons(&report);
+    for expected in ["caddy: [fe80::6]:x is a pattern", "kuma.b.port.interval: \"0\" is no number"]
+    {
+        assert!(reasons.contains(expected), "{expected:?} in\n{reasons}");
+    }
+    assert!(report.targets.iter().all(|target| target.hints.is_empty()), "{report:?}");
+}
+
+#[test]
+fn what_cannot_be_probed_is_no_target() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = "services:\n  a: {labels: {watchpost.address: \"a:99999\"}}\n  b: {labels: {watchpost.address: \"b:1\"}}\n";
+    write(folder.path(), "compose.yaml", text);
+    let toml = "[http.routers.c]\nrule = \"Host(`c.example.net`)\"\n";
+    write(folder.path(), "dynamic.toml", toml);
+    let settings = Settings::new(vec![folder.path().to_owned()]);
+    let check = |target: &Target| match target.address.as_str() {
+        "b:1" => Ok(()),
+        _ => Err("nobody can ask it".to_owned()),
+    };
+    let report = run(&settings, &Variables::new(), None, &check);
+    assert_eq!((addresses(&report), report.services_found), (vec!["b:1"], 1));
+    assert_eq!(reasons(&report), "a: nobody can ask it\nc: nobody can ask it\n");
 }

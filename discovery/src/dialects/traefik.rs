@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Finder, below};
+use super::{Finder, below, bracketed};
 use crate::rule::{self, Place, Reason};
 use crate::service::Written;
 
@@ -66,7 +66,7 @@ impl Finder<'_> {
             if protocol == "tcp" {
                 match port {
                     Some(port) => {
-                        let address = format!("{}:{port}", place.host);
+                        let address = format!("{}:{port}", bracketed(&place.host));
                         self.candidate(address, Some(self.service.name.clone()), "traefik", origin);
                     }
                     None => self.skip(origin, format!("{label}: the port of its entry point {entry_points:?} is not known (`entrypoints:` of the job tells it)")),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use watchpost_discovery::docker::Endpoint;
 use watchpost_discovery::job::Settings;
 use watchpost_discovery::output::{Field, Format, Output};
+use watchpost_targets::file::destination;
 use watchpost_targets::yaml::Node;
 
 use super::Checker;
@@ -16,6 +17,10 @@ use crate::discover::Job;
 /// The fields that a line may have.
 const FIELDS: &str = "address, humanname, routing, switching, module";
 
+/// Keys that say what is made of what is found.
+const WISHES: [&str; 7] =
+    ["domain", "scheme", "labels", "ports", "ports_host", "profiles", "entrypoints"];
+
 impl Checker<'_> {
     pub(super) fn discovery(&self, document: &Node) -> Vec<Job> {
         let entries = document.get("discovery").map(|node| node.entries()).unwrap_or_default();
@@ -25,15 +30,28 @@ impl Checker<'_> {
             let place = self.context.place(entry.key_mark, &path);
             let context = self.with(&[crate::config::raw::DISCOVERY_LATER], &[]);
             let raw = decode::<At<RawJob>>(&entry.value, &path, &context);
+            self.of_both(&entry.value, &path);
             let Some(raw) = raw.and_then(|at| at.value) else { continue };
             let Some(job) = self.job(&entry.key, &raw, &place) else { continue };
-            if let Some(other) = jobs.iter().find(|have| have.output.file == job.output.file) {
+            let file = destination(&job.output.file);
+            if let Some(other) = jobs.iter().find(|have| destination(&have.output.file) == file) {
                 let message = format!("writes the same file as the job {}", other.name);
                 self.error(&place, message);
             }
             jobs.push(job);
         }
         jobs
+    }
+
+    /// Refuses wishes in `docker:` beside a `compose:`, whose wishes hold for both.
+    fn of_both(&self, job: &Node, path: &str) {
+        let Some(docker) = job.get("docker").filter(|_| job.get("compose").is_some()) else {
+            return;
+        };
+        for entry in docker.entries().iter().filter(|entry| WISHES.contains(&&*entry.key)) {
+            let place = self.context.place(entry.key_mark, &format!("{path}.docker.{}", entry.key));
+            self.error(&place, "stands in `compose:` of this job, and holds for both");
+        }
     }
 
     fn job(&self, name: &str, raw: &RawJob, place: &Place) -> Option<Job> {

@@ -117,6 +117,75 @@ fn atomic_replace_keeps_mode_and_links() {
 }
 
 #[test]
+fn links_that_lead_nowhere_go_on_being_links() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    fs::create_dir(path("real")).expect("a folder");
+    let link = |to: &str, name: &str| {
+        std::os::unix::fs::symlink(to, path(name)).expect("link");
+    };
+    link("second", "first");
+    link("real/a.yaml", "second");
+    link("nowhere/a.yaml", "lost");
+    link("round", "around");
+    link("around", "round");
+    let real = fs::canonicalize(folder.path()).expect("a folder").join("real/a.yaml");
+    let same = ["first", "second", "real/../first", "real/./a.yaml", "real/../real/a.yaml"];
+    for name in same {
+        assert_eq!(destination(&path(name)), real, "{name}");
+    }
+    assert!(write_over(&path("first"), "a", None).expect("written"));
+    assert_eq!(fs::read_to_string(&real).expect("read"), "a");
+    assert!(
+        write_atomic(&path("lost"), "a").is_err() && write_atomic(&path("round"), "a").is_err()
+    );
+    for name in ["first", "second", "lost", "round"] {
+        let meta = fs::symlink_metadata(path(name)).expect("there");
+        assert!(meta.file_type().is_symlink(), "{name}");
+        assert_eq!(destination(&path(name)) == real, ["first", "second"].contains(&name));
+    }
+    assert_eq!(fs::read_dir(folder.path()).expect("folder").count(), 6);
+}
+
+#[test]
+fn what_has_changed_meanwhile_is_not_replaced() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("a.yaml");
+    assert!(write_over(&file, "one", None).expect("written"));
+    for old in [None, Some("zero"), Some("")] {
+        let error = write_over(&file, "two", old).expect_err("it has changed").to_string();
+        assert_eq!(error, "it has changed meanwhile: nothing is written");
+    }
+    assert_eq!(fs::read_to_string(&file).expect("read"), "one");
+    assert!(!write_over(&file, "one", None).expect("it is there already"));
+    assert!(write_over(&file, "two", Some("one")).expect("written"));
+    fs::remove_file(&file).expect("removed");
+    assert!(write_over(&file, "three", Some("two")).is_err());
+    assert_eq!(fs::read_dir(folder.path()).expect("folder").count(), 0, "nothing is left");
+}
+
+#[test]
+fn writers_of_one_process_do_not_meet() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("a.yaml");
+    std::thread::scope(|scope| {
+        for writer in 0..4 {
+            let file = &file;
+            scope.spawn(move || {
+                for n in 0..25 {
+                    let text = format!("{writer} {n}\n").repeat(100);
+                    write_atomic(file, &text).expect("written");
+                }
+            });
+        }
+    });
+    let text = fs::read_to_string(&file).expect("read");
+    let first = text.lines().next().expect("a line");
+    assert_eq!(text, format!("{first}\n").repeat(100), "one text, whole");
+    assert_eq!(fs::read_dir(folder.path()).expect("folder").count(), 1);
+}
+
+#[test]
 fn what_is_no_file_is_refused_and_not_waited_for() {
     let folder = tempfile::tempdir().expect("a folder");
     let pipe = folder.path().join("pipe");
