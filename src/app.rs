@@ -391,7 +391,7 @@ impl App {
         let plan = self.targets.plan();
         self.reloads.successful.set(1.0);
         self.reloads.timestamp.set(clock::wall().seconds());
-        self.jobs.replace(&plan.discovery);
+        self.jobs.replace(&plan.discovery, &plan.resolver);
         (self.on_telemetry)(&plan.telemetry);
         if !plan.renamed.is_empty() {
             let pairs = plan.renamed.iter().map(|(old, new)| format!("{old} is {new}"));

@@ -8,6 +8,7 @@ mod expand;
 pub mod plan;
 mod raw;
 mod sources;
+mod subnets;
 pub mod targets;
 
 use std::cell::RefCell;

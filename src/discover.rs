@@ -6,10 +6,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+
 use watchpost_discovery::docker::{self, Containers, Endpoint};
 use watchpost_discovery::interpolate::Variables;
 use watchpost_discovery::job::{self, Check, Report, Settings};
+use watchpost_discovery::lan;
+use watchpost_discovery::names::Names;
 use watchpost_discovery::output::{self, Output, Refused, Rendered, Trust};
+use watchpost_discovery::sweep::{self, Found, Naming, Reverse, Summary};
 
 use crate::base::clock::Timestamp;
 use crate::pipeline::selfmetrics::Meter;
@@ -18,8 +23,28 @@ use crate::signal::names;
 /// Files with errors that metrics name at most.
 const MAX_FILES: usize = 100;
 /// What may tell a target.
-const SOURCES: [&str; 8] =
-    ["watchpost", "traefik", "traefik file", "caddy", "nginx-proxy", "kuma", "homepage", "ports"];
+const SOURCES: [&str; 11] = [
+    "watchpost",
+    "traefik",
+    "traefik file",
+    "caddy",
+    "nginx-proxy",
+    "kuma",
+    "homepage",
+    "ports",
+    "icmp",
+    "tcp",
+    "arp",
+];
+
+/// Where a job looks.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Source {
+    /// Compose files, traefik's files, and containers that run.
+    Services(Settings),
+    /// A network.
+    Lan(lan::Settings),
+}
 
 /// A job.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,7 +52,7 @@ pub struct Job {
     /// Its name.
     pub name: String,
     /// Where it looks.
-    pub settings: Settings,
+    pub source: Source,
     /// Where it writes.
     pub output: Output,
     /// How often it runs in the daemon; `None`: only by command.
@@ -39,6 +64,8 @@ pub struct Job {
 pub struct Outcome {
     /// What it has found; `None`: nothing was looked at.
     pub report: Option<Report>,
+    /// How its sweep went, when it was one.
+    pub sweep: Option<Summary>,
     /// The file as it is; `None`: there is none.
     pub old: Option<String>,
     /// The file as it would be, or why it must not be written.
@@ -57,6 +84,23 @@ pub enum Failure {
     /// Nothing could be looked at.
     #[error("{0}: none of its paths can be looked at: nothing is written")]
     Blind(PathBuf),
+    /// A sweep came to nothing.
+    #[error("{0}: nothing is written")]
+    Sweep(#[from] sweep::Failure),
+}
+
+/// What a job is given.
+pub struct Around<'a> {
+    /// The variables that compose files may name.
+    pub environment: &'a Variables,
+    /// What is no target.
+    pub check: Check<'a>,
+    /// Who is asked for names of addresses.
+    pub reverse: Option<Reverse>,
+    /// Lets a file shrink.
+    pub force: bool,
+    /// Ends it.
+    pub stop: CancellationToken,
 }
 
 impl Job {
@@ -65,10 +109,21 @@ impl Job {
     #[must_use]
     pub fn on(&self, host: &str) -> Self {
         let mut job = self.clone();
-        if job.settings.ports_host.is_empty() {
-            host.clone_into(&mut job.settings.ports_host);
+        if let Source::Services(settings) = &mut job.source
+            && settings.ports_host.is_empty()
+        {
+            host.clone_into(&mut settings.ports_host);
         }
         job
+    }
+
+    /// The engine that tells when to look, if there is one.
+    #[must_use]
+    pub fn engine(&self) -> Option<&Endpoint> {
+        match &self.source {
+            Source::Services(settings) => settings.docker.as_ref(),
+            Source::Lan(_) => None,
+        }
     }
 }
 
@@ -81,36 +136,56 @@ impl Outcome {
     }
 }
 
-/// Looks, and renders the file anew. Nothing is written.
-///
-/// `environment` has the variables that compose files may name; `force` lets a file shrink; what
-/// `check` refuses is no target.
+impl Failure {
+    /// Whether it is worth trying again soon.
+    #[must_use]
+    pub fn is_put_off(&self) -> bool {
+        matches!(self, Failure::Sweep(sweep::Failure::PutOff(_)))
+    }
+}
+
+/// Looks, and renders the file anew. Nothing is written. Must not be called within a runtime.
 #[must_use]
-pub fn look(job: &Job, environment: &Variables, force: bool, check: Check<'_>) -> Outcome {
+pub fn look(job: &Job, around: &Around<'_>) -> Outcome {
+    match &job.source {
+        Source::Services(settings) => services(job, settings, around),
+        Source::Lan(settings) => lan(job, settings, around),
+    }
+}
+
+/// The file as it is.
+fn there(job: &Job) -> Result<Option<String>, Failure> {
     let file = &job.output.file;
-    let containers = match &job.settings.docker {
+    match std::fs::metadata(file) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        _ => crate::base::fs::read_regular(file, watchpost_targets::file::MAX_BYTES)
+            .map(Some)
+            .map_err(Failure::File),
+    }
+}
+
+fn services(job: &Job, settings: &Settings, around: &Around<'_>) -> Outcome {
+    let file = &job.output.file;
+    let failed = |new| Outcome { report: None, sweep: None, old: None, new: Err(new) };
+    let containers = match &settings.docker {
         None => None,
         Some(endpoint) => match containers(endpoint) {
             Ok(containers) => Some(containers),
             // Not to know what runs is no reason to forget it.
             Err(why) => {
                 let why = format!("{}: {why}: nothing is written", endpoint.text());
-                return Outcome { report: None, old: None, new: Err(Failure::File(why)) };
+                return failed(Failure::File(why));
             }
         },
     };
-    let report = job::run(&job.settings, environment, containers.as_ref(), check);
-    let old = match std::fs::metadata(file) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        _ => crate::base::fs::read_regular(file, watchpost_targets::file::MAX_BYTES).map(Some),
-    };
-    let (old, new) = match old {
-        Err(why) => (None, Err(Failure::File(why))),
+    let report = job::run(settings, around.environment, containers.as_ref(), around.check);
+    let (old, new) = match there(job) {
+        Err(why) => (None, Err(why)),
         Ok(old) => {
             let lost = |path: &PathBuf| report.problems.iter().any(|problem| problem.file == *path);
-            let paths = &job.settings.paths;
+            let paths = &settings.paths;
             let blind = !paths.is_empty() && paths.iter().all(lost);
-            let new = if blind && !force {
+            let new = if blind && !around.force {
                 // A disk that is not mounted is no reason to forget everything.
                 Err(Failure::Blind(file.clone()))
             } else {
@@ -119,7 +194,7 @@ pub fn look(job: &Job, environment: &Variables, force: bool, check: Check<'_>) -
                 let unread: BTreeSet<&PathBuf> = report.problems.iter().map(|p| &p.file).collect();
                 let doubtful =
                     !paths.is_empty() && (paths.iter().any(lost) || unread.len() >= report.files);
-                let trust = match (force, doubtful) {
+                let trust = match (around.force, doubtful) {
                     (true, _) => Trust::Forced,
                     (_, true) => Trust::Doubtful,
                     _ => Trust::Whole,
@@ -130,7 +205,61 @@ pub fn look(job: &Job, environment: &Variables, force: bool, check: Check<'_>) -
             (old, new)
         }
     };
-    Outcome { report: Some(report), old, new }
+    Outcome { report: Some(report), sweep: None, old, new }
+}
+
+fn lan(job: &Job, settings: &lan::Settings, around: &Around<'_>) -> Outcome {
+    let failed = |new| Outcome { report: None, sweep: None, old: None, new: Err(new) };
+    // What is written by hand is asked before anybody else.
+    let old = match there(job) {
+        Ok(old) => old,
+        Err(why) => return failed(why),
+    };
+    let before = match lan::before(&job.output, old.as_deref()) {
+        Ok(before) => before,
+        Err(why) => return failed(why.into()),
+    };
+    let (names, problems) = Names::read(&settings.names, &before.names);
+    let reverse = around.reverse.clone().filter(|_| settings.dns);
+    let (summary, found) = match swept(settings, &Naming { names, reverse }, around) {
+        Ok(swept) => swept,
+        Err(why) => return failed(why),
+    };
+    let mut report = Report::default();
+    for (path, why) in problems {
+        report.problem(&path, 0, why);
+    }
+    for by in found.iter().filter_map(|found| found.host.by) {
+        *report.sources.entry(by.word()).or_default() += 1;
+    }
+    let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
+    let new = match lan::targets(settings, &before, &found, today, around.force) {
+        Err(why) => Err(Failure::File(format!("{}: {why}", job.output.file.display()))),
+        Ok(targets) => {
+            report.targets = targets;
+            let trust = if around.force { Trust::Forced } else { Trust::Whole };
+            output::render(&job.output, old.as_deref(), &report.targets, trust)
+                .map_err(Failure::from)
+        }
+    };
+    Outcome { report: Some(report), sweep: Some(summary), old, new }
+}
+
+fn swept(
+    settings: &lan::Settings,
+    naming: &Naming,
+    around: &Around<'_>,
+) -> Result<(Summary, Vec<Found>), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::File(error.to_string()))?;
+    let mut found = Vec::new();
+    let sweep = sweep::sweep(&settings.sweep, naming, around.stop.cancelled(), |one, _| {
+        if one.host.by.is_some() {
+            found.push(one);
+        }
+    });
+    let summary = runtime.block_on(sweep)?;
+    Ok((summary, found))
 }
 
 /// Asks which containers run. Must not be called within a runtime.
@@ -216,10 +345,19 @@ mod tests {
         let keep_until = Some("# FOUND".to_owned());
         let output = Output { file: file.clone(), keep_until, format: Format::default() };
         let settings = Settings::new(vec![folder.path().to_owned()]);
-        let job = Job { name: "a".to_owned(), settings, output, interval: None };
+        let source = Source::Services(settings);
+        let job = Job { name: "a".to_owned(), source, output, interval: None };
+        let environment = Variables::new();
+        let around = Around {
+            environment: &environment,
+            check: &|_| Ok(()),
+            reverse: None,
+            force: false,
+            stop: CancellationToken::new(),
+        };
         let head = "- targets:\n    - by-hand:1\n    # FOUND\n";
         std::fs::write(&file, head).unwrap();
-        let outcome = look(&job, &Variables::new(), false, &|_| Ok(()));
+        let outcome = look(&job, &around);
         assert!(outcome.changes(), "{outcome:?}");
         let edited = head.replace("by-hand:1", "by-hand:2");
         std::fs::write(&file, &edited).unwrap();
@@ -228,7 +366,7 @@ mod tests {
         let kept = crate::base::fs::read_regular(&file, 1_000).unwrap();
         assert_eq!(kept, edited);
         // The next run starts from it.
-        let outcome = look(&job, &Variables::new(), false, &|_| Ok(()));
+        let outcome = look(&job, &around);
         assert!(write(&job, outcome.old.as_deref(), outcome.new).unwrap());
         let written = crate::base::fs::read_regular(&file, 1_000).unwrap();
         assert_eq!(written, edited + "    - a:1;a\n");

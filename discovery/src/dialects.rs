@@ -11,7 +11,7 @@ mod traefik;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use watchpost_targets::label::{INTERVAL_HINT, MODULE_HINT};
+use watchpost_targets::label::{HUMAN_NAME, INTERVAL_HINT, MODULE_HINT};
 use watchpost_targets::{Labels, Origin, Target, without_userinfo};
 
 use crate::job::{Check, Settings, normal};
@@ -144,7 +144,7 @@ impl Finder<'_> {
             };
             let mut labels: Labels = self.settings.labels.clone();
             labels.extend(own.labels.clone());
-            labels.extend(name.map(|name| ("humanname".to_owned(), name)));
+            labels.extend(name.map(|name| (HUMAN_NAME.to_owned(), name)));
             let mut hints = Labels::new();
             let interval = own.interval.clone().or(candidate.interval);
             hints.extend(interval.map(|interval| (INTERVAL_HINT.to_owned(), interval)));

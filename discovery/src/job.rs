@@ -114,7 +114,8 @@ impl Report {
         }
     }
 
-    pub(crate) fn problem(&mut self, file: &Path, line: u32, message: impl Into<String>) {
+    /// Adds a file that could not be read.
+    pub fn problem(&mut self, file: &Path, line: u32, message: impl Into<String>) {
         self.problems.push(FileProblem { file: file.to_owned(), line, message: message.into() });
     }
 }

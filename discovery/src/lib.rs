@@ -10,6 +10,7 @@ pub mod docker;
 pub mod find;
 pub mod interpolate;
 pub mod job;
+pub mod lan;
 pub mod names;
 pub mod oui;
 pub mod output;

@@ -3,12 +3,14 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use watchpost_targets::label::MODULE_HINT;
+use watchpost_targets::label::{HUMAN_NAME, LAST_SEEN_HINT, MODULE_HINT};
 use watchpost_targets::{Target, TargetSet, file, render_file_sd};
 
 use crate::job::normal;
+use crate::lan::remark;
 
 /// The longest address that is written, in bytes: what is longer is none.
 const MAX_ADDRESS: usize = 4_096;
@@ -46,7 +48,7 @@ impl Field {
         let label = |name: &str| target.labels.get(name).map_or("", String::as_str);
         match self {
             Field::Address => &target.address,
-            Field::HumanName => label("humanname"),
+            Field::HumanName => label(HUMAN_NAME),
             Field::Routing => label("routing"),
             Field::Switching => label("switching"),
             Field::Module => target.hints.get(MODULE_HINT).map_or("", String::as_str),
@@ -238,7 +240,10 @@ pub fn render(
 }
 
 /// What is kept, and what stands below it.
-fn split<'o>(output: &Output, old: Option<&'o str>) -> Result<(String, Option<&'o str>), Refused> {
+pub(crate) fn split<'o>(
+    output: &Output,
+    old: Option<&'o str>,
+) -> Result<(String, Option<&'o str>), Refused> {
     let fresh = matches!(output.format, Format::Pinghosts(_));
     let Some(marker) = &output.keep_until else {
         let list = if fresh { "- targets:\n" } else { "" };
@@ -295,7 +300,8 @@ fn expressible(format: &Format, target: &Target) -> Result<(), String> {
     is_address(&target.address)?;
     let Format::Pinghosts(fields) = format else { return Ok(()) };
     let has = |field| fields.contains(&field);
-    for name in target.hints.keys() {
+    // That is a comment of its line.
+    for name in target.hints.keys().filter(|name| *name != LAST_SEEN_HINT) {
         if name != MODULE_HINT {
             return Err("lines cannot say an interval of its own: `format: file_sd` can".to_owned());
         }
@@ -306,7 +312,7 @@ fn expressible(format: &Format, target: &Target) -> Result<(), String> {
     for (name, value) in &target.labels {
         let field = Field::parse(name).filter(|field| has(*field));
         // A name is made for every target; that there is no room for it is the user's wish.
-        if field.is_none() && name != "humanname" {
+        if field.is_none() && name != HUMAN_NAME {
             return Err(format!(
                 "the lines have no field for the label {name}: `format: file_sd` has"
             ));
@@ -323,22 +329,30 @@ fn expressible(format: &Format, target: &Target) -> Result<(), String> {
     Ok(())
 }
 
-/// The lines, sorted by their bytes, indented as those of the head are.
+/// The lines, sorted by their bytes, or by their numbers where all are addresses of hosts; indented as
+/// those of the head are.
 fn lines(head: &str, fields: &[Field], targets: &[&Target]) -> String {
     let mut item = head.lines().filter(|line| line.trim_start().starts_with("- "));
     let item = item.rfind(|line| !line.trim_start().starts_with("- targets"));
     let indent = item.map_or("    ", |line| &line[..line.len() - line.trim_start().len()]);
     let line = |target: &&Target| {
-        let fields: Vec<&str> = fields.iter().map(|field| field.of(target)).collect();
-        let mut line = fields.join(";");
-        // Fields at the end that say nothing are left out.
-        while line.ends_with(';') {
-            line.pop();
+        let mut fields: Vec<&str> = fields.iter().map(|field| field.of(target)).collect();
+        // Fields at the end that say nothing are left out; a name in between is written as none.
+        while fields.last().is_some_and(|field| field.is_empty()) {
+            fields.pop();
         }
-        line
+        if let Some(name) = fields.get_mut(1).filter(|name| name.is_empty()) {
+            *name = "-";
+        }
+        let row = format!("{indent}- {}{}\n", scalar(&fields.join(";")), remark(target));
+        (target.address.parse::<IpAddr>().ok(), row)
     };
-    let lines: BTreeSet<String> = targets.iter().map(line).collect();
-    lines.iter().map(|line| format!("{indent}- {}\n", scalar(line))).collect()
+    let rows: BTreeSet<(Option<IpAddr>, String)> = targets.iter().map(line).collect();
+    if rows.iter().all(|(address, _)| address.is_some()) {
+        return rows.into_iter().map(|(_, row)| row).collect();
+    }
+    let rows: BTreeSet<String> = rows.into_iter().map(|(_, row)| row).collect();
+    rows.into_iter().collect()
 }
 
 /// A text as YAML writes it: plain where that means the same.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use procfs::net::{TcpNetEntry, TcpState};
 use procfs::process::{FDTarget, all_processes};
+use watchpost_targets::label::HUMAN_NAME;
 use watchpost_targets::{Labels, Origin, Target};
 
 use crate::config::plan::{Inline, Receiver};
@@ -63,7 +64,7 @@ fn has_ip6_loopback() -> bool {
 }
 
 fn target(address: String, name: String) -> Target {
-    let labels = Labels::from([("humanname".to_owned(), name)]);
+    let labels = Labels::from([(HUMAN_NAME.to_owned(), name)]);
     let origin = Origin { file: "embedded default".into(), line: 0 };
     Target { address, labels, hints: Labels::new(), origin }
 }

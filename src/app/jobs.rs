@@ -11,10 +11,11 @@ use tokio_util::task::TaskTracker;
 use watchpost_discovery::docker::{self, Endpoint};
 
 use crate::app::facts;
+use crate::app::lookup::Known;
 use crate::base::clock;
-use crate::config::Environment;
 use crate::config::targets::check_found;
-use crate::discover::{self, Job};
+use crate::discover::{self, Around, Job, Source};
+use crate::net::resolve::{Resolver, ResolverSettings};
 use crate::pipeline::selfmetrics::Meter;
 
 /// The first run waits a little: what starts with the machine may still be mounting its disks.
@@ -25,6 +26,8 @@ const SETTLE: Duration = Duration::from_millis(500);
 /// Between the end of a run that events cause and the next one: a container that crashes again and
 /// again is no reason to look all the time.
 const PAUSE: Duration = Duration::from_secs(5);
+/// How soon a sweep that was put off is tried again.
+const LATER: Duration = Duration::from_secs(60);
 /// How soon the engine is listened to again.
 const AGAIN: Duration = Duration::from_secs(10);
 
@@ -33,6 +36,9 @@ pub(super) struct Jobs {
     meter: Arc<Meter>,
     tasks: TaskTracker,
     running: BTreeMap<String, (Job, DropGuard)>,
+    /// Who is asked for names of what a sweep finds, and what was answered.
+    resolver: ResolverSettings,
+    known: Known,
     /// Held while a run records itself, and while jobs are forgotten.
     recording: Arc<Mutex<()>>,
 }
@@ -40,13 +46,26 @@ pub(super) struct Jobs {
 impl Jobs {
     /// None yet; `tasks` owns what runs.
     pub(super) fn new(meter: Arc<Meter>, tasks: TaskTracker) -> Self {
-        Self { meter, tasks, running: BTreeMap::new(), recording: Arc::default() }
+        Self {
+            meter,
+            tasks,
+            running: BTreeMap::new(),
+            resolver: ResolverSettings::default(),
+            known: Known::default(),
+            recording: Arc::default(),
+        }
     }
 
     /// Runs these from now on. Those that stay as they are keep their pace; the metrics of those that
     /// are gone end.
-    pub(super) fn replace(&mut self, jobs: &[Job]) {
+    pub(super) fn replace(&mut self, jobs: &[Job], resolver: &ResolverSettings) {
         let mut before = std::mem::take(&mut self.running);
+        if self.resolver != *resolver {
+            self.resolver.clone_from(resolver);
+            self.known = Known::default();
+            // A sweep asks others from now on.
+            before.retain(|_, (job, _)| !matches!(job.source, Source::Lan(_)));
+        }
         for job in jobs.iter().filter(|job| job.interval.is_some()) {
             let same = before.remove(&job.name).filter(|(have, _)| have == job);
             let running = same.unwrap_or_else(|| (job.clone(), self.start(job)));
@@ -72,6 +91,7 @@ impl Jobs {
         let stop = CancellationToken::new();
         let (meter, tasks, stopped) = (Arc::clone(&self.meter), self.tasks.clone(), stop.clone());
         let recording = Arc::clone(&self.recording);
+        let (resolver, known) = (self.resolver.clone(), self.known.clone());
         let work = async move {
             let Some(interval) = job.interval else { return };
             let mut due = tokio::time::interval_at(Instant::now() + FIRST, interval);
@@ -79,22 +99,42 @@ impl Jobs {
             let happened = Arc::new(tokio::sync::Notify::new());
             // Events of the engine are listened to beside the pace; they end with this task.
             let mut listening = tokio::task::JoinSet::new();
-            if let Some(endpoint) = job.settings.docker.clone() {
+            if let Some(endpoint) = job.engine().cloned() {
                 listening.spawn(listen(endpoint, Arc::clone(&happened)));
             }
             let mut by_event: Option<Instant> = None;
+            let mut put_off: Option<Instant> = None;
             loop {
+                let again = put_off.take();
+                let later = async {
+                    match again {
+                        Some(at) => tokio::time::sleep_until(at).await,
+                        None => std::future::pending().await,
+                    }
+                };
                 let event = tokio::select! {
                     _ = due.tick() => false,
                     () = happened.notified() => true,
+                    () = later => false,
                 };
                 if event {
                     tokio::time::sleep_until(settled(Instant::now(), by_event)).await;
                 }
                 let (job, meter, stop) = (job.clone(), Arc::clone(&meter), stopped.clone());
                 let recording = Arc::clone(&recording);
-                let run = move || run(&job, &facts::environment(), &meter, &stop, &recording);
-                let _ = tasks.spawn_blocking(run).await;
+                let (resolver, known) = (resolver.clone(), known.clone());
+                let run = move || {
+                    let around = Around {
+                        environment: &facts::environment(),
+                        check: &check_found,
+                        reverse: Some(known.reverse(Resolver::new(resolver))),
+                        force: false,
+                        stop,
+                    };
+                    run(&job, &around, &meter, &recording)
+                };
+                let soon = tasks.spawn_blocking(run).await.unwrap_or(false);
+                put_off = soon.then(|| Instant::now() + LATER);
                 by_event = if event { Some(Instant::now()) } else { by_event };
             }
         };
@@ -118,18 +158,14 @@ async fn listen(endpoint: Endpoint, happened: Arc<tokio::sync::Notify>) {
     }
 }
 
-fn run(
-    job: &Job,
-    environment: &Environment,
-    meter: &Meter,
-    stop: &CancellationToken,
-    recording: &Mutex<()>,
-) {
+/// Runs a job; returns whether it was put off, and is to be tried again soon.
+fn run(job: &Job, around: &Around<'_>, meter: &Meter, recording: &Mutex<()>) -> bool {
     let name = job.name.as_str();
-    let outcome = discover::look(job, environment, false, &check_found);
+    let stop = &around.stop;
+    let outcome = discover::look(job, around);
     if stop.is_cancelled() {
         // It is gone, or another one by now.
-        return;
+        return false;
     }
     let report = outcome.report;
     for problem in report.iter().flat_map(|report| &report.problems) {
@@ -143,11 +179,13 @@ fn run(
         }
     }
     let targets = report.map_or(0, |report| report.targets.len());
+    let put_off = matches!(&written, Err(error) if error.is_put_off());
     match written {
         Ok(true) => tracing::info!(job = name, targets, "the target file has changed"),
         Ok(false) => tracing::debug!(job = name, targets, "nothing has changed"),
         Err(error) => tracing::warn!(job = name, "{error}"),
     }
+    put_off
 }
 
 #[cfg(test)]
@@ -160,7 +198,12 @@ mod tests {
     fn job(name: &str, interval: Option<Duration>) -> Job {
         let output =
             Output { file: "/nowhere/a.yaml".into(), keep_until: None, format: Format::FileSd };
-        Job { name: name.to_owned(), settings: Settings::new(Vec::new()), output, interval }
+        Job {
+            name: name.to_owned(),
+            source: Source::Services(Settings::new(Vec::new())),
+            output,
+            interval,
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -168,7 +211,8 @@ mod tests {
         let meter = Arc::new(Meter::new(Resource::new("watchpost", "h", []), clock::wall()));
         let mut jobs = Jobs::new(Arc::clone(&meter), TaskTracker::new());
         let hour = Some(Duration::from_secs(3_600));
-        jobs.replace(&[job("a", hour), job("b", hour), job("c", hour)]);
+        let resolver = ResolverSettings::default();
+        jobs.replace(&[job("a", hour), job("b", hour), job("c", hour)], &resolver);
         for name in ["a", "b", "c"] {
             discover::record(&meter, name, Some(&Report::default()), true, clock::wall());
         }
@@ -179,14 +223,17 @@ mod tests {
         };
         assert_eq!(named(meter.report(clock::wall())), "abc");
         // One is gone, one has no interval any more, one looks somewhere else.
-        jobs.replace(&[job("b", None), job("c", Some(Duration::from_secs(60)))]);
+        jobs.replace(&[job("b", None), job("c", Some(Duration::from_secs(60)))], &resolver);
         assert_eq!(named(meter.snapshot(clock::wall())), "c");
         assert_eq!(named(meter.report(clock::wall())), "abc", "their ends");
         assert_eq!(named(meter.report(clock::wall())), "c");
         // A run that was on its way records nothing.
         let stop = CancellationToken::new();
         stop.cancel();
-        run(&job("a", hour), &Environment::new(), &meter, &stop, &Mutex::default());
+        let environment = crate::config::Environment::new();
+        let (check, force, reverse) = (&check_found, false, None);
+        let around = Around { environment: &environment, check, reverse, force, stop };
+        assert!(!run(&job("a", hour), &around, &meter, &Mutex::default()));
         assert_eq!(named(meter.snapshot(clock::wall())), "c");
     }
 

@@ -17,29 +17,37 @@ const UNKNOWN: Duration = Duration::from_secs(600);
 /// Addresses that are remembered.
 const MAX_KNOWN: usize = 4_096;
 
-/// Asks a resolver, and remembers.
-pub fn reverse(resolver: Resolver) -> Reverse {
-    type Known = HashMap<IpAddr, (Instant, Option<String>)>;
-    let known: Arc<Mutex<Known>> = Arc::default();
-    Arc::new(move |address| {
-        let (resolver, known) = (resolver.clone(), Arc::clone(&known));
-        Box::pin(async move {
-            let now = clock::instant();
-            let open = || known.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some((until, name)) = open().get(&address)
-                && *until > now
-            {
-                return name.clone();
-            }
-            let name = resolver.reverse(address).await.ok();
-            let name = name.and_then(|name| watchpost_discovery::names::tidy(&name));
-            let until = now + if name.is_some() { KNOWN } else { UNKNOWN };
-            let mut known = open();
-            if known.len() >= MAX_KNOWN {
-                known.clear();
-            }
-            known.insert(address, (until, name.clone()));
-            name
+/// Names that are remembered. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Known(Arc<Mutex<HashMap<IpAddr, (Instant, Option<String>)>>>);
+
+impl Known {
+    /// Asks a resolver, and remembers. The resolver belongs to the runtime that asks.
+    #[must_use]
+    pub fn reverse(&self, resolver: Resolver) -> Reverse {
+        let known = self.clone();
+        Arc::new(move |address| {
+            let (resolver, known) = (resolver.clone(), known.clone());
+            Box::pin(async move { known.name(address, &resolver).await })
         })
-    })
+    }
+
+    async fn name(&self, address: IpAddr, resolver: &Resolver) -> Option<String> {
+        let now = clock::instant();
+        let open = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((until, name)) = open().get(&address)
+            && *until > now
+        {
+            return name.clone();
+        }
+        let name = resolver.reverse(address).await.ok();
+        let name = name.and_then(|name| watchpost_discovery::names::tidy(&name));
+        let until = now + if name.is_some() { KNOWN } else { UNKNOWN };
+        let mut known = open();
+        if known.len() >= MAX_KNOWN {
+            known.clear();
+        }
+        known.insert(address, (until, name.clone()));
+        name
+    }
 }

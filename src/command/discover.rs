@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 use crate::app::facts;
+use crate::app::lookup::Known;
 use crate::base::clock;
 use crate::base::text::tame;
 use crate::cli::{Discover, Global};
@@ -13,7 +15,8 @@ use crate::command::style::Style;
 use crate::command::{USAGE, print, sources, style, told, wrong_use};
 use crate::config::targets::check_found;
 use crate::config::{self, Environment, Strictness};
-use crate::discover::{self, Job, Outcome};
+use crate::discover::{self, Around, Job, Outcome};
+use crate::net::resolve::Resolver;
 use crate::pipeline::selfmetrics::Meter;
 use crate::signal::series::Resource;
 use crate::wire::exposition::{self, Format};
@@ -50,16 +53,24 @@ pub(super) fn run(
     let (mut changed, mut failed) = (false, false);
     let started = clock::wall();
     let meter = Meter::new(Resource::new("watchpost", &facts::host_name(), []), started);
+    let known_names = Known::default();
     for job in plan.discovery.iter().filter(wanted) {
         let job = job.on(&facts::host_name());
-        let outcome = discover::look(&job, environment, options.force, &check_found);
+        let around = Around {
+            environment,
+            check: &check_found,
+            reverse: Some(known_names.reverse(Resolver::new(plan.resolver.clone()))),
+            force: options.force,
+            stop: CancellationToken::new(),
+        };
+        let outcome = discover::look(&job, &around);
         let would = outcome.changes();
         let mut text = String::new();
         if !options.json {
             describe(&job, &outcome, options, style, &mut text);
         }
         let described = options.json.then(|| as_json(&job, &outcome));
-        let Outcome { report, old, new } = outcome;
+        let Outcome { report, old, new, .. } = outcome;
         let result = match (options.dry_run, new.as_ref().err().map(ToString::to_string)) {
             (_, Some(why)) => Err(why),
             (true, None) => Ok(would),
@@ -100,16 +111,22 @@ fn describe(job: &Job, outcome: &Outcome, options: &Discover, style: Style, out:
         let _ = writeln!(out, "{}", style.strong(&format!("{}:", job.name)));
         return;
     };
-    let _ = writeln!(
-        out,
-        "{} {} files, {} services ({} with a target), {} routers of traefik's files: {} targets",
-        style.strong(&format!("{}:", job.name)),
-        report.files,
-        report.services,
-        report.services_found,
-        report.routers,
-        report.targets.len(),
-    );
+    let name = style.strong(&format!("{}:", job.name));
+    let targets = report.targets.len();
+    let _ = match &outcome.sweep {
+        Some(sweep) => writeln!(
+            out,
+            "{name} {} of {} addresses are there, in {:.1} s: {targets} targets",
+            sweep.up,
+            sweep.asked,
+            sweep.took.as_secs_f64(),
+        ),
+        None => writeln!(
+            out,
+            "{name} {} files, {} services ({} with a target), {} routers of traefik's files: {targets} targets",
+            report.files, report.services, report.services_found, report.routers,
+        ),
+    };
     let (problems, skipped) = (&report.problems, &report.skipped);
     for problem in problems.iter().take(MAX_TOLD) {
         let line = if problem.line > 0 { format!(":{}", problem.line) } else { String::new() };
@@ -203,9 +220,18 @@ fn as_json(job: &Job, outcome: &Outcome) -> serde_json::Value {
     let problems = report.problems.iter().map(|problem| {
         json!({"file": problem.file.display().to_string(), "line": problem.line, "message": problem.message})
     });
-    value["files"] = json!(report.files);
-    value["services"] = json!(report.services);
-    value["routers"] = json!(report.routers);
+    match &outcome.sweep {
+        Some(sweep) => {
+            value["asked"] = json!(sweep.asked);
+            value["up"] = json!(sweep.up);
+            value["seconds"] = json!(sweep.took.as_secs_f64());
+        }
+        None => {
+            value["files"] = json!(report.files);
+            value["services"] = json!(report.services);
+            value["routers"] = json!(report.routers);
+        }
+    }
     value["targets"] = targets.collect();
     value["skipped"] = skipped.collect();
     value["problems"] = problems.collect();

@@ -12,8 +12,9 @@ use watchpost_discovery::oui::Vendors;
 use watchpost_discovery::sweep::link::Kernel;
 use watchpost_discovery::sweep::range::Range;
 use watchpost_discovery::sweep::{self, By, Failure, Found, Naming, Settings, Summary};
+use watchpost_targets::label::HUMAN_NAME;
 
-use crate::app::lookup;
+use crate::app::lookup::Known;
 use crate::base::clock;
 use crate::base::text::tame;
 use crate::cli::{Global, Sweep};
@@ -65,7 +66,8 @@ pub(super) fn run(
         Ok(written) => written,
         Err(why) => return wrong_use(&format!("watchpost: {why}")),
     };
-    let reverse = (!options.no_dns).then(|| lookup::reverse(Resolver::new(plan.resolver.clone())));
+    let reverse =
+        (!options.no_dns).then(|| Known::default().reverse(Resolver::new(plan.resolver.clone())));
     let naming = Naming { names, reverse };
 
     let colours = style(global.color, std::io::stdout().is_terminal(), environment);
@@ -132,7 +134,7 @@ fn written(options: &Sweep) -> Result<(Names, Option<Vendors>), String> {
     for path in &options.names {
         let content = watchpost_targets::read(path).map_err(|error| error.to_string())?;
         own.extend(content.targets.into_iter().filter_map(|target| {
-            Some((target.address.parse().ok()?, target.labels.get("humanname")?.clone()))
+            Some((target.address.parse().ok()?, target.labels.get(HUMAN_NAME)?.clone()))
         }));
     }
     let files = Files { leases: options.leases.clone(), hosts: None };

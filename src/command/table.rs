@@ -91,11 +91,17 @@ fn render(
 ) -> Vec<String> {
     let up = rows.iter().filter(|row| state(row) == State::Up).count();
     let down = rows.iter().filter(|row| state(row) == State::Down).count();
+    // Addresses of a subnet at which nobody has ever been are a number, no rows.
+    let never = rows.iter().filter(|row| state(row) == State::NeverSeen).count();
+    let rows: Vec<&Row> = rows.iter().filter(|row| state(row) != State::NeverSeen).collect();
     let waiting = rows.len() - up - down;
     let mut head = format!("Watchpost {}  {up} up", env!("CARGO_PKG_VERSION"));
     let _ = write!(head, "  {down} down");
     if waiting > 0 {
         let _ = write!(head, "  {waiting} waiting");
+    }
+    if never > 0 {
+        let _ = write!(head, "  {never} never seen");
     }
     let _ = write!(head, "  http://{address}/metrics/prometheus  Ctrl-C ends");
     let mut lines = vec![style.strong(column(&head, width.saturating_sub(1)).trim_end())];
@@ -132,6 +138,7 @@ enum State {
     Waiting,
     Up,
     Down,
+    NeverSeen,
     Skipped,
 }
 
@@ -140,6 +147,7 @@ fn state(row: &Row) -> State {
         None | Some(SlotResult::Cancelled) => State::Waiting,
         Some(SlotResult::Skipped(..)) => State::Skipped,
         Some(SlotResult::Outcome(outcome)) if outcome.verdict.is_up() => State::Up,
+        Some(SlotResult::Outcome(_)) if row.is_never_seen() => State::NeverSeen,
         Some(SlotResult::Outcome(_)) => State::Down,
     }
 }

@@ -233,6 +233,7 @@ pub(super) struct RawBatchProcessor {
 pub(super) struct RawJob {
     pub(super) compose: Option<At<RawSource>>,
     pub(super) docker: Option<At<RawSource>>,
+    pub(super) sweep: Option<At<RawSweep>>,
     pub(super) output: Option<At<RawOutput>>,
     pub(super) interval: Option<At<GoDuration>>,
 }
@@ -252,6 +253,22 @@ pub(super) struct RawSource {
     pub(super) entrypoints: BTreeMap<String, At<u64>>,
 }
 
+/// The source `sweep:` of a job.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawSweep {
+    pub(super) subnets: Vec<At<String>>,
+    pub(super) ports: Vec<At<u64>>,
+    pub(super) effort: Option<At<String>>,
+    pub(super) rate: Option<At<u64>>,
+    pub(super) force: Option<At<bool>>,
+    pub(super) leases: Vec<At<String>>,
+    pub(super) hosts: Option<At<String>>,
+    pub(super) dns: Option<At<bool>>,
+    pub(super) labels: BTreeMap<String, At<String>>,
+    pub(super) grace: Option<At<GoDuration>>,
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct RawOutput {
@@ -260,9 +277,6 @@ pub(super) struct RawOutput {
     pub(super) format: Option<At<String>>,
     pub(super) template: Option<At<String>>,
 }
-
-/// Keys of jobs that are not built yet.
-pub(super) const DISCOVERY_LATER: &[(&str, &[&str])] = &[("RawJob", &["sweep"])];
 
 /// Keys of the service section that are not built yet.
 pub(super) const SERVICE_LATER: &[(&str, &[&str])] = &[

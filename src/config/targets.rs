@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use watchpost_targets::label::{INTERVAL_HINT, MODULE_HINT, TIMEOUT_HINT};
+use watchpost_targets::label::{HUMAN_NAME, INTERVAL_HINT, MODULE_HINT, TIMEOUT_HINT};
 use watchpost_targets::{
     FileContent, Labels, Origin, ReadError, Target, expand_pattern, read, without_userinfo,
 };
@@ -14,6 +14,7 @@ use watchpost_targets::{
 use crate::base::duration;
 use crate::config::check::MIN_INTERVAL;
 use crate::config::plan::{Inline, Modules, Plan, Receiver};
+use crate::config::subnets;
 use crate::probe::address;
 use crate::probe::module::{Module, Prober};
 use crate::probe::plan::{PlannedTarget, ReceiverPlan, TargetKey};
@@ -63,6 +64,7 @@ impl TargetReader {
         taken: &mut BTreeMap<(String, String, Labels), Origin>,
     ) -> ReceiverPlan {
         let mut found: Vec<Inline> = receiver.inline.clone();
+        let files = found.len();
         for pattern in &receiver.files {
             match expand_pattern(pattern) {
                 Ok(paths) if paths.is_empty() => {
@@ -80,12 +82,25 @@ impl TargetReader {
                 Err(why) => targets.problems.push(why),
             }
         }
+        let members = subnets::members(&mut found, files, &mut targets.problems);
+        let single = found.into_iter().map(|inline| (inline, None));
+        let members = members.into_iter().map(|m| (m.inline, Some((m.name, m.expected))));
         let mut planned: BTreeMap<TargetKey, PlannedTarget> = BTreeMap::new();
-        for Inline { target, module } in found {
+        for (Inline { target, module }, member) in single.chain(members) {
             let shown = without_userinfo(&target.address);
-            match plan_target(receiver, &plan.modules, &target, module.as_ref()) {
+            let one = plan_target(receiver, &plan.modules, &target, module.as_ref());
+            let of_subnet = member.is_some();
+            let one = one.map(|mut one| {
+                if let Some((name, expected)) = member {
+                    (one.name, one.expected) = (name, expected);
+                }
+                one
+            });
+            match one {
                 Err(why) => targets.problems.push(format!("{}: {why}", target.origin)),
                 Ok(one) => match planned.get(&one.key) {
+                    // It is named by itself, too, which says more.
+                    Some(_) if of_subnet => {}
                     Some(have) => targets.problems.push(format!(
                         "{}: {} is a target of {} already, at {}; this one is left out",
                         target.origin, shown, receiver.name, have.origin
@@ -190,7 +205,9 @@ pub fn plan_target(
         timeout: timeout.unwrap_or(interval.min(DEFAULT_TIMEOUT)),
         module,
         interval,
+        name: labels.get(HUMAN_NAME).cloned(),
         labels,
+        expected: true,
         origin: target.origin.clone(),
     })
 }
@@ -218,7 +235,11 @@ pub fn check_found(target: &Target) -> Result<(), String> {
     let read = if text.contains("://") {
         address::url(text)
     } else {
-        address::host(text).or_else(|_| address::host_port(text))
+        let plain = address::host(text).or_else(|_| address::host_port(text));
+        // A receiver's own module may ask it by HTTP.
+        plain.or_else(|why| {
+            if text.contains(":") && text.contains('/') { address::url(text) } else { Err(why) }
+        })
     };
     read.map(|_| ())
 }

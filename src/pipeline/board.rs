@@ -34,6 +34,8 @@ pub struct Row {
     pub since: Option<Timestamp>,
     /// The recent slots, oldest first.
     pub recent: VecDeque<Recent>,
+    /// Whether it has ever been up.
+    pub answered: bool,
 }
 
 /// All rows.
@@ -74,7 +76,19 @@ impl Board {
 
 impl Row {
     fn new(target: &Arc<TargetRef>) -> Self {
-        Self { target: Arc::clone(target), last: None, since: None, recent: VecDeque::new() }
+        Self {
+            target: Arc::clone(target),
+            last: None,
+            since: None,
+            recent: VecDeque::new(),
+            answered: false,
+        }
+    }
+
+    /// Whether it is an address of a subnet that has never answered.
+    #[must_use]
+    pub fn is_never_seen(&self) -> bool {
+        !self.target.expected && !self.answered
     }
 
     fn apply(&mut self, due: Timestamp, result: &Arc<SlotResult>) {
@@ -85,6 +99,7 @@ impl Row {
             SlotResult::Cancelled => return,
         };
         let up = |recent: &Recent| matches!(recent, Recent::Up(_));
+        self.answered |= up(&recent);
         let same = self.recent.back().is_some_and(|before| up(before) == up(&recent));
         if !same {
             self.since = Some(due);

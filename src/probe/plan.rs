@@ -33,6 +33,10 @@ pub struct PlannedTarget {
     pub timeout: Duration,
     /// Labels for people, attributes of every point.
     pub labels: Labels,
+    /// Its name for people, which may change while the target stays the same.
+    pub name: Option<String>,
+    /// Whether somebody says that it is there; an address of a subnet may never have been.
+    pub expected: bool,
     /// Where the target was written.
     pub origin: Origin,
 }
@@ -42,6 +46,8 @@ impl PlannedTarget {
     #[must_use]
     pub fn same(&self, other: &Self) -> bool {
         self.labels == other.labels
+            && self.name == other.name
+            && self.expected == other.expected
             && self.interval == other.interval
             && self.timeout == other.timeout
             && Arc::ptr_eq(&self.module, &other.module)

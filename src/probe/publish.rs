@@ -93,21 +93,13 @@ impl Published {
         let vantage = (!receiver.vantage.is_empty())
             .then(|| ("vantage".to_owned(), receiver.vantage.clone()));
         let shared = Attributes::new(plan.labels.clone().into_iter().chain(vantage));
-        let sort = sort_key(&plan.address);
-        let mut info = vec![("sort", sort.as_str()), ("module", plan.key.module.as_str())];
-        info.extend(plan.labels.get("group").map(|group| ("group", group.as_str())));
-        info.extend(plan.labels.get("humanname").map(|name| ("name", name.as_str())));
-        let info = Series::new(
-            &PROBE_TARGET_INFO,
-            shared.clone(),
-            Attributes::new(info),
-            Arc::clone(&resource),
-        );
+        let info = info(plan, &shared, &resource);
         let target = Arc::new(TargetRef {
             job: receiver.job.clone(),
             instance,
             module: plan.key.module.clone(),
-            name: plan.labels.get("humanname").cloned(),
+            name: plan.name.clone(),
+            expected: plan.expected,
         });
         let disabled = Arc::new(receiver.disabled.clone());
         let mut this = Self {
@@ -139,6 +131,24 @@ impl Published {
             failures.born = *count > 0;
         }
         this
+    }
+
+    /// Its name has changed, or whether it is expected: nothing but that ends.
+    pub(super) fn rename(&mut self, plan: &PlannedTarget, at: Timestamp, out: &mut Vec<Sample>) {
+        let next = info(plan, &self.shared, &self.resource);
+        if next.own != self.info.own {
+            let before = std::mem::replace(&mut self.info, next);
+            if self.written && self.enabled(&PROBE_TARGET_INFO) {
+                out.push(Sample::stale(before, at));
+            }
+        }
+        self.target = Arc::new(TargetRef {
+            job: self.target.job.clone(),
+            instance: self.target.instance.clone(),
+            module: self.target.module.clone(),
+            name: plan.name.clone(),
+            expected: plan.expected,
+        });
     }
 
     /// The counters, for the target's next life.
@@ -292,6 +302,15 @@ impl Published {
                 .map(|series| Sample::stale(Arc::clone(series), at)),
         );
     }
+}
+
+/// The series with facts of a target.
+fn info(plan: &PlannedTarget, shared: &Attributes, resource: &Arc<Resource>) -> Arc<Series> {
+    let sort = sort_key(&plan.address);
+    let mut info = vec![("sort", sort.as_str()), ("module", plan.key.module.as_str())];
+    info.extend(plan.labels.get("group").map(|group| ("group", group.as_str())));
+    info.extend(plan.name.as_ref().map(|name| ("name", name.as_str())));
+    Series::new(&PROBE_TARGET_INFO, shared.clone(), Attributes::new(info), Arc::clone(resource))
 }
 
 fn fits(series: &Series, reading: &Reading) -> bool {

@@ -3,7 +3,9 @@
 
 mod command;
 mod output;
+mod state;
 mod stats;
+mod trace;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -17,17 +19,18 @@ use crate::base::clock::{self, BootTime, Moment, Timestamp};
 use crate::base::hash::stable_64;
 use crate::pipeline::outlet::Outlet;
 use crate::pipeline::selfmetrics::{Counter, Meter};
-use crate::pipeline::selftrace::{self, Work};
 use crate::probe::attempt::{Tools, attempt};
 use crate::probe::plan::{PlannedTarget, ReceiverPlan, TargetKey};
 use crate::probe::publish::{Counts, Published};
 use crate::probe::run::output::Output;
+use crate::probe::run::state::State;
 use crate::probe::run::stats::{LOG_EVERY, Stats};
+use crate::probe::run::trace::trace;
 use crate::probe::schedule::{FIRST_SPREAD, Key, MAX_WAIT, Schedule, Slot};
 use crate::signal::batch::Batch;
 use crate::signal::names;
-use crate::signal::outcome::{Kind, Outcome, Reason, Skip, SlotResult, Verdict};
-use crate::signal::payload::{Event, Payload, TargetRef, What};
+use crate::signal::outcome::{Kind, Reason, Skip, SlotResult, Verdict};
+use crate::signal::payload::{Event, Payload, What};
 pub use command::{Command, ProberHandle, Replacement};
 
 /// How long attempts in flight may still take when the daemon stops.
@@ -41,6 +44,19 @@ struct Watched {
     published: Published,
     flying: Option<(Kind, AbortHandle)>,
     up: Option<bool>,
+    /// Whether it has been up, or somebody says that it is there.
+    seen: bool,
+}
+
+impl Watched {
+    fn state(&self) -> State {
+        match self.up {
+            Some(true) => State::Up,
+            Some(false) if !self.seen => State::NeverSeen,
+            Some(false) => State::Down,
+            None => State::Waiting,
+        }
+    }
 }
 
 struct Done {
@@ -245,6 +261,7 @@ impl Prober {
         let receiver = Arc::clone(&watched.receiver);
         let stats = self.stats.get_mut(&receiver).expect("a watched target has a receiver");
         let name = &watched.published.target.instance;
+        let before = watched.state();
         match &result {
             SlotResult::Outcome(outcome) => match outcome.verdict {
                 Verdict::Up => {
@@ -253,6 +270,7 @@ impl Prober {
                         tracing::info!(probe.target = %name, receiver = %receiver, "target is up");
                     }
                     watched.up = Some(true);
+                    watched.seen = true;
                 }
                 Verdict::Down { reason, phase } => {
                     stats.ended(&self.meter, &receiver, "failed", reason.word());
@@ -260,7 +278,8 @@ impl Prober {
                         self.unclassified.add(1);
                         tracing::error!(probe.target = %name, detail = %outcome.detail, "an error without a name of its own");
                     }
-                    if watched.up != Some(false) && stats.may_log_change(&receiver) {
+                    if watched.seen && watched.up != Some(false) && stats.may_log_change(&receiver)
+                    {
                         tracing::info!(probe.target = %name, receiver = %receiver, %reason, %phase, detail = %outcome.detail, "target is down");
                     }
                     watched.up = Some(false);
@@ -277,6 +296,7 @@ impl Prober {
             }
             SlotResult::Cancelled => stats.cancelled.add(1),
         }
+        stats.states.moved(Some(before), Some(watched.state()));
         if let SlotResult::Outcome(outcome) = &result {
             trace(&watched.published.target, kind, outcome);
         }
@@ -387,11 +407,11 @@ impl Prober {
         out.events.push(event);
         self.schedule.insert(key, hash(name, &plan.key), plan.interval, now.boot, Some(first));
         self.keys.insert((Arc::clone(name), plan.key.clone()), key);
-        let plan = Arc::new(plan.clone());
-        self.watched.insert(
-            key,
-            Watched { receiver: Arc::clone(name), plan, published, flying: None, up: None },
-        );
+        let (seen, plan) = (plan.expected, Arc::new(plan.clone()));
+        let receiver = Arc::clone(name);
+        let watched = Watched { receiver, plan, published, flying: None, up: None, seen };
+        self.stats_for(name).states.moved(None, Some(watched.state()));
+        self.watched.insert(key, watched);
     }
 
     /// A target that stays: its counters live on, its phase too while the interval is the same.
@@ -404,6 +424,10 @@ impl Prober {
         out: &mut Output,
     ) {
         let watched = self.watched.get_mut(&key).expect("a known key is watched");
+        let before = watched.state();
+        watched.seen |= plan.expected;
+        let stats = self.stats.get_mut(&watched.receiver).expect("a watched target has a receiver");
+        stats.states.moved(Some(before), Some(watched.state()));
         if watched.plan.same(plan) && watched.published.suits(receiver) {
             return;
         }
@@ -428,6 +452,12 @@ impl Prober {
             before.end(now.wall, out.samples(&watched.receiver, Duration::ZERO));
             let target = Arc::clone(&watched.published.target);
             out.events.push(Event { target, due: now.wall, what: What::Appeared });
+        } else if watched.plan.name != plan.name || watched.plan.expected != plan.expected {
+            let event = |target, what| Event { target, due: now.wall, what };
+            out.events.push(event(Arc::clone(&watched.published.target), What::Disappeared));
+            let samples = out.samples(&watched.receiver, Duration::ZERO);
+            watched.published.rename(plan, now.wall, samples);
+            out.events.push(event(Arc::clone(&watched.published.target), What::Appeared));
         }
         watched.plan = Arc::new(plan.clone());
         if interval != plan.interval {
@@ -440,6 +470,7 @@ impl Prober {
         let Some(key) = self.keys.remove(name) else { return };
         self.schedule.remove(key);
         let Some(watched) = self.watched.remove(&key) else { return };
+        self.stats_for(&watched.receiver).states.moved(Some(watched.state()), None);
         if let Some((_, running)) = watched.flying {
             running.abort();
         }
@@ -463,26 +494,6 @@ impl Prober {
         }
         self.offer(out);
     }
-}
-
-/// A span of one attempt.
-fn trace(target: &TargetRef, kind: Kind, outcome: &Outcome) {
-    selftrace::record("probe", Work::Client, outcome.started, outcome.duration, |attributes| {
-        attributes.push(("watchpost.receiver", target.job.clone()));
-        attributes.push(("watchpost.target", target.instance.clone()));
-        attributes.push(("watchpost.module", target.module.clone()));
-        attributes.push(("watchpost.kind", kind.word().to_owned()));
-        let phases = outcome.phases.iter().map(|(phase, took)| format!("{phase} {took:?}"));
-        attributes.push(("watchpost.phases", phases.collect::<Vec<_>>().join(", ")));
-        match outcome.verdict {
-            Verdict::Up => None,
-            Verdict::Down { reason, phase } => {
-                attributes.push(("error.type", reason.word().to_owned()));
-                attributes.push(("watchpost.phase", phase.word().to_owned()));
-                Some(outcome.detail.clone().into_owned())
-            }
-        }
-    });
 }
 
 fn hash(receiver: &str, key: &TargetKey) -> u64 {

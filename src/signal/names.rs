@@ -54,6 +54,7 @@ metrics! {
     SLOTS = "watchpost.slots", "{slot}", Counter, ["receiver", "outcome", "reason"], "Slots by how they ended: ok, failed, skipped or cancelled.";
     SLOT_LATENESS = "watchpost.slot_lateness", "s", Histogram, ["receiver"], "Time from a slot's due time to the begin of its attempt.";
     TARGETS = "watchpost.targets", "{target}", Gauge, ["receiver"], "Targets that are watched.";
+    TARGETS_BY_STATE = "watchpost.targets_by_state", "{target}", Gauge, ["receiver", "state"], "Targets by what their last slot found: `up`, `down`, `waiting` for a first one, or `never_seen`: an address of a subnet that has never answered.";
     IN_FLIGHT = "watchpost.probes_in_flight", "{attempt}", Gauge, ["receiver"], "Attempts that are being made.";
     TARGET_FILE_PROBLEMS = "watchpost.target_file_problems", "{problem}", Gauge, [], "Wrong lines and unreadable files among the target files.";
     CONFIG_LAST_RELOAD_SUCCESSFUL = "watchpost.config_last_reload_successful", "", Gauge, [], "Whether the last reload was taken over.";

@@ -53,4 +53,6 @@ pub struct TargetRef {
     pub module: String,
     /// The name for people, when it has one.
     pub name: Option<String>,
+    /// Whether somebody says that it is there: an address of a subnet that never answers is not down.
+    pub expected: bool,
 }

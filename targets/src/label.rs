@@ -12,6 +12,11 @@ pub const INTERVAL_HINT: &str = "__scrape_interval__";
 /// The hint that sets how long an attempt at a target may take (a Go duration).
 pub const TIMEOUT_HINT: &str = "__scrape_timeout__";
 
+/// The hint that says on which day an address of a network was seen last, such as `2026-11-21`.
+pub const LAST_SEEN_HINT: &str = "__meta_last_seen";
+/// The label that is a target's name for people.
+pub const HUMAN_NAME: &str = "humanname";
+
 /// Whether a label is a hint: reserved, carried by a target, never on a series.
 #[must_use]
 pub fn is_hint(name: &str) -> bool {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::label::{Labels, MODULE_HINT, is_hint};
+use crate::label::{HUMAN_NAME, Labels, MODULE_HINT, is_hint};
 
 /// Where a target was written: a file and a line counted from 1 (0: the file as a whole).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -92,7 +92,7 @@ pub fn without_secrets(text: &str) -> &str {
 }
 
 /// The labels that the second to fourth field of a pinghosts line make; the fifth is the module hint.
-const FIELD_LABELS: [&str; 4] = ["humanname", "routing", "switching", MODULE_HINT];
+const FIELD_LABELS: [&str; 4] = [HUMAN_NAME, "routing", "switching", MODULE_HINT];
 
 /// Reads one target string: an address alone, or 2 to 5 fields separated by `;`
 /// (address; humanname; routing; switching; module).
@@ -122,7 +122,7 @@ pub fn parse_line(text: &str, group: &Labels, origin: Origin) -> Result<Target, 
     let (mut hints, mut labels): (Labels, Labels) =
         group.clone().into_iter().partition(|(name, _)| is_hint(name));
     for (name, value) in FIELD_LABELS.iter().zip(&fields[1..]) {
-        let unnamed = *name == "humanname" && *value == "-";
+        let unnamed = *name == HUMAN_NAME && *value == "-";
         if !value.is_empty() && !unnamed {
             let into = if is_hint(name) { &mut hints } else { &mut labels };
             into.insert((*name).to_owned(), (*value).to_owned());

@@ -18,5 +18,6 @@ mod otlp;
 mod pipelines;
 mod reload;
 mod support;
+mod sweep;
 mod traces;
 mod wrong;

@@ -2,6 +2,7 @@
 //! real peers from Debian's packages, and ways to run the program. Everything listens on loopback, on
 //! ports that the kernel chose, and ends with the test.
 
+pub mod alone;
 pub mod certificates;
 pub mod daemon;
 pub mod dns;

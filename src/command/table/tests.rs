@@ -6,6 +6,7 @@ const NOW: Timestamp = Timestamp(100_000_000_000);
 
 fn slot(board: &Board, name: &str, verdict: Verdict, due: u64, took: u64) {
     let target = Arc::new(TargetRef {
+        expected: true,
         job: "ports".into(),
         instance: format!("127.0.0.1:{}", name.len()),
         module: "tcp_connect".into(),

@@ -1,21 +1,32 @@
 //! The `discovery:` section: jobs, each with its sources and its output.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use watchpost_discovery::docker::Endpoint;
 use watchpost_discovery::job::Settings;
+use watchpost_discovery::lan;
+use watchpost_discovery::names::Files;
 use watchpost_discovery::output::{Field, Format, Output};
+use watchpost_discovery::sweep;
+use watchpost_discovery::sweep::chance::Effort;
+use watchpost_discovery::sweep::range::{self, Range};
 use watchpost_targets::file::destination;
 use watchpost_targets::yaml::Node;
 
 use super::Checker;
 use crate::base::place::{At, Place, given};
 use crate::config::decode::decode;
-use crate::config::raw::{RawJob, RawOutput, RawSource};
-use crate::discover::Job;
+use crate::config::raw::{RawJob, RawOutput, RawSource, RawSweep};
+use crate::discover::{Job, Source};
 
 /// The fields that a line may have.
 const FIELDS: &str = "address, humanname, routing, switching, module";
+
+/// How long a host that is gone stays in the file.
+const GRACE: Duration = Duration::from_secs(7 * 86_400);
+/// The shortest time between two sweeps.
+const MIN_PAUSE: Duration = Duration::from_secs(60);
 
 /// Keys that say what is made of what is found.
 const WISHES: [&str; 7] =
@@ -28,8 +39,7 @@ impl Checker<'_> {
         for entry in entries {
             let path = format!("discovery.{}", entry.key);
             let place = self.context.place(entry.key_mark, &path);
-            let context = self.with(&[crate::config::raw::DISCOVERY_LATER], &[]);
-            let raw = decode::<At<RawJob>>(&entry.value, &path, &context);
+            let raw = decode::<At<RawJob>>(&entry.value, &path, &self.context);
             self.of_both(&entry.value, &path);
             let Some(raw) = raw.and_then(|at| at.value) else { continue };
             let Some(job) = self.job(&entry.key, &raw, &place) else { continue };
@@ -55,7 +65,10 @@ impl Checker<'_> {
     }
 
     fn job(&self, name: &str, raw: &RawJob, place: &Place) -> Option<Job> {
-        let settings = self.source(raw, place);
+        let source = match &raw.sweep {
+            Some(sweep) => self.lan(raw, sweep).map(Source::Lan),
+            None => self.source(raw, place).map(Source::Services),
+        };
         let output = match &raw.output {
             Some(at) => at.as_ref().and_then(|output| self.output(output, &at.place)),
             None => {
@@ -67,7 +80,7 @@ impl Checker<'_> {
             Some(_) => Some(self.interval(&raw.interval)?),
             None => None,
         };
-        Some(Job { name: name.to_owned(), settings: settings?, output: output?, interval })
+        Some(Job { name: name.to_owned(), source: source?, output: output?, interval })
     }
 
     fn source(&self, raw: &RawJob, place: &Place) -> Option<Settings> {
@@ -75,7 +88,8 @@ impl Checker<'_> {
             (Some(compose), docker) => (compose, docker.as_ref()),
             (None, Some(docker)) => (docker, Some(docker)),
             (None, None) => {
-                let known = "`compose: {paths: […]}` or `docker: {endpoint: …}`";
+                let known =
+                    "`compose: {paths: […]}`, `docker: {endpoint: …}` or `sweep: {subnets: […]}`";
                 self.error(place, format!("has no source: {known}"));
                 return None;
             }
@@ -103,6 +117,71 @@ impl Checker<'_> {
         settings.docker = endpoint;
         self.wishes(source, &mut settings);
         Some(settings)
+    }
+
+    fn lan(&self, job: &RawJob, at: &At<RawSweep>) -> Option<lan::Settings> {
+        let raw = at.as_ref()?;
+        for other in [&job.compose, &job.docker].into_iter().flatten() {
+            self.error(
+                &other.place,
+                "a job looks at services or sweeps: another job can do the other",
+            );
+        }
+        if let Some(interval) = given(&job.interval)
+            && interval.0 < MIN_PAUSE
+        {
+            let place = job.interval.as_ref().map_or(&at.place, |at| &at.place);
+            self.error(place, "must be at least 1m: a sweep asks everybody");
+        }
+        if raw.subnets.is_empty() {
+            self.error(&at.place, "`subnets:` is missing, such as [192.168.2.0/24]");
+        }
+        let read = |at: &At<String>| {
+            Range::parse(at.as_ref()?).map_err(|why| self.error(&at.place, why)).ok()
+        };
+        let mut sweep = sweep::Settings::new(raw.subnets.iter().filter_map(read).collect());
+        sweep.force = given(&raw.force).copied().unwrap_or(false);
+        if let Err(why) = range::judge(&sweep.ranges, None, sweep.force) {
+            let hint =
+                if why.can_be_forced() { "; `force: true` sweeps it all the same" } else { "" };
+            self.error(&at.place, format!("{why}{hint}"));
+        }
+        let port = |at: &At<u64>| {
+            let port = u16::try_from(*at.as_ref()?).ok().filter(|port| *port > 0);
+            if port.is_none() {
+                self.error(&at.place, "must be a port, 1 to 65535");
+            }
+            port
+        };
+        sweep.ports = raw.ports.iter().filter_map(port).collect();
+        if let Some(at) = &raw.effort
+            && let Some(text) = at.as_ref()
+        {
+            let effort = text.parse::<Effort>().map_err(|why| self.error(&at.place, why));
+            sweep.effort = effort.unwrap_or_default();
+        }
+        if let Some(at) = &raw.rate
+            && let Some(rate) = at.as_ref()
+        {
+            let good = u32::try_from(*rate).ok().filter(|rate| (1..=100_000).contains(rate));
+            if good.is_none() {
+                self.error(&at.place, "must be 1 to 100000 packets a second");
+            }
+            sweep.rate = good;
+        }
+        let mut labels = self.labels(&raw.labels);
+        labels.entry("routing".to_owned()).or_insert_with(|| "lan".to_owned());
+        let path = |at: &At<String>| Some(at.place.beside(at.as_ref()?));
+        Some(lan::Settings {
+            sweep,
+            names: Files {
+                leases: raw.leases.iter().filter_map(path).collect(),
+                hosts: raw.hosts.as_ref().and_then(path),
+            },
+            dns: given(&raw.dns).copied().unwrap_or(true),
+            labels,
+            grace: given(&raw.grace).map_or(GRACE, |grace| grace.0),
+        })
     }
 
     fn endpoint(&self, raw: &RawSource, place: &Place) -> Option<Endpoint> {

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use watchpost_targets::label::{INTERVAL_HINT, MODULE_HINT, TIMEOUT_HINT};
+use watchpost_targets::label::{HUMAN_NAME, INTERVAL_HINT, MODULE_HINT, TIMEOUT_HINT};
 use watchpost_targets::yaml::{Node, Value};
 use watchpost_targets::{
     Labels, Origin, expand_pattern, is_label_name, parse_line, without_userinfo,
@@ -18,6 +18,7 @@ use crate::base::place::{At, Place, given};
 use crate::config::decode::{decode, unknown_key};
 use crate::config::plan::{Inline, Modules, Receiver};
 use crate::config::raw::{RawReceiver, RawSwitch, RawTarget};
+use crate::config::subnets::subnet;
 use crate::config::targets::plan_target;
 use crate::probe::address::default_module;
 use crate::signal::names::off_by_default;
@@ -198,10 +199,21 @@ impl Checker<'_> {
             let told = receiver.timeout.is_none()
                 && receiver.module.as_deref() == Some(chosen)
                 && built.get(chosen).and_then(|m| m.timeout) > Some(receiver.interval);
+            // Of a subnet one address is tried: the others are as it is.
+            let mut one = inline.target.clone();
+            match subnet(&inline.target) {
+                Some(Err(why)) => {
+                    self.error(&place, why);
+                    continue;
+                }
+                Some(Ok(range)) => {
+                    one.address = range.addresses().next().map_or(one.address, |ip| ip.to_string());
+                }
+                None => {}
+            }
             if !wrong(chosen)
                 && !told
-                && let Err(why) =
-                    plan_target(receiver, &built, &inline.target, inline.module.as_ref())
+                && let Err(why) = plan_target(receiver, &built, &one, inline.module.as_ref())
             {
                 self.error(&place, why);
             }
@@ -232,7 +244,7 @@ impl Checker<'_> {
             raw.name
                 .as_ref()
                 .and_then(At::as_ref)
-                .map(|name| ("humanname".to_owned(), name.clone())),
+                .map(|name| (HUMAN_NAME.to_owned(), name.clone())),
         );
         let mut target = match parse_line(address.as_ref()?, &labels, origin) {
             Ok(target) => target,

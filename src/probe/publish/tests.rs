@@ -18,6 +18,8 @@ fn plan() -> (ReceiverPlan, PlannedTarget) {
     let prober = Prober::Icmp(Icmp { family, source: None, payload_size: 0, ttl: None });
     let module = Arc::new(Module { name: "icmp".into(), timeout: None, prober });
     let plan = PlannedTarget {
+        name: Some("web".to_owned()),
+        expected: true,
         key: TargetKey { address: "127.0.0.1".into(), module: "icmp".into() },
         address: address::host("127.0.0.1").expect("a host"),
         module,

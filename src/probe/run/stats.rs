@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::base::clock::{self, BootTime};
 use crate::pipeline::selfmetrics::{Counter, Gauge, Meter, Timing};
+use crate::probe::run::state::States;
 use crate::signal::names;
 use crate::signal::outcome::Skip;
 
@@ -22,6 +23,7 @@ pub(super) struct Stats {
     pub(super) cancelled: Counter,
     pub(super) lateness: Timing,
     pub(super) targets: Gauge,
+    pub(super) states: States,
     pub(super) in_flight: Gauge,
     pub(super) flying: u64,
     pub(super) logged: HashMap<Skip, BootTime>,
@@ -42,6 +44,7 @@ impl Stats {
             cancelled: outcome("cancelled"),
             lateness: meter.timing(&names::SLOT_LATENESS, &own),
             targets: meter.gauge(&names::TARGETS, &own),
+            states: States::new(meter, receiver),
             in_flight: meter.gauge(&names::IN_FLIGHT, &own),
             flying: 0,
             logged: HashMap::new(),

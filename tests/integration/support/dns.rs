@@ -11,6 +11,8 @@ use std::time::Duration;
 pub enum Answer {
     /// These addresses.
     Addresses(Vec<IpAddr>),
+    /// This name, where an address was asked.
+    Name(&'static str),
     /// This response code (2 SERVFAIL, 5 REFUSED).
     Code(u8),
     /// Nothing at all.
@@ -69,6 +71,15 @@ fn answer(query: &[u8], names: &BTreeMap<String, Answer>) -> Option<Vec<u8>> {
         Some(Answer::Silence) => return None,
         Some(Answer::Code(code)) => (*code, Vec::new()),
         Some(Answer::Addresses(list)) => (0, list.clone()),
+        Some(Answer::Name(_)) => (0, Vec::new()),
+    };
+    let name = match names.get(&labels.join(".")) {
+        Some(Answer::Name(name)) if kind == 12 => {
+            let labels =
+                name.split('.').map(|label| [&[label.len() as u8], label.as_bytes()].concat());
+            Some(labels.collect::<Vec<_>>().concat())
+        }
+        _ => None,
     };
     let wanted: Vec<Vec<u8>> = addresses
         .iter()
@@ -77,6 +88,7 @@ fn answer(query: &[u8], names: &BTreeMap<String, Answer>) -> Option<Vec<u8>> {
             (IpAddr::V6(ip), 28) => Some(ip.octets().to_vec()),
             _ => None,
         })
+        .chain(name)
         .collect();
     let mut out = query[..2].to_vec();
     out.extend([0x81, 0x80 | code, 0, 1, 0, wanted.len() as u8, 0, 0, 0, 0]);
