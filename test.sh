@@ -1,8 +1,8 @@
 #!/bin/sh
 # Passes all tests, and first fetches what they need from Debian: the peers (prometheus,
 # prometheus-blackbox-exporter, prometheus-node-exporter) are unpacked below target/peers and not
-# installed, so nothing is started and nothing of the system changes; iproute2 is installed when it is
-# missing and we may.
+# installed, so nothing is started and nothing of the system changes; iproute2, nftables and fping are
+# installed when they are missing and we may.
 # OTLP is read by packages of PyPI, in a virtual environment below target/python; for that python3-venv
 # is installed when it is missing and we may.
 # Arguments go to `cargo test`, e.g. `./test.sh hostile`.
@@ -29,11 +29,16 @@ for package in prometheus prometheus-blackbox-exporter prometheus-node-exporter;
         fi
     fi
 done
-if ! command -v ip >/dev/null && $root; then
-    echo "test.sh: installing iproute2"
-    update
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends iproute2 >/dev/null
-fi
+PATH="$PATH:/usr/sbin:/sbin"
+for pair in ip:iproute2 nft:nftables fping:fping; do
+    package=${pair#*:}
+    if ! command -v "${pair%%:*}" >/dev/null && command -v apt-get >/dev/null && $root; then
+        echo "test.sh: installing $package"
+        update || true
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$package" >/dev/null \
+            || echo "test.sh: $package cannot be had; its tests will be skipped by name"
+    fi
+done
 
 python="$PWD/target/python"
 reads_otlp() {
@@ -54,7 +59,7 @@ if ! reads_otlp; then
         || { rm -rf "$python"; echo "test.sh: they cannot be had; the tests that need them will be skipped by name"; }
 fi
 
-PATH="$peers/usr/bin:$PATH:/usr/sbin:/sbin"
+PATH="$peers/usr/bin:$PATH"
 WATCHPOST_PYTHON="$python/bin/python3"
 WATCHPOST_SKIPS="$PWD/target/skipped.txt"
 RUST_TEST_THREADS="${RUST_TEST_THREADS:-8}" # most tests wait for something
