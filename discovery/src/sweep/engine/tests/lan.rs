@@ -187,8 +187,8 @@ impl Lan {
     fn wire(&mut self, address: IpAddr, number: u16, sent: Duration, now: Duration) {
         let icmp = self.beings.get(&address).is_some_and(|being| being.icmp);
         if self.noisy {
-            let wild = (self.chance() * 65_535.0) as u16;
-            self.at(now, Event::Reply(address, wild.max(32), sent));
+            let wild = number + 1 + (self.chance().powi(4) * 60_000.0) as u16;
+            self.at(now, Event::Reply(address, wild, sent));
             self.at(now, Event::Reply(ip(0x00ff_0000 + u32::from(wild)), number, sent));
         }
         if let Some(rtt) = self.trip(address).filter(|_| icmp) {
