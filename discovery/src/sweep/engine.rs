@@ -2,7 +2,7 @@
 //! to be sent comes out, so that a sweep of any network can be played through without one.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -125,7 +125,7 @@ impl Open {
             Some(By::Icmp)
         } else if self.ports.iter().any(spoke) {
             Some(By::Tcp)
-        } else if self.mac.is_some() && self.belief == Some(Belief::Reachable) {
+        } else if self.told || (self.mac.is_some() && self.belief == Some(Belief::Reachable)) {
             Some(By::Neighbour)
         } else {
             None
@@ -164,8 +164,10 @@ enum Step {
 impl Engine {
     /// A sweep through these, in their order.
     #[must_use]
-    pub fn new(pace: Pace, queue: impl Iterator<Item = Subject> + Send + 'static) -> Self {
+    pub fn new(mut pace: Pace, queue: impl Iterator<Item = Subject> + Send + 'static) -> Self {
         let tokens = (f64::from(pace.rate) * BURST).max(1.0);
+        let mut seen = BTreeSet::new();
+        pace.ports.retain(|port| seen.insert(*port));
         Self {
             pace,
             queue: Box::new(queue),
@@ -291,8 +293,9 @@ impl Engine {
         let first = open.answered == 0;
         open.answered |= 1 << number;
         open.rtt = Some(open.rtt.map_or(rtt, |have| have.min(rtt)));
-        // The first answer of a neighbour has waited until its card was known.
-        if number > 0 || open.subject.way == Way::Far {
+        // What a neighbour answers first has waited until its card was known.
+        let waited = open.is_sought() || u32::from(number) <= open.unheard;
+        if open.subject.way == Way::Far || !waited {
             self.slowest = self.slowest.max(rtt);
         }
         if first && open.subject.way != Way::Own {
@@ -334,7 +337,7 @@ impl Engine {
                     if let Belief::Asked(count) = belief {
                         if *count < open.now {
                             // A new round.
-                            open.before += open.now;
+                            open.before = open.before.saturating_add(open.now);
                         }
                         if *count != open.now {
                             open.now = *count;
@@ -389,6 +392,10 @@ impl Engine {
 
     /// How long an answer to the kernel's question may be on its way.
     fn settle(&self) -> Duration {
+        if self.slowest.is_zero() {
+            // Nobody has answered yet: how fast they are is not known.
+            return Duration::from_millis(200);
+        }
         (self.slowest * 4).clamp(Duration::from_millis(30), Duration::from_millis(500))
     }
 
@@ -429,7 +436,7 @@ impl Engine {
                 open.sent = now;
                 if open.belief == Some(Belief::Failed) {
                     // The kernel asks anew.
-                    open.before += open.now;
+                    open.before = open.before.saturating_add(open.now);
                     open.now = 0;
                     open.belief = None;
                 }
@@ -499,7 +506,7 @@ impl Engine {
         };
         match (way, open.belief) {
             (Way::Near(asking), None | Some(Belief::Asked(_) | Belief::Failed)) => {
-                let questions = open.before + open.now;
+                let questions = open.before.saturating_add(open.now);
                 // A port that answers is an answer.
                 if number >= tries * 3 + 2 {
                     return Step::Done;
@@ -528,8 +535,7 @@ impl Engine {
     }
 
     fn port(&self, open: &Open, now: Duration) -> Step {
-        let near = matches!(open.subject.way, Way::Near(_));
-        if near && open.mac.is_none() && open.by().is_none() {
+        if open.is_sought() && open.by().is_none() {
             // Who is on a link and does not say that he is there, answers no port.
             return Step::Done;
         }
