@@ -3,6 +3,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::iter::Peekable;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -142,7 +143,7 @@ impl Open {
 /// A sweep.
 pub struct Engine {
     pace: Pace,
-    queue: Box<dyn Iterator<Item = Subject> + Send>,
+    queue: Peekable<Box<dyn Iterator<Item = Subject> + Send>>,
     drained: bool,
     next: u64,
     open: BTreeMap<IpAddr, Open>,
@@ -150,6 +151,8 @@ pub struct Engine {
     tokens: f64,
     filled: Duration,
     sought: usize,
+    /// Until when the kernel goes on asking for those who were given up.
+    left: BinaryHeap<Reverse<Duration>>,
     loss: Loss,
     slowest: Duration,
     tells: Vec<Tell>,
@@ -170,7 +173,7 @@ impl Engine {
         pace.ports.retain(|port| seen.insert(*port));
         Self {
             pace,
-            queue: Box::new(queue),
+            queue: (Box::new(queue) as Box<dyn Iterator<Item = Subject> + Send>).peekable(),
             drained: false,
             next: 0,
             open: BTreeMap::new(),
@@ -178,6 +181,7 @@ impl Engine {
             tokens,
             filled: Duration::ZERO,
             sought: 0,
+            left: BinaryHeap::new(),
             loss: Loss::default(),
             slowest: Duration::ZERO,
             tells: Vec::new(),
@@ -221,6 +225,9 @@ impl Engine {
         let filled = (now.saturating_sub(self.filled)).as_secs_f64() * rate;
         self.tokens = (self.tokens + filled).min((rate * BURST).max(1.0));
         self.filled = now;
+        while self.left.peek().is_some_and(|Reverse(until)| *until <= now) {
+            self.left.pop();
+        }
         let mut asks = Vec::new();
         let token = Duration::from_secs_f64(1.0 / rate);
         // Who has been asked comes before who has not: answers are to be heard while they are fresh.
@@ -237,10 +244,14 @@ impl Engine {
                 None => self.drained = true,
             }
         }
+        self.drained |= self.queue.peek().is_none();
         let starved = self.tokens < 1.0;
         let waiting = !self.drained && self.has_room();
         let next = self.due.peek().map(|Reverse((due, _))| *due);
         let mut wake = next.unwrap_or(now + Duration::from_secs(1));
+        if let (false, Some(Reverse(until))) = (self.drained, self.left.peek()) {
+            wake = wake.min(*until);
+        }
         if starved && (waiting || wake <= now) {
             wake = wake.max(now + token).min(now + token);
         }
@@ -248,7 +259,7 @@ impl Engine {
     }
 
     fn has_room(&self) -> bool {
-        self.open.len() < MAX_OPEN && self.sought < self.pace.window
+        self.open.len() < MAX_OPEN && self.sought + self.left.len() < self.pace.window
     }
 
     fn begin(&mut self, subject: Subject, now: Duration, asks: &mut Vec<Ask>) {
@@ -568,6 +579,11 @@ impl Engine {
         let Some(open) = self.open.remove(&address) else { return };
         if open.is_sought() {
             self.sought = self.sought.saturating_sub(1);
+            if let (Way::Near(asking), None | Some(Belief::Asked(_))) =
+                (open.subject.way, open.belief)
+            {
+                self.left.push(Reverse(open.sent + asking.pause * asking.tries));
+            }
         }
         if open.answered != 0 && open.subject.way != Way::Own {
             // What came after the first answer says what is lost; what came before may have had other

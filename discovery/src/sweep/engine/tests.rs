@@ -147,15 +147,17 @@ fn nobody_somebody_and_everybody() {
 
 #[test]
 fn the_kernel_is_not_asked_for_more_than_the_window() {
-    let mut lan = Lan::new(1);
-    lan.add((1..1_023).step_by(7), &being(2, true, &[]));
-    let window = Pace { window: 64, ..pace(Effort::Normal, &[]) };
-    let seen = lan.sweep(window, subjects(1..1_023, NEAR));
-    assert_eq!(seen.up(), there(&lan));
-    assert_eq!(seen.most_sought, 64);
-    // The kernel still asks for those whom the sweep has given up after two of three questions.
-    assert!(seen.most_asked <= 64 * 3, "{}", seen.most_asked);
-    assert!(seen.took < ms(20_000), "{:?}", seen.took);
+    for effort in [Effort::Quick, Effort::Normal] {
+        let mut lan = Lan::new(1);
+        lan.add((1..1_023).step_by(7), &being(2, true, &[]));
+        let window = Pace { window: 64, ..pace(effort, &[]) };
+        let seen = lan.sweep(window, subjects(1..1_023, NEAR));
+        assert_eq!(seen.up(), there(&lan));
+        assert_eq!(seen.most_sought, 64);
+        // It goes on asking for those whom the sweep has given up.
+        assert_eq!(seen.most_asked, 64);
+        assert!(seen.took < ms(45_000), "{:?}", seen.took);
+    }
 }
 
 #[test]
