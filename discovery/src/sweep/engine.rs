@@ -20,6 +20,10 @@ const GAP: Duration = Duration::from_millis(60);
 /// How long the kernel may take to find out whether an old neighbour is still there: five seconds
 /// until it asks, and three questions.
 const OLD: Duration = Duration::from_millis(9_500);
+/// Questions to those who answer that show what is lost far away, and how long a silent one waits for
+/// them.
+const SAMPLED: u64 = 200;
+const EARLY: Duration = Duration::from_secs(5);
 /// How long one address may take, whatever happens.
 const LONGEST: Duration = Duration::from_secs(30);
 
@@ -493,8 +497,10 @@ impl Engine {
         if open.answered != 0 {
             let wanted = if way == Way::Own { 1 } else { self.loss.samples() };
             if number < wanted + open.answered.trailing_zeros() {
-                // Who has not been asked at all comes first.
-                let free = self.drained || !self.has_room();
+                // Who has not been asked at all comes first, except that far away the first silent
+                // ones are judged before all have been asked: what is lost has to be known by then.
+                let unknown = way == Way::Far && self.loss.asked < SAMPLED;
+                let free = unknown || self.drained || !self.has_room();
                 return match now >= open.sent + GAP {
                     true if free => send(),
                     true => Step::Wait(now + GAP / 4),
@@ -512,6 +518,10 @@ impl Engine {
             match (heard < tries, now >= until) {
                 (_, false) => Step::Wait(until),
                 (true, true) => send(),
+                // Nobody knows yet how much is lost, and how many there are.
+                (false, true) if self.early(open, now) => {
+                    Step::Wait(now + Duration::from_millis(100))
+                }
                 (false, true) => Step::Done,
             }
         };
@@ -543,6 +553,15 @@ impl Engine {
             }
             _ => spoken_to(heard),
         }
+    }
+
+    /// Whether it is too early to give somebody up who is far away.
+    fn early(&self, open: &Open, now: Duration) -> bool {
+        open.subject.way == Way::Far
+            && self.pace.effort != Effort::Quick
+            && self.loss.hosts > 0
+            && (self.loss.asked < SAMPLED || !self.drained)
+            && now < open.since + EARLY
     }
 
     fn port(&self, open: &Open, now: Duration) -> Step {

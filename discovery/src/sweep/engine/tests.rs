@@ -106,6 +106,7 @@ fn a_bad_network_is_given_up_in_time() {
         assert_eq!(misses(5, loss, Effort::Thorough, NEAR, 1_000), 0);
     }
     assert!(misses(5, 0.4, Effort::Normal, Way::Far, 256) <= 5);
+    assert!(misses(20, 0.2, Effort::Normal, Way::Far, 256) <= 2);
     assert_eq!(misses(3, 0.2, Effort::Thorough, Way::Far, 256), 0);
 }
 
