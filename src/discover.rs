@@ -254,7 +254,7 @@ fn swept(
     let runtime = runtime.map_err(|error| Failure::File(error.to_string()))?;
     let mut found = Vec::new();
     let sweep = sweep::sweep(&settings.sweep, naming, around.stop.cancelled(), |one, _| {
-        if one.host.by.is_some() {
+        if one.host.by.is_some() || !one.host.asked {
             found.push(one);
         }
     });

@@ -2,7 +2,7 @@
 //! that were. Names that stand in the file already stay; a host that is gone gets the date on which it
 //! was seen last, as a comment of its row, so that the file changes only when somebody comes or goes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -121,10 +121,16 @@ pub fn targets(
     });
     let days = i64::try_from(settings.grace.as_secs() / 86_400).unwrap_or(i64::MAX);
     let gone = before.rows.iter().filter(|(address, _)| !there.contains_key(*address));
+    let unasked: BTreeSet<IpAddr> =
+        found.iter().filter(|one| !one.host.asked).map(|one| one.host.address).collect();
     let gone = gone.filter_map(|(address, date)| {
+        let name = before.names.get(address).cloned();
+        if unasked.contains(address) {
+            // Nothing is known of it now.
+            return Some((*address, row(*address, name, *date)));
+        }
         let date = date.unwrap_or(today);
         let age = i64::from(date.until(today).ok()?.get_days());
-        let name = before.names.get(address).cloned();
         (age <= days).then(|| (*address, row(*address, name, Some(date))))
     });
     let all: BTreeMap<IpAddr, Target> = here.chain(gone).collect();
@@ -159,6 +165,7 @@ mod tests {
             address: [10, 0, 0, number].into(),
             scope: 0,
             by: Some(By::Icmp),
+            asked: true,
             own,
             rtt: None,
             mac: None,
@@ -260,6 +267,18 @@ mod tests {
         assert_eq!(run(&output, Some(&gone), &all[1..], "2026-11-05"), gone);
         assert_eq!(run(&output, Some(&gone), &all, "2026-11-05"), first);
         assert!(!run(&output, Some(&gone), &all[1..], "2026-11-20").contains("nas"));
+    }
+
+    #[test]
+    fn who_could_not_be_asked_is_not_gone() {
+        let rows = BTreeMap::from([([10, 0, 0, 1].into(), None), ([10, 0, 0, 2].into(), None)]);
+        let old = Before { rows, ..Before::default() };
+        let mut unasked = found(1, None, false);
+        (unasked.host.by, unasked.host.asked) = (None, false);
+        let today = "2026-11-21".parse().expect("a date");
+        let all = targets(&settings(), &old, &[unasked], today, false).expect("targets");
+        let told: Vec<String> = all.iter().map(|t| format!("{}{}", t.address, remark(t))).collect();
+        assert_eq!(told, ["10.0.0.1", "10.0.0.2  # last seen 2026-11-21"]);
     }
 
     #[test]

@@ -70,6 +70,8 @@ pub struct Host {
     pub scope: u32,
     /// How it is known that somebody is there; `None`: nobody is.
     pub by: Option<By>,
+    /// Whether it could be asked at all.
+    pub asked: bool,
     /// Whether it is this machine's own address.
     pub own: bool,
     /// The shortest time to an echo reply.
@@ -119,6 +121,8 @@ pub struct Summary {
     pub asked: u64,
     /// Those at which somebody is.
     pub up: u64,
+    /// Addresses that could not be asked: the kernel's table of neighbours had no room for them.
+    pub unasked: u64,
     /// What was lost on the way to those who answer.
     pub loss: Loss,
     /// How long it took.
@@ -206,11 +210,6 @@ pub async fn sweep(
         window: tables.window(),
         ports: settings.ports.clone(),
     };
-    let (around, ranges) = (links.clone(), settings.ranges.clone());
-    let ip4 = ranges.into_iter().filter(|range| range.net().addr().is_ipv4()).collect();
-    let subjects = range::addresses(ip4).map(move |address| subject(address, &around));
-    let engine = Engine::new(pace, subjects.chain(near6));
-
     let cookie = cookie();
     let mut warnings = Vec::new();
     let mut open = |wanted: bool, ip6: bool| match wanted.then(|| Pinger::open(ip6, cookie)) {
@@ -232,7 +231,21 @@ pub async fn sweep(
         open(settings.ranges.iter().any(|range| range.net().addr().is_ipv4()), false)?,
         open(!ip6.is_empty(), true)?,
     ];
+    let (around, ranges) = (links.clone(), settings.ranges.clone());
+    let ip4 = ranges.into_iter().filter(|range| range.net().addr().is_ipv4()).collect();
+    let echoes = pingers[0].is_some();
+    let subjects = range::addresses(ip4).map(move |address| match subject(address, &around) {
+        // Without an echo nothing makes the kernel ask for a neighbour, but a connection does.
+        Subject { way: Way::Near(_), .. } if !echoes => {
+            Subject { address, scope: 0, way: Way::Far }
+        }
+        subject => subject,
+    });
+    let engine = Engine::new(pace, subjects.chain(near6));
+
     let mut run = Run::new(engine, kernel, links, pingers, total);
+    // What the kernel asks for already is not our doing.
+    run.look_around()?;
     let mut stop = pin!(stop);
     loop {
         let wake = run.turn(naming, &mut take).await?;

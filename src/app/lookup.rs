@@ -17,9 +17,12 @@ const UNKNOWN: Duration = Duration::from_secs(600);
 /// Addresses that are remembered.
 const MAX_KNOWN: usize = 4_096;
 
+/// What was answered, and how long that is believed.
+type Answers = HashMap<IpAddr, (Instant, Option<String>)>;
+
 /// Names that are remembered. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Known(Arc<Mutex<HashMap<IpAddr, (Instant, Option<String>)>>>);
+pub struct Known(Arc<Mutex<Answers>>);
 
 impl Known {
     /// Asks a resolver, and remembers. The resolver belongs to the runtime that asks.

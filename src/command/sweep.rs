@@ -186,7 +186,8 @@ impl View<'_> {
         let host = &found.host;
         json!({
             "address": host.address,
-            "up": host.by.is_some(),
+            // Who could not be asked is neither.
+            "up": host.asked.then_some(host.by.is_some()),
             "by": host.by.map(By::word),
             "rtt": host.rtt.map(|rtt| rtt.as_secs_f64()),
             "mac": host.mac.map(|mac| mac.to_string()),
@@ -262,6 +263,14 @@ impl View<'_> {
             let _ = write!(out, "; {share:.1} % of {} packets were lost", loss.asked);
         }
         let _ = writeln!(out, "; {:.2} s", summary.took.as_secs_f64());
+        if summary.unasked > 0 {
+            let _ = writeln!(
+                out,
+                "{} {} addresses could not be asked: the kernel's neighbour table has no room for them",
+                self.style.doubtful("note:"),
+                summary.unasked
+            );
+        }
         if let Some((mac, count)) = summary.proxy {
             let _ = writeln!(
                 out,

@@ -432,31 +432,22 @@ impl Prober {
             return;
         }
         let interval = watched.plan.interval;
-        if watched.plan.labels != plan.labels || !watched.published.suits(receiver) {
-            let next = Published::new(
-                receiver,
-                plan,
-                watched.published.start(),
-                &watched.published.counts(),
-            );
-            // What is in flight was begun under the old labels, which end here.
-            if let Some((_, running)) = watched.flying.take() {
-                running.abort();
-            }
-            let before = std::mem::replace(&mut watched.published, next);
-            out.events.push(Event {
-                target: Arc::clone(&before.target),
-                due: now.wall,
-                what: What::Disappeared,
-            });
-            before.end(now.wall, out.samples(&watched.receiver, Duration::ZERO));
-            let target = Arc::clone(&watched.published.target);
-            out.events.push(Event { target, due: now.wall, what: What::Appeared });
-        } else if watched.plan.name != plan.name || watched.plan.expected != plan.expected {
-            let event = |target, what| Event { target, due: now.wall, what };
+        let event = |target, what| Event { target, due: now.wall, what };
+        let relabelled = watched.plan.labels != plan.labels || !watched.published.suits(receiver);
+        if relabelled || watched.plan.name != plan.name || watched.plan.expected != plan.expected {
             out.events.push(event(Arc::clone(&watched.published.target), What::Disappeared));
             let samples = out.samples(&watched.receiver, Duration::ZERO);
-            watched.published.rename(plan, now.wall, samples);
+            if relabelled {
+                let (start, counts) = (watched.published.start(), watched.published.counts());
+                // What is in flight was begun under the old labels, which end here.
+                if let Some((_, running)) = watched.flying.take() {
+                    running.abort();
+                }
+                watched.published.end(now.wall, samples);
+                watched.published = Published::new(receiver, plan, start, &counts);
+            } else {
+                watched.published.rename(plan, now.wall, samples);
+            }
             out.events.push(event(Arc::clone(&watched.published.target), What::Appeared));
         }
         watched.plan = Arc::new(plan.clone());

@@ -167,11 +167,13 @@ fn one_sweep_at_a_time_and_refusals() {
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
-    until("the second one to be put off", || {
-        let second = run(&["sweep", "10.66.0.1", "--no-dns", "--effort", "quick"]);
-        let why = String::from_utf8_lossy(&second.stderr).into_owned();
-        (second.status.code() == Some(1) && why.contains("another sweep goes on")).then_some(())
+    until("the first one to begin", || {
+        let names = std::fs::read_to_string("/proc/net/unix").unwrap();
+        names.contains("@watchpost-sweep").then_some(())
     });
+    let second = run(&["sweep", "10.66.0.1", "--no-dns", "--effort", "quick"]);
+    let why = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(second.status.code() == Some(1) && why.contains("another sweep goes on"), "{why}");
     assert!(first.wait().unwrap().success());
     for (arguments, why) in [
         (&["sweep"][..], "attached to 10.66.0.0/24 (wpa)"),
@@ -378,8 +380,12 @@ fn a_lan_is_watched_and_prometheus_has_it() {
     until("the states", || (state("down") == Some(11.0)).then_some(()));
     lan.add(ten());
     until("ten to be up again", || value("sum(probe_success)").filter(|n| *n == 44.0));
-    let timeline = "count(min_over_time(probe_success[60s]) == 0 and on (instance) max_over_time(probe_success[60s]) == 1)";
-    until("the timeline", || value(timeline).filter(|n| *n == 10.0));
+    let those: Vec<String> = ten().map(|n| format!("10.66.0.{n}")).collect();
+    let own = format!("{{instance=~\"{}\"}}[60s]", those.join("|"));
+    let timeline = format!(
+        "count(min_over_time(probe_success{own}) == 0 and max_over_time(probe_success{own}) == 1)"
+    );
+    until("the timeline", || value(&timeline).filter(|n| *n == 10.0));
 
     // A name is written: the rows go on, and have it.
     let file = folder.path().join("ping-lan.yaml");

@@ -1,18 +1,27 @@
 //! What a sweep asks whom, and when it has heard enough. Pure: time and answers are handed in, what is
 //! to be sent comes out, so that a sweep of any network can be played through without one.
 
+mod open;
+mod words;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::iter::Peekable;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use self::open::Open;
+pub use self::words::{Ask, Pace, Port, Subject, Tell, Way};
+use super::Host;
 use super::chance::{Effort, Loss};
-use super::link::{Asking, Belief, Mac};
-use super::{By, Host};
+use super::link::{Belief, Mac};
 
 /// Addresses that are asked at once at most, wherever they are.
 const MAX_OPEN: usize = 4_096;
+/// Addresses at once that the kernel looks for at least, however little room it has.
+const LEAST_WINDOW: usize = 16;
+/// How often an address is tried for which the kernel's table has no room.
+const MOST_ABSENT: u32 = 8;
 /// The share of a second's packets that may go at once.
 const BURST: f64 = 0.1;
 /// Between two echoes to somebody who answers.
@@ -27,123 +36,6 @@ const EARLY: Duration = Duration::from_secs(5);
 /// How long one address may take, whatever happens.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// How an address is reached.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Way {
-    /// It is this machine's own.
-    Own,
-    /// On a link, where the kernel asks for it first.
-    Near(Asking),
-    /// By way of routers, or without asking for it.
-    Far,
-}
-
-/// Somebody who is asked.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Subject {
-    /// The address.
-    pub address: IpAddr,
-    /// The link, where the address says nothing without it.
-    pub scope: u32,
-    /// How it is reached.
-    pub way: Way,
-}
-
-/// How a sweep goes.
-#[derive(Clone, Debug)]
-pub struct Pace {
-    /// How sure it is to be.
-    pub effort: Effort,
-    /// Packets a second.
-    pub rate: u32,
-    /// Addresses at once that the kernel looks for at most.
-    pub window: usize,
-    /// Ports that are asked of everybody who is there.
-    pub ports: Vec<u16>,
-}
-
-/// Something to be sent.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Ask {
-    /// An echo request with this number.
-    Echo(Subject, u16),
-    /// A connection, for so long at most.
-    Connect(SocketAddr, Duration),
-}
-
-/// What came of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Port {
-    /// Somebody listens.
-    Open,
-    /// The host says that nobody listens.
-    Closed,
-    /// Nobody says anything.
-    Silent,
-    /// Nothing could be sent, for our own reasons: it is tried again.
-    Unsent,
-}
-
-/// What a sweep tells while it goes.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Tell {
-    /// Somebody is there.
-    Up(IpAddr),
-    /// All that is found out of an address; they are numbered in the order in which they were given.
-    Done(u64, Host),
-}
-
-struct Asked {
-    port: u16,
-    tries: u32,
-    flying: bool,
-    found: Option<Port>,
-    due: Duration,
-}
-
-struct Open {
-    number: u64,
-    subject: Subject,
-    since: Duration,
-    due: Duration,
-    /// Echoes that were sent, and which were answered.
-    echoes: u32,
-    answered: u32,
-    sent: Duration,
-    rtt: Option<Duration>,
-    mac: Option<Mac>,
-    belief: Option<Belief>,
-    /// Questions of the kernel: those of earlier rounds, those of this one, and when the last was seen.
-    before: u32,
-    now: u32,
-    questioned: Duration,
-    /// Echoes sent when the card's address became known: what went before was never on the wire.
-    unheard: u32,
-    ports: Vec<Asked>,
-    told: bool,
-}
-
-impl Open {
-    fn by(&self) -> Option<By> {
-        let spoke = |asked: &Asked| matches!(asked.found, Some(Port::Open | Port::Closed));
-        if self.answered != 0 {
-            Some(By::Icmp)
-        } else if self.ports.iter().any(spoke) {
-            Some(By::Tcp)
-        } else if self.told || (self.mac.is_some() && self.belief == Some(Belief::Reachable)) {
-            Some(By::Neighbour)
-        } else {
-            None
-        }
-    }
-
-    /// Whether the kernel is still to say whether it is there.
-    fn is_sought(&self) -> bool {
-        matches!(self.subject.way, Way::Near(_))
-            && matches!(self.belief, None | Some(Belief::Asked(_) | Belief::Failed))
-    }
-}
-
 /// A sweep.
 pub struct Engine {
     pace: Pace,
@@ -155,11 +47,15 @@ pub struct Engine {
     tokens: f64,
     filled: Duration,
     sought: usize,
+    /// Those for whom the kernel's table had no room, since there was room for somebody.
+    homeless: usize,
     /// Until when the kernel goes on asking for those who were given up.
     left: BinaryHeap<Reverse<Duration>>,
     loss: Loss,
     slowest: Duration,
     tells: Vec<Tell>,
+    /// What the kernel believed last.
+    known: BTreeMap<IpAddr, (Option<Mac>, Belief)>,
 }
 
 enum Step {
@@ -185,10 +81,12 @@ impl Engine {
             tokens,
             filled: Duration::ZERO,
             sought: 0,
+            homeless: 0,
             left: BinaryHeap::new(),
             loss: Loss::default(),
             slowest: Duration::ZERO,
             tells: Vec::new(),
+            known: BTreeMap::new(),
         }
     }
 
@@ -269,31 +167,8 @@ impl Engine {
     fn begin(&mut self, subject: Subject, now: Duration, asks: &mut Vec<Ask>) {
         let number = self.next;
         self.next += 1;
-        let asked = |port: &u16| Asked {
-            port: *port,
-            tries: 0,
-            flying: false,
-            found: None,
-            due: Duration::ZERO,
-        };
-        let open = Open {
-            number,
-            subject,
-            since: now,
-            due: now,
-            echoes: 0,
-            answered: 0,
-            sent: now,
-            rtt: None,
-            mac: None,
-            belief: None,
-            before: 0,
-            now: 0,
-            questioned: now,
-            unheard: 0,
-            ports: self.pace.ports.iter().map(asked).collect(),
-            told: false,
-        };
+        let known = self.known.get(&subject.address);
+        let open = Open::new(number, subject, &self.pace.ports, known, now);
         self.sought += usize::from(open.is_sought());
         self.open.insert(subject.address, open);
         self.visit(subject.address, now, asks);
@@ -339,46 +214,29 @@ impl Engine {
     }
 
     /// What the kernel believes of its neighbours now: all of them.
-    pub fn neighbours(&mut self, known: &BTreeMap<IpAddr, (Option<Mac>, Belief)>, now: Duration) {
+    pub fn neighbours(&mut self, known: BTreeMap<IpAddr, (Option<Mac>, Belief)>, now: Duration) {
         let mut news = Vec::new();
+        let mut absent = false;
         self.sought = 0;
         for (address, open) in &mut self.open {
             if !matches!(open.subject.way, Way::Near(_)) {
                 continue;
             }
-            let before = (open.belief, open.mac, open.now);
-            match known.get(address) {
-                Some((mac, belief)) => {
-                    if let Belief::Asked(count) = belief {
-                        if *count < open.now {
-                            // A new round.
-                            open.before = open.before.saturating_add(open.now);
-                        }
-                        if *count != open.now {
-                            open.now = *count;
-                            open.questioned = now;
-                        }
-                    }
-                    open.belief = Some(*belief);
-                    let trusted = matches!(belief, Belief::Reachable | Belief::Old);
-                    let mac = mac.filter(|_| trusted);
-                    if open.mac.is_none() && mac.is_some() && open.answered == 0 {
-                        // The last one waited for this moment, and went out.
-                        open.unheard = open.echoes.saturating_sub(1);
-                    }
-                    open.mac = mac.or(open.mac);
-                }
-                // It was forgotten, or never came in.
-                None if open.belief.is_some() || now > open.sent + GAP * 2 => {
-                    open.belief = Some(Belief::Failed);
-                }
-                None => {}
-            }
-            self.sought += usize::from(open.is_sought());
-            if before != (open.belief, open.mac, open.now) {
+            let before = open.absent;
+            if open.believed(known.get(address), now) {
                 news.push(*address);
             }
+            absent |= open.absent > before;
+            if known.contains_key(address) {
+                self.homeless = 0;
+            }
+            self.sought += usize::from(open.is_sought());
         }
+        if absent {
+            // There is less room than was thought: others fill the table, too.
+            self.pace.window = self.pace.window.min((self.sought / 2).max(LEAST_WINDOW));
+        }
+        self.known = known;
         for address in news {
             self.heard(address, now);
         }
@@ -527,18 +385,22 @@ impl Engine {
         };
         match (way, open.belief) {
             (Way::Near(asking), None | Some(Belief::Asked(_) | Belief::Failed)) => {
-                let questions = open.before.saturating_add(open.now);
-                // A port that answers is an answer.
-                if number >= tries * 3 + 2 {
+                if number - open.absent.min(number) >= tries * 3 + 2 {
                     return Step::Done;
                 }
-                if questions >= tries {
+                if open.questions() >= tries {
                     let until = open.questioned + self.settle();
                     return if now >= until { Step::Done } else { Step::Wait(until) };
                 }
+                // There was no room for it: after some tries nobody knows more.
+                let patience = if self.homeless < LEAST_WINDOW { MOST_ABSENT } else { 2 };
+                if open.absent >= patience {
+                    return Step::Done;
+                }
+                let again = open.sent + GAP * (1 << open.absent.min(5));
                 match open.belief {
-                    Some(Belief::Failed) if now >= open.sent + GAP => send(),
-                    Some(Belief::Failed) => Step::Wait(open.sent + GAP),
+                    Some(Belief::Failed) if now >= again => send(),
+                    Some(Belief::Failed) => Step::Wait(again),
                     _ => Step::Wait(now + asking.pause.min(Duration::from_millis(200))),
                 }
             }
@@ -572,13 +434,13 @@ impl Engine {
         let tries = self.loss.tries(self.pace.effort);
         let mut rest = Step::Done;
         for asked in open.ports.iter().filter(|asked| asked.found.is_none()) {
-            if asked.flying {
-                rest = Step::Wait(now + Duration::from_secs(1));
+            let later = if asked.flying { now + Duration::from_secs(1) } else { asked.due };
+            if asked.flying || (asked.tries < tries && now < later) {
+                rest = match rest {
+                    Step::Wait(until) => Step::Wait(until.min(later)),
+                    _ => Step::Wait(later),
+                };
             } else if asked.tries < tries {
-                if now < asked.due {
-                    rest = Step::Wait(asked.due);
-                    continue;
-                }
                 let to = SocketAddr::new(open.subject.address, asked.port);
                 let to = match to {
                     SocketAddr::V6(mut to) => {
@@ -613,11 +475,14 @@ impl Engine {
             self.loss.lost += after.saturating_sub(u64::from(open.answered.count_ones()) - 1);
         }
         let by = open.by();
+        let asked = by.is_some() || open.absent == 0 || open.questions() > 0;
+        self.homeless += usize::from(!asked);
         let found = open.ports.iter().filter(|asked| asked.found == Some(Port::Open));
         let host = Host {
             address,
             scope: open.subject.scope,
             by,
+            asked,
             own: open.subject.way == Way::Own,
             rtt: open.rtt,
             mac: open.mac,

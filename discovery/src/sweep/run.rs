@@ -184,7 +184,8 @@ impl Run {
         Ok(())
     }
 
-    fn look_around(&mut self) -> Result<(), Failure> {
+    /// Hands over what the kernel believes of its neighbours.
+    pub(super) fn look_around(&mut self) -> Result<(), Failure> {
         let explain = |error: io::Error| Failure::Socket(format!("netlink: {error}"));
         let mut known: BTreeMap<IpAddr, (Option<Mac>, Belief)> = BTreeMap::new();
         for (ip6, pinger) in [(false, &self.pingers[0]), (true, &self.pingers[1])] {
@@ -195,7 +196,7 @@ impl Run {
             known.extend(all.into_iter().map(|one| (one.address, (one.mac, one.belief))));
         }
         let now = self.now();
-        self.engine.neighbours(&known, now);
+        self.engine.neighbours(known, now);
         Ok(())
     }
 
@@ -251,6 +252,7 @@ impl Run {
             self.names.remove(&host.address);
             let host = self.done.remove(&self.next)?;
             self.next += 1;
+            self.summary.unasked += u64::from(!host.asked);
             if let (Some(By::Neighbour), Some(mac)) = (host.by, host.mac) {
                 *self.proxies.entry(mac).or_default() += 1;
             }

@@ -2,7 +2,7 @@
 //! the test is as good as alone in the world, and may make a network of its own.
 
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use super::{peers, skip, until};
 
@@ -36,6 +36,9 @@ pub fn alone(test: &str, needs: &[&str]) -> bool {
         skip(test, &format!("{missing} is not installed"));
         return false;
     }
+    // The kernel has one table of neighbours for all of them: large networks come one after another.
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let output = Command::new("timeout")
         .args(["900", "unshare", "--net", "--mount"])
         .arg(std::env::current_exe().unwrap())

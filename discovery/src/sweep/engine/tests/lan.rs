@@ -264,7 +264,8 @@ impl Lan {
             }
             if engine.wants_neighbours() && now >= look {
                 let nothing = BTreeMap::new();
-                engine.neighbours(if self.forgets { &nothing } else { &self.table }, now);
+                let table = if self.forgets { &nothing } else { &self.table };
+                engine.neighbours(table.clone(), now);
                 look = now + LOOK;
             }
             let (asks, wake) = engine.step(now);
