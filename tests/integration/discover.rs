@@ -424,4 +424,10 @@ fn the_example_works() {
     let out = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(0), "{out}");
     assert!(out.contains("nothing changes") && out.contains("no target backup"), "{out}");
+    // Nobody's network is swept here.
+    let config = concat!(env!("CARGO_MANIFEST_DIR"), "/discovery/examples/lan/watchpost.yaml");
+    let output = run(&["check", "--config", config]);
+    let out = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{out}");
+    assert!(out.contains("0 warnings; 254 targets"), "{out}");
 }

@@ -1,7 +1,6 @@
 //! A sweep of networks that each test makes for itself.
 
-use std::collections::BTreeMap;
-use std::io::Write as _;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
@@ -93,7 +92,7 @@ fn forget() {
 
 #[test]
 fn the_exact_set_twenty_times() {
-    if !alone("sweep::the_exact_set_twenty_times", &["nft", "python3"]) {
+    if !alone("sweep::the_exact_set_twenty_times", &["nft", "python3", "fping"]) {
         return;
     }
     let (_lan, _server) = network();
@@ -111,6 +110,18 @@ fn the_exact_set_twenty_times() {
             assert_eq!(host["by"].as_str(), by, "{host}");
             assert_eq!(host["rtt"].is_number(), by == Some("icmp"), "{host}");
             assert_eq!(host["mac"].is_string(), by.is_some(), "{host}");
+        }
+        if n % 5 == 0 {
+            // A second witness, as far as it can know.
+            let output = Command::new("fping")
+                .args(["-a", "-g", "-i", "1", "-r", "1", "-t", "500", "10.66.0.1", "10.66.0.254"])
+                .output()
+                .unwrap();
+            let seen = String::from_utf8(output.stdout).unwrap();
+            let seen: BTreeSet<&str> = seen.lines().collect();
+            let ours = found.values().filter(|host| host["by"] == "icmp");
+            let ours: BTreeSet<&str> = ours.map(|host| host["address"].as_str().unwrap()).collect();
+            assert_eq!(ours, seen);
         }
         forget();
     }
@@ -399,5 +410,4 @@ fn a_lan_is_watched_and_prometheus_has_it() {
     let log = daemon.log();
     assert!(!log.contains("10.66.0.2 "), "who was never there is not told:\n{log}");
     assert_eq!(daemon.stop(), 0, "{log}");
-    std::io::stderr().flush().unwrap();
 }
