@@ -372,7 +372,7 @@ pub fn write(path: &Path, text: &str) -> Result<bool, String> {
     with_folder(path, || file::write_atomic(path, text))
 }
 
-/// As [`write`], when the file is still as it was (`None`: there was none).
+/// As [`write()`], when the file is still as it was (`None`: there was none).
 ///
 /// # Errors
 /// The error of the file system, with the path, or that the file has changed.
