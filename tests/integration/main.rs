@@ -20,4 +20,5 @@ mod reload;
 mod support;
 mod sweep;
 mod traces;
+mod units;
 mod wrong;

@@ -70,11 +70,28 @@ fn a_datagram_socket_needs_no_right() {
     }
 }
 
+/// As `PrivateUsers=yes` of the unit has it.
+#[test]
+fn a_datagram_socket_works_with_users_of_its_own() {
+    if able("a_datagram_socket_works_with_users_of_its_own") {
+        let inner = "unshare --user $W probe 127.0.0.1";
+        check(&format!("{COPY}; {ALLOW}; {NOBODY} {inner}"), 0, &["is up", "rtt"]);
+        let inner = "unshare --user $W sweep 127.0.0.1 --no-dns";
+        check(&format!("{COPY}; {ALLOW}; {NOBODY} {inner}"), 0, &["1 of 1 addresses are there"]);
+    }
+}
+
 #[test]
 fn without_any_right_one_message_says_what_to_set() {
     if able("without_any_right_one_message_says_what_to_set") {
         let expected = ["no_socket", "net.ipv4.ping_group_range", "CAP_NET_RAW"];
         check(&format!("{COPY}; {FORBID}; {NOBODY} $W probe 127.0.0.1"), 1, &expected);
+        let expected = ["net.ipv4.ping_group_range", "CAP_NET_RAW"];
+        check(&format!("{COPY}; {FORBID}; {NOBODY} $W sweep 127.0.0.1"), 1, &expected);
+        // A port is asked without any right.
+        let sweep = "$W sweep 127.0.0.1 --ports 9 --no-dns";
+        let expected = ["only ports are asked", "1 of 1 addresses are there"];
+        check(&format!("{COPY}; {FORBID}; {NOBODY} {sweep}"), 0, &expected);
     }
 }
 

@@ -1,0 +1,120 @@
+//! The units of systemd: sound, and as tight as they say.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::support::{peers, skip};
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/systemd")
+}
+
+/// Copies of all units that name the program which was built, with a drop-in behind one of them.
+fn units(drop_in: Option<(&str, &str)>) -> tempfile::TempDir {
+    let copies = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(folder()).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        if !(name.ends_with(".service") || name.ends_with(".timer")) {
+            continue;
+        }
+        let mut text = std::fs::read_to_string(&path).unwrap();
+        text = text.replace("/usr/bin/watchpost", env!("CARGO_BIN_EXE_watchpost"));
+        if let Some((unit, example)) = drop_in
+            && name == unit
+        {
+            // What a drop-in says comes after the unit.
+            let (before, install) = text.split_once("[Install]").unwrap_or((&text, ""));
+            let more = std::fs::read_to_string(folder().join(example)).unwrap();
+            text = format!("{before}{more}\n[Install]{install}");
+        }
+        std::fs::write(copies.path().join(name), text).unwrap();
+    }
+    copies
+}
+
+/// What `systemd-analyze security` makes of a unit.
+fn exposure(unit: &str, drop_in: Option<&str>) -> f64 {
+    let copies = units(drop_in.map(|example| (unit, example)));
+    let output = Command::new("systemd-analyze")
+        .args(["security", "--offline=yes", "--no-pager"])
+        .arg(copies.path().join(unit))
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let line = text.lines().find(|line| line.contains("Overall exposure level"));
+    let line = line.unwrap_or_else(|| panic!("{text}{}", String::from_utf8_lossy(&output.stderr)));
+    let number = line.split(':').nth(1).unwrap().split_whitespace().next().unwrap();
+    number.parse().unwrap()
+}
+
+fn able(test: &str) -> bool {
+    let able = peers::find("systemd-analyze").is_some();
+    if !able {
+        skip(test, "systemd-analyze is not installed");
+    }
+    able
+}
+
+#[test]
+fn units_are_sound() {
+    if !able("units_are_sound") {
+        return;
+    }
+    for drop_in in [
+        None,
+        Some("watchpost.service.d/raw-icmp.conf.example"),
+        Some("watchpost.service.d/docker.conf.example"),
+    ] {
+        let copies = units(drop_in.map(|example| ("watchpost.service", example)));
+        let mut files: Vec<PathBuf> =
+            std::fs::read_dir(copies.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        assert_eq!(files.len(), 5, "{files:?}");
+        let output = Command::new("systemd-analyze").arg("verify").args(&files).output().unwrap();
+        let said = [&output.stdout[..], &output.stderr[..]].map(String::from_utf8_lossy).concat();
+        // What other units of this machine lack is no fault of these.
+        let ours: Vec<&str> = said.lines().filter(|line| line.contains("watchpost")).collect();
+        assert_eq!(ours, Vec::<&str>::new());
+    }
+}
+
+#[test]
+fn units_are_as_tight_as_they_say() {
+    if !able("units_are_as_tight_as_they_say") {
+        return;
+    }
+    for (unit, drop_in, most) in [
+        ("watchpost.service", None, 1.6),
+        ("watchpost.service", Some("watchpost.service.d/raw-icmp.conf.example"), 2.0),
+        ("watchpost-discover.service", None, 0.6),
+        ("watchpost-sweep.service", None, 1.5),
+        ("watchpost-sweep.service", Some("watchpost.service.d/raw-icmp.conf.example"), 2.0),
+    ] {
+        let score = exposure(unit, drop_in);
+        assert!(score <= most, "{unit} {drop_in:?}: {score}");
+    }
+}
+
+/// What the hardening must not take away, as far as it is written: users.md and host.md say which
+/// directive breaks what.
+#[test]
+fn units_leave_what_is_needed() {
+    let text = std::fs::read_to_string(folder().join("watchpost.service")).unwrap();
+    let has = |line: &str| text.lines().any(|have| have == line);
+    for needed in [
+        "Type=notify",
+        "ExecReload=/bin/kill -HUP $MAINPID",
+        "StateDirectory=watchpost",
+        "ProtectHome=read-only",
+        "RestrictAddressFamilies=AF_INET AF_INET6 AF_NETLINK AF_UNIX",
+        "SystemCallFilter=adjtimex clock_adjtime",
+    ] {
+        assert!(has(needed), "{needed}");
+    }
+    for harmful in
+        ["ProcSubset=", "PrivateNetwork=", "ProtectClock=", "IPAddressDeny=", "DynamicUser="]
+    {
+        assert!(!text.lines().any(|line| line.starts_with(harmful)), "{harmful}");
+    }
+}
