@@ -139,13 +139,13 @@ fn beside(title: &str, rounds: usize, loss: u8) {
         (
             "watchpost sweep",
             format!(
-                "{OURS} sweep 10.66.0.0/24 --no-dns --json | grep '\"up\":true' | grep -v 0.254"
+                "{OURS} sweep 10.66.0.0/24 --no-dns --json | grep '\"up\":true' | grep -vF 10.66.0.254"
             ),
         ),
         (
             "watchpost sweep --effort quick",
             format!(
-                "{OURS} sweep 10.66.0.0/24 --no-dns --effort quick --json | grep '\"up\":true' | grep -v 0.254"
+                "{OURS} sweep 10.66.0.0/24 --no-dns --effort quick --json | grep '\"up\":true' | grep -vF 10.66.0.254"
             ),
         ),
         ("fping -g, defaults", "fping -a -g 10.66.0.1 10.66.0.253".to_owned()),

@@ -14,7 +14,8 @@ use watchpost_discovery::job::{self, Check, Report, Settings};
 use watchpost_discovery::lan;
 use watchpost_discovery::names::Names;
 use watchpost_discovery::output::{self, Output, Refused, Rendered, Trust};
-use watchpost_discovery::sweep::{self, Found, Naming, Reverse, Summary};
+use watchpost_discovery::sweep::range::Refusal;
+use watchpost_discovery::sweep::{self, By, Found, Naming, Reverse, Summary};
 
 use crate::base::clock::Timestamp;
 use crate::pipeline::selfmetrics::Meter;
@@ -66,6 +67,8 @@ pub struct Outcome {
     pub report: Option<Report>,
     /// How its sweep went, when it was one.
     pub sweep: Option<Summary>,
+    /// What should be known of how it went.
+    pub notes: Vec<String>,
     /// The file as it is; `None`: there is none.
     pub old: Option<String>,
     /// The file as it would be, or why it must not be written.
@@ -84,6 +87,9 @@ pub enum Failure {
     /// Nothing could be looked at.
     #[error("{0}: none of its paths can be looked at: nothing is written")]
     Blind(PathBuf),
+    /// A sweep was not begun.
+    #[error("{0}; `force: true` in its `sweep:` sweeps it all the same: nothing is written")]
+    Forbidden(Refusal),
     /// A sweep came to nothing.
     #[error("{0}: nothing is written")]
     Sweep(#[from] sweep::Failure),
@@ -166,7 +172,8 @@ fn there(job: &Job) -> Result<Option<String>, Failure> {
 
 fn services(job: &Job, settings: &Settings, around: &Around<'_>) -> Outcome {
     let file = &job.output.file;
-    let failed = |new| Outcome { report: None, sweep: None, old: None, new: Err(new) };
+    let failed =
+        |new| Outcome { report: None, sweep: None, notes: Vec::new(), old: None, new: Err(new) };
     let containers = match &settings.docker {
         None => None,
         Some(endpoint) => match containers(endpoint) {
@@ -205,11 +212,12 @@ fn services(job: &Job, settings: &Settings, around: &Around<'_>) -> Outcome {
             (old, new)
         }
     };
-    Outcome { report: Some(report), sweep: None, old, new }
+    Outcome { report: Some(report), sweep: None, notes: Vec::new(), old, new }
 }
 
 fn lan(job: &Job, settings: &lan::Settings, around: &Around<'_>) -> Outcome {
-    let failed = |new| Outcome { report: None, sweep: None, old: None, new: Err(new) };
+    let failed =
+        |new| Outcome { report: None, sweep: None, notes: Vec::new(), old: None, new: Err(new) };
     // What is written by hand is asked before anybody else.
     let old = match there(job) {
         Ok(old) => old,
@@ -221,10 +229,26 @@ fn lan(job: &Job, settings: &lan::Settings, around: &Around<'_>) -> Outcome {
     };
     let (names, problems) = Names::read(&settings.names, &before.names);
     let reverse = around.reverse.clone().filter(|_| settings.dns);
-    let (summary, found) = match swept(settings, &Naming { names, reverse }, around) {
+    let (summary, mut found) = match swept(settings, &Naming { names, reverse }, around) {
         Ok(swept) => swept,
         Err(why) => return failed(why),
     };
+    let mut notes = summary.warnings.clone();
+    if summary.unasked > 0 {
+        notes.push(format!(
+            "{} addresses could not be asked: what was known of them stays",
+            summary.unasked
+        ));
+    }
+    if let Some((mac, count)) = summary.proxy {
+        // A router that answers for everybody says of nobody whether he is there.
+        notes.push(format!("{count} addresses have the MAC {mac} and answer nothing else: they are taken for a router's, and what was known of them stays"));
+        let proxied =
+            |one: &&mut Found| one.host.by == Some(By::Neighbour) && one.host.mac == Some(mac);
+        for one in found.iter_mut().filter(proxied) {
+            (one.host.by, one.host.asked) = (None, false);
+        }
+    }
     let mut report = Report::default();
     for (path, why) in problems {
         report.problem(&path, 0, why);
@@ -242,7 +266,7 @@ fn lan(job: &Job, settings: &lan::Settings, around: &Around<'_>) -> Outcome {
                 .map_err(Failure::from)
         }
     };
-    Outcome { report: Some(report), sweep: Some(summary), old, new }
+    Outcome { report: Some(report), sweep: Some(summary), notes, old, new }
 }
 
 fn swept(
@@ -258,7 +282,10 @@ fn swept(
             found.push(one);
         }
     });
-    let summary = runtime.block_on(sweep)?;
+    let summary = runtime.block_on(sweep).map_err(|error| match error {
+        sweep::Failure::Refused(why) => Failure::Forbidden(why),
+        other => Failure::Sweep(other),
+    })?;
     Ok((summary, found))
 }
 

@@ -181,9 +181,20 @@ impl Walk {
 /// # Errors
 /// Why it cannot be read, without its path.
 pub fn read(path: &Path) -> Result<String, String> {
+    String::from_utf8(bytes(path)?).map_err(|_| "this is no text (is it encrypted?)".to_owned())
+}
+
+/// As [`read()`], with a mark in place of what is no text.
+///
+/// # Errors
+/// Why it cannot be read, without its path.
+pub fn read_lossy(path: &Path) -> Result<String, String> {
+    Ok(String::from_utf8_lossy(&bytes(path)?).into_owned())
+}
+
+fn bytes(path: &Path) -> Result<Vec<u8>, String> {
     let explain = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::NotFound => "no such file".to_owned(),
-        std::io::ErrorKind::InvalidData => "this is no text (is it encrypted?)".to_owned(),
         _ => error.to_string(),
     };
     let meta = fs::metadata(path).map_err(explain)?;
@@ -193,13 +204,13 @@ pub fn read(path: &Path) -> Result<String, String> {
     if meta.len() > MAX_BYTES {
         return Err(format!("larger than {} MiB", MAX_BYTES >> 20));
     }
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     let file = fs::File::open(path).map_err(explain)?;
-    file.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(explain)?;
-    if text.len() as u64 > MAX_BYTES {
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(explain)?;
+    if bytes.len() as u64 > MAX_BYTES {
         Err("it grows while it is read".to_owned())
     } else {
-        Ok(text)
+        Ok(bytes)
     }
 }
 

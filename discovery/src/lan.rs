@@ -74,9 +74,15 @@ pub fn before(output: &Output, old: Option<&str>) -> Result<Before, Refused> {
     Ok(before)
 }
 
+/// The addresses of rows that say when their host was seen last.
+pub(crate) fn leaving(below: &str) -> BTreeSet<String> {
+    below.lines().filter_map(comment).map(|(address, _)| address.to_string()).collect()
+}
+
 /// `- 192.168.2.12;pve;lan # last seen 2026-11-21`.
 fn comment(line: &str) -> Option<(IpAddr, Date)> {
-    let (row, date) = line.split_once(COMMENT)?;
+    // A name may have the same words in it.
+    let (row, date) = line.rsplit_once(COMMENT)?;
     let row = row.trim().trim_start_matches("- ").trim_matches(['"', '\'', ' ']);
     let address = row.split(';').next()?.trim().parse().ok()?;
     Some((address, date.trim().parse().ok()?))
@@ -100,6 +106,7 @@ pub fn targets(
         .filter(|found| !matches!(found.host.address, IpAddr::V6(ip) if ip.is_unicast_link_local()))
         .map(|found| (found.host.address, found))
         .collect();
+    // A router that answers for everybody says of nobody whether he is there.
     let others = there.values().filter(|found| !found.host.own).count();
     let seen = before.rows.values().filter(|gone| gone.is_none()).count();
     if others == 0 && seen > MANY && !force {
@@ -119,7 +126,7 @@ pub fn targets(
     let here = there.iter().map(|(address, found)| {
         (*address, row(*address, found.name.as_ref().map(|name| name.text.clone()), None))
     });
-    let days = i64::try_from(settings.grace.as_secs() / 86_400).unwrap_or(i64::MAX);
+    let days = i64::try_from(settings.grace.as_secs().div_ceil(86_400)).unwrap_or(i64::MAX);
     let gone = before.rows.iter().filter(|(address, _)| !there.contains_key(*address));
     let unasked: BTreeSet<IpAddr> =
         found.iter().filter(|one| !one.host.asked).map(|one| one.host.address).collect();
@@ -129,9 +136,10 @@ pub fn targets(
             // Nothing is known of it now.
             return Some((*address, row(*address, name, *date)));
         }
-        let date = date.unwrap_or(today);
+        // A clock that was wrong once keeps nobody for ever.
+        let date = date.unwrap_or(today).min(today);
         let age = i64::from(date.until(today).ok()?.get_days());
-        (age <= days).then(|| (*address, row(*address, name, Some(date))))
+        (age <= days && days > 0).then(|| (*address, row(*address, name, Some(date))))
     });
     let all: BTreeMap<IpAddr, Target> = here.chain(gone).collect();
     Ok(all.into_values().collect())
@@ -166,6 +174,8 @@ mod tests {
             scope: 0,
             by: Some(By::Icmp),
             asked: true,
+            pinged: true,
+            heard: None,
             own,
             rtt: None,
             mac: None,

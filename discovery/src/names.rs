@@ -83,7 +83,7 @@ impl Names {
         let usual: Vec<PathBuf> = LEASES.iter().map(PathBuf::from).collect();
         let leases = if files.leases.is_empty() { &usual } else { &files.leases };
         let hosts = files.hosts.clone().unwrap_or_else(|| HOSTS.into());
-        let mut read = |path: &Path, named: bool| match find::read(path) {
+        let mut read = |path: &Path, named: bool| match find::read_lossy(path) {
             Ok(text) => text,
             Err(why) => {
                 if named {
@@ -145,7 +145,9 @@ impl Names {
 #[must_use]
 pub fn tidy(text: &str) -> Option<String> {
     let text = text.trim().trim_end_matches('.');
-    let bad = |c: char| c.is_control() || c == ';';
+    // Neither what parts a line, nor what turns a text around, nor the escapes of name servers.
+    let turns = |c| matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
+    let bad = |c: char| c.is_control() || turns(c) || c == ';' || c == '\\';
     (!text.is_empty() && text != "-" && text.len() <= MAX_NAME && !text.contains(bad))
         .then(|| text.to_owned())
 }
@@ -206,6 +208,8 @@ mod tests {
             (".", None),
             ("a;b", None),
             ("a\nb", None),
+            ("a\\032b", None),
+            ("abc\u{202e}gpj", None),
         ] {
             assert_eq!(tidy(text).as_deref(), name, "{text:?}");
         }

@@ -10,7 +10,7 @@ use watchpost_targets::label::{HUMAN_NAME, LAST_SEEN_HINT, MODULE_HINT};
 use watchpost_targets::{Target, TargetSet, file, render_file_sd};
 
 use crate::job::normal;
-use crate::lan::remark;
+use crate::lan::{leaving, remark};
 
 /// The longest address that is written, in bytes: what is longer is none.
 const MAX_ADDRESS: usize = 4_096;
@@ -119,6 +119,9 @@ pub enum Refused {
         /// How many would go.
         gone: usize,
     },
+    /// Nothing of what was found can be said in this format.
+    #[error("{0}: nothing that was found can be written: {1}: nothing is written without --force")]
+    Nothing(PathBuf, String),
     /// What is kept cannot be read.
     #[error("{0}: what is kept cannot be read: {1}")]
     Head(PathBuf, String),
@@ -198,11 +201,16 @@ pub fn render(
         Err(error) => return Err(Refused::Broken(output.file.clone(), error.to_string())),
     };
     let before: BTreeSet<String> = match below {
-        Some(_) => whole
-            .into_iter()
-            .map(|target| normal(&target.address))
-            .filter(|address| !kept_addresses.contains(address))
-            .collect(),
+        Some(below) => {
+            // Those that are gone already, and whose time is over, are expected to go.
+            let leaving = leaving(below);
+            whole
+                .into_iter()
+                .filter(|target| !target.hints.contains_key(LAST_SEEN_HINT))
+                .map(|target| normal(&target.address))
+                .filter(|address| !kept_addresses.contains(address) && !leaving.contains(address))
+                .collect()
+        }
         None => BTreeSet::new(),
     };
     let now: BTreeSet<String> = new.iter().map(|target| normal(&target.address)).collect();
@@ -212,6 +220,11 @@ pub fn render(
     }
     if !force && gone > 5 && gone * 2 > before.len() {
         return Err(Refused::Shrunk { file: output.file.clone(), before: before.len(), gone });
+    }
+    if let (true, false, false, Some((_, why))) =
+        (new.is_empty(), before.is_empty(), force, inexpressible.first())
+    {
+        return Err(Refused::Nothing(output.file.clone(), why.clone()));
     }
     let written = new.len();
     let body = match &output.format {

@@ -25,7 +25,7 @@ use self::chance::{Effort, Loss};
 use self::echo::Pinger;
 use self::engine::{Engine, Pace, Subject, Way};
 use self::guard::{PutOff, Tables, Turn};
-use self::link::{Kernel, Links, Mac};
+use self::link::{Belief, Kernel, Links, Mac};
 use self::range::{Range, Refusal};
 use self::run::Run;
 use crate::names::{Name, Names};
@@ -66,7 +66,7 @@ impl By {
 pub struct Host {
     /// The address.
     pub address: IpAddr,
-    /// The link, where the address says nothing without it (link-local ones of IPv6).
+    /// The link on which it is a neighbour; 0: none.
     pub scope: u32,
     /// How it is known that somebody is there; `None`: nobody is.
     pub by: Option<By>,
@@ -78,6 +78,10 @@ pub struct Host {
     pub rtt: Option<Duration>,
     /// The address of its card.
     pub mac: Option<Mac>,
+    /// Whether an echo was sent to it.
+    pub pinged: bool,
+    /// How long ago it told its card's address, when that is all that is known of it.
+    pub heard: Option<Duration>,
     /// Ports that are open, of those that were asked.
     pub ports: Vec<u16>,
 }
@@ -121,7 +125,8 @@ pub struct Summary {
     pub asked: u64,
     /// Those at which somebody is.
     pub up: u64,
-    /// Addresses that could not be asked: the kernel's table of neighbours had no room for them.
+    /// Addresses that could not be asked, because the kernel's table of neighbours had no room for
+    /// them, or because nothing could be sent to them.
     pub unasked: u64,
     /// What was lost on the way to those who answer.
     pub loss: Loss,
@@ -138,7 +143,7 @@ pub struct Summary {
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// It was not begun.
-    #[error("{0}; --force sweeps it all the same")]
+    #[error("{0}")]
     Refused(Refusal),
     /// Nobody can insist on this one.
     #[error("{0}")]
@@ -190,19 +195,24 @@ pub async fn sweep(
     range::judge(&settings.ranges, Some(&links), settings.force).map_err(|why| {
         if why.can_be_forced() { Failure::Refused(why) } else { Failure::Impossible(why) }
     })?;
-    let tables = Tables::read(Path::new("/proc"));
+    let known = kernel.neighbours(false, &links).map_err(explain)?;
+    let failed = known.iter().filter(|one| one.belief == Belief::Failed).count();
+    let tables = Tables::read(Path::new("/proc")).with_neighbours(known.len(), failed);
     tables.judge()?;
     let _turn = Turn::take()?;
 
-    let ip6: Vec<Range> =
-        settings.ranges.iter().filter(|r| r.net().addr().is_ipv6()).copied().collect();
+    // One address is asked, whatever its kind; but what means something on one link only is known by
+    // the kernel, or not at all.
+    let by_neighbours = |range: &&Range| match range.net().addr() {
+        IpAddr::V4(_) => false,
+        IpAddr::V6(ip) => range.count() == 0 || ip.is_unicast_link_local(),
+    };
+    let (ip6, listed): (Vec<Range>, Vec<Range>) = settings.ranges.iter().partition(by_neighbours);
     let near6 = match ip6.is_empty() {
         true => Vec::new(),
         false => neighbours6(&mut kernel, &links, &ip6).map_err(explain)?,
     };
-    let total =
-        settings.ranges.iter().filter(|r| r.net().addr().is_ipv4()).map(Range::count).sum::<u64>()
-            + near6.len() as u64;
+    let total = listed.iter().map(Range::count).sum::<u64>() + near6.len() as u64;
     let rate = settings.rate.unwrap_or_else(|| usual_rate(&settings.ranges, &links));
     let pace = Pace {
         effort: settings.effort,
@@ -229,17 +239,19 @@ pub async fn sweep(
     };
     let pingers = [
         open(settings.ranges.iter().any(|range| range.net().addr().is_ipv4()), false)?,
-        open(!ip6.is_empty(), true)?,
+        open(settings.ranges.iter().any(|range| range.net().addr().is_ipv6()), true)?,
     ];
-    let (around, ranges) = (links.clone(), settings.ranges.clone());
-    let ip4 = ranges.into_iter().filter(|range| range.net().addr().is_ipv4()).collect();
-    let echoes = pingers[0].is_some();
-    let subjects = range::addresses(ip4).map(move |address| match subject(address, &around) {
-        // Without an echo nothing makes the kernel ask for a neighbour, but a connection does.
-        Subject { way: Way::Near(_), .. } if !echoes => {
-            Subject { address, scope: 0, way: Way::Far }
+    let around = links.clone();
+    let echoes = pingers.each_ref().map(Option::is_some);
+    let subjects = range::addresses(listed).map(move |address| {
+        let subject = subject(address, &around);
+        match subject.way {
+            // Without an echo nothing makes the kernel ask for a neighbour, but a connection does.
+            Way::Near(_) if !echoes[usize::from(address.is_ipv6())] => {
+                Subject { way: Way::Far, ..subject }
+            }
+            _ => subject,
         }
-        subject => subject,
     });
     let engine = Engine::new(pace, subjects.chain(near6));
 
@@ -277,12 +289,11 @@ fn usual_rate(ranges: &[Range], links: &Links) -> u32 {
 }
 
 fn subject(address: IpAddr, links: &Links) -> Subject {
-    let way = match links.of(address) {
-        _ if links.is_own(address) => Way::Own,
-        Some((_, link)) if link.asks => Way::Near(link.asking),
-        _ => Way::Far,
-    };
-    Subject { address, scope: 0, way }
+    match links.of(address) {
+        _ if links.is_own(address) => Subject { address, scope: 0, way: Way::Own },
+        Some((scope, link)) if link.asks => Subject { address, scope, way: Way::Near(link.asking) },
+        _ => Subject { address, scope: 0, way: Way::Far },
+    }
 }
 
 /// Nobody goes through a network of IPv6: those are asked whom the kernel knows.

@@ -39,6 +39,8 @@ pub(super) struct Jobs {
     /// Who is asked for names of what a sweep finds, and what was answered.
     resolver: ResolverSettings,
     known: Known,
+    /// Held while a network is swept: one after another.
+    sweeping: Arc<tokio::sync::Mutex<()>>,
     /// Held while a run records itself, and while jobs are forgotten.
     recording: Arc<Mutex<()>>,
 }
@@ -52,6 +54,7 @@ impl Jobs {
             running: BTreeMap::new(),
             resolver: ResolverSettings::default(),
             known: Known::default(),
+            sweeping: Arc::default(),
             recording: Arc::default(),
         }
     }
@@ -91,6 +94,7 @@ impl Jobs {
         let stop = CancellationToken::new();
         let (meter, tasks, stopped) = (Arc::clone(&self.meter), self.tasks.clone(), stop.clone());
         let recording = Arc::clone(&self.recording);
+        let sweeping = Arc::clone(&self.sweeping);
         let (resolver, known) = (self.resolver.clone(), self.known.clone());
         let work = async move {
             let Some(interval) = job.interval else { return };
@@ -123,7 +127,12 @@ impl Jobs {
                 let (job, meter, stop) = (job.clone(), Arc::clone(&meter), stopped.clone());
                 let recording = Arc::clone(&recording);
                 let (resolver, known) = (resolver.clone(), known.clone());
+                let turn = match job.source {
+                    Source::Lan(_) => Some(Arc::clone(&sweeping).lock_owned().await),
+                    Source::Services(_) => None,
+                };
                 let run = move || {
+                    let _turn = turn;
                     let around = Around {
                         environment: &facts::environment(),
                         check: &check_found,
@@ -168,21 +177,26 @@ fn run(job: &Job, around: &Around<'_>, meter: &Meter, recording: &Mutex<()>) -> 
         return false;
     }
     let report = outcome.report;
+    for note in &outcome.notes {
+        tracing::warn!(job = name, "{note}");
+    }
     for problem in report.iter().flat_map(|report| &report.problems) {
         tracing::debug!(job = name, file = %problem.file.display(), line = problem.line, "{}", problem.message);
     }
     let written = discover::write(job, outcome.old.as_deref(), outcome.new);
-    {
+    let put_off = matches!(&written, Err(error) if error.is_put_off());
+    // Who waits has not failed.
+    if !put_off {
         let _recording = recording.lock().unwrap_or_else(PoisonError::into_inner);
         if !stop.is_cancelled() {
             discover::record(meter, name, report.as_ref(), written.is_ok(), clock::wall());
         }
     }
     let targets = report.map_or(0, |report| report.targets.len());
-    let put_off = matches!(&written, Err(error) if error.is_put_off());
     match written {
         Ok(true) => tracing::info!(job = name, targets, "the target file has changed"),
         Ok(false) => tracing::debug!(job = name, targets, "nothing has changed"),
+        Err(error) if put_off => tracing::info!(job = name, "{error}; it is tried again soon"),
         Err(error) => tracing::warn!(job = name, "{error}"),
     }
     put_off

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use watchpost_targets::label::HUMAN_NAME;
+
 use crate::base::duration;
 use crate::base::text::tame;
 use crate::cli::{Check, Global};
@@ -81,7 +83,10 @@ fn describe(plan: &Plan, title: &str, receivers: &[crate::probe::ReceiverPlan], 
             receiver.job,
             receiver.targets.len()
         );
-        for target in receiver.targets.values() {
+        // Addresses in their natural order.
+        let mut targets: Vec<_> = receiver.targets.values().collect();
+        targets.sort_by_cached_key(|target| crate::probe::address::sort_key(&target.address));
+        for target in targets {
             let labels: Vec<String> = target
                 .labels
                 .iter()
@@ -89,12 +94,18 @@ fn describe(plan: &Plan, title: &str, receivers: &[crate::probe::ReceiverPlan], 
                 .collect();
             let _ = writeln!(
                 out,
-                "  {}  module {}  every {}  timeout {}  {{{}}}  from {}",
+                "  {}  module {}  every {}  timeout {}  {{{}}}{}  from {}",
                 tame(&watchpost_targets::without_userinfo(&target.key.address)),
                 target.module.name,
                 duration::format(target.interval),
                 duration::format(target.timeout),
                 labels.join(", "),
+                match &target.name {
+                    Some(name) if !target.labels.contains_key(HUMAN_NAME) => {
+                        format!("  named {:?}", tame(name))
+                    }
+                    _ => String::new(),
+                },
                 target.origin,
             );
         }

@@ -127,6 +127,9 @@ fn describe(job: &Job, outcome: &Outcome, options: &Discover, style: Style, out:
             report.files, report.services, report.services_found, report.routers,
         ),
     };
+    for note in &outcome.notes {
+        let _ = writeln!(out, "  {} {}", style.doubtful("note"), tame(note));
+    }
     let (problems, skipped) = (&report.problems, &report.skipped);
     for problem in problems.iter().take(MAX_TOLD) {
         let line = if problem.line > 0 { format!(":{}", problem.line) } else { String::new() };
@@ -222,6 +225,7 @@ fn as_json(job: &Job, outcome: &Outcome) -> serde_json::Value {
     });
     match &outcome.sweep {
         Some(sweep) => {
+            value["notes"] = json!(outcome.notes);
             value["asked"] = json!(sweep.asked);
             value["up"] = json!(sweep.up);
             value["seconds"] = json!(sweep.took.as_secs_f64());

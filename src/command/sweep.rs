@@ -7,9 +7,10 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 use watchpost_discovery::names::{Files, Names};
 use watchpost_discovery::oui::Vendors;
-use watchpost_discovery::sweep::link::Kernel;
+use watchpost_discovery::sweep::link::{Kernel, Links};
 use watchpost_discovery::sweep::range::Range;
 use watchpost_discovery::sweep::{self, By, Failure, Found, Naming, Settings, Summary};
 use watchpost_targets::label::HUMAN_NAME;
@@ -71,26 +72,31 @@ pub(super) fn run(
     let naming = Naming { names, reverse };
 
     let colours = style(global.color, std::io::stdout().is_terminal(), environment);
+    let stop = CancellationToken::new();
     let mut view = View {
         options,
         style: colours,
         vendors,
         wide: settings.ranges.iter().any(|range| range.net().addr().is_ipv6()),
+        links: Kernel::open().and_then(|mut kernel| kernel.links()).unwrap_or_default(),
+        began: clock::instant(),
         header: false,
         silent: 0,
         broken: None,
+        stop: stop.clone(),
         progress: Progress::new(),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let result = runtime.block_on(sweep::sweep(
-        &settings,
-        &naming,
-        std::future::pending(),
-        |found, total| view.take(&found, total),
-    ));
+    let result =
+        runtime.block_on(sweep::sweep(&settings, &naming, stop.cancelled(), |found, total| {
+            view.take(&found, total)
+        }));
     view.progress.clear();
-    if let Some(broken) = view.broken.take() {
-        return Err(broken);
+    match view.broken.take() {
+        // Whoever does not read it to the end (`| head`) is no fault.
+        Some(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(0),
+        Some(error) => anyhow::bail!("standard output: {error}"),
+        None => {}
     }
     match result {
         Ok(summary) => {
@@ -100,9 +106,10 @@ pub(super) fn run(
             tell(&summary.warnings);
             Ok(0)
         }
-        Err(refused @ (Failure::Refused(_) | Failure::Impossible(_))) => {
-            wrong_use(&format!("watchpost: {refused}"))
+        Err(Failure::Refused(why)) => {
+            wrong_use(&format!("watchpost: {why}; --force sweeps it all the same"))
         }
+        Err(Failure::Impossible(why)) => wrong_use(&format!("watchpost: {why}")),
         Err(other) => Err(other.into()),
     }
 }
@@ -154,10 +161,15 @@ struct View<'o> {
     vendors: Option<Vendors>,
     /// Addresses of IPv6 need room.
     wide: bool,
+    links: Links,
+    began: Instant,
     header: bool,
     /// Hosts that drop ICMP.
     silent: usize,
-    broken: Option<anyhow::Error>,
+    /// Why nothing more can be written.
+    broken: Option<std::io::Error>,
+    /// Ends the sweep, when nobody reads it any more.
+    stop: CancellationToken,
     progress: Progress,
 }
 
@@ -173,7 +185,12 @@ impl View<'_> {
         };
         if !text.is_empty() && self.broken.is_none() {
             self.progress.clear();
-            self.broken = print(&text).err();
+            let mut stdout = std::io::stdout().lock();
+            let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+            if let Err(error) = written {
+                self.broken = Some(error);
+                self.stop.cancel();
+            }
         }
         self.progress.step(total, found.host.by.is_some());
     }
@@ -189,8 +206,10 @@ impl View<'_> {
             // Who could not be asked is neither.
             "up": host.asked.then_some(host.by.is_some()),
             "by": host.by.map(By::word),
+            "arp_age": host.heard.map(|ago| ago.as_secs()),
             "rtt": host.rtt.map(|rtt| rtt.as_secs_f64()),
             "mac": host.mac.map(|mac| mac.to_string()),
+            "link": self.links.links.get(&host.scope).map(|link| &link.name),
             "mac_random": host.mac.map(|mac| mac.is_random() && !host.own),
             "vendor": self.vendor(found),
             "name": found.name.as_ref().map(|name| &name.text),
@@ -240,8 +259,14 @@ impl View<'_> {
             vendor,
             random.then(|| "random MAC".to_owned()),
             match host.by {
-                Some(By::Neighbour) => Some("drops ICMP, answers ARP".to_owned()),
-                Some(By::Tcp) => Some("drops ICMP".to_owned()),
+                // The kernel may believe an answer for half a minute.
+                Some(By::Neighbour) => Some(match host.heard.map(|ago| ago.as_secs()) {
+                    Some(ago) if ago > self.began.elapsed().as_secs() + 1 => {
+                        format!("drops ICMP, answered ARP {ago} s ago")
+                    }
+                    _ => "drops ICMP, answers ARP".to_owned(),
+                }),
+                Some(By::Tcp) if host.pinged => Some("drops ICMP".to_owned()),
                 _ => None,
             },
         ];
@@ -266,7 +291,7 @@ impl View<'_> {
         if summary.unasked > 0 {
             let _ = writeln!(
                 out,
-                "{} {} addresses could not be asked: the kernel's neighbour table has no room for them",
+                "{} {} addresses could not be asked, for want of a way or of room in the kernel's neighbour table",
                 self.style.doubtful("note:"),
                 summary.unasked
             );

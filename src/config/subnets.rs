@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use watchpost_discovery::sweep::range::Range;
-use watchpost_targets::Target;
 use watchpost_targets::label::HUMAN_NAME;
+use watchpost_targets::{Labels, Target};
 
 use crate::config::plan::Inline;
 
-/// Addresses of one subnet at most: a /20.
-const MAX_ADDRESSES: u64 = 4_094;
+/// Addresses of one subnet at most: a /22. The kernel's table of neighbours has room for 1,024.
+const MAX_ADDRESSES: u64 = 1_022;
 
 /// An address of a subnet.
 #[derive(Debug)]
@@ -45,10 +45,12 @@ pub(super) fn subnet(target: &Target) -> Option<Result<Range, String>> {
 }
 
 /// Takes subnets out of what a receiver was given, with the rows of files that name their addresses;
-/// returns their addresses, each once. `files`: where the targets of files begin.
+/// returns their addresses, each once. `files`: where the targets of files begin; `labels`: those of the
+/// receiver.
 pub(super) fn members(
     found: &mut Vec<Inline>,
     files: usize,
+    labels: &Labels,
     problems: &mut Vec<String>,
 ) -> Vec<Member> {
     let mut ranges: Vec<(Range, Inline)> = Vec::new();
@@ -83,6 +85,7 @@ pub(super) fn members(
     }
     // A row that says how its address is to be probed is a target of its own.
     let names = |target: &Target| target.hints.keys().all(|hint| hint.starts_with("__meta"));
+    let mut labelled: Vec<String> = Vec::new();
     let mut at = 0;
     found.retain(|inline| {
         at += 1;
@@ -91,6 +94,14 @@ pub(super) fn members(
         match member.filter(|_| at > begin && names(target)) {
             Some(member) => {
                 member.expected = true;
+                let known = &member.inline.target.labels;
+                let own = |(label, value): (&String, &String)| {
+                    label != HUMAN_NAME
+                        && ![known, labels].iter().any(|l| l.get(label) == Some(value))
+                };
+                if target.labels.iter().any(own) {
+                    labelled.push(target.origin.to_string());
+                }
                 let name = target.labels.get(HUMAN_NAME);
                 member.name = member.name.take().or_else(|| name.cloned());
                 false
@@ -98,13 +109,19 @@ pub(super) fn members(
             None => true,
         }
     });
+    if let Some(first) = labelled.first() {
+        let count = labelled.len();
+        problems.push(format!(
+            "{first}: {count} rows name addresses of a subnet, and have labels that are not used: those of the subnet and of its receiver are"
+        ));
+    }
     all.into_values().collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use watchpost_targets::{Labels, Origin, parse_line};
+    use watchpost_targets::{Origin, parse_line};
 
     fn inline(line: &str) -> Inline {
         let origin = Origin { file: "a.yaml".into(), line: 1 };
@@ -127,8 +144,12 @@ mod tests {
         .map(inline)
         .into();
         let mut problems = Vec::new();
-        let all = members(&mut found, 2, &mut problems);
-        assert_eq!(problems, Vec::<String>::new());
+        let lan = Labels::from([("routing".to_owned(), "lan".to_owned())]);
+        let all = members(&mut found.clone(), 2, &lan, &mut problems);
+        assert_eq!((all.len(), &problems[..]), (6, &[][..]));
+        // What a row says besides its name is not used, which is told once.
+        let all = members(&mut found, 2, &Labels::new(), &mut problems);
+        assert!(problems.is_empty(), "the subnet's own line says lan, too: {problems:?}");
         let told: Vec<String> = all
             .iter()
             .map(|m| {
@@ -151,15 +172,25 @@ mod tests {
     }
 
     #[test]
+    fn labels_of_rows_are_told_once() {
+        let mut found: Vec<Inline> =
+            ["10.0.0.0/29", "10.0.0.2;a;lan", "10.0.0.3;b;wifi"].map(inline).into();
+        let mut problems = Vec::new();
+        let lan = Labels::from([("routing".to_owned(), "lan".to_owned())]);
+        members(&mut found, 1, &lan, &mut problems);
+        assert!(problems.len() == 1 && problems[0].contains("1 rows name"), "{problems:?}");
+    }
+
+    #[test]
     fn what_is_no_subnet_to_watch() {
         for (line, why) in [
-            ("10.0.0.0/8", "more than 4094 addresses"),
+            ("10.0.0.0/8", "more than 1022 addresses"),
             ("fd00::/64", "too many addresses"),
             ("10.0.0.0/33", "is no subnet"),
             ("10.0.0.0/24;LAN", "a subnet has no name"),
         ] {
             let mut problems = Vec::new();
-            assert!(members(&mut vec![inline(line)], 1, &mut problems).is_empty());
+            assert!(members(&mut vec![inline(line)], 1, &Labels::new(), &mut problems).is_empty());
             assert!(problems.len() == 1 && problems[0].contains(why), "{problems:?}");
         }
         assert!(subnet(&inline("http://10.0.0.0/24").target).is_none());

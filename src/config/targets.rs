@@ -82,7 +82,7 @@ impl TargetReader {
                 Err(why) => targets.problems.push(why),
             }
         }
-        let members = subnets::members(&mut found, files, &mut targets.problems);
+        let members = subnets::members(&mut found, files, &receiver.labels, &mut targets.problems);
         let single = found.into_iter().map(|inline| (inline, None));
         let members = members.into_iter().map(|m| (m.inline, Some((m.name, m.expected))));
         let mut planned: BTreeMap<TargetKey, PlannedTarget> = BTreeMap::new();

@@ -23,6 +23,8 @@ pub enum Fault {
     Eof,
     /// Ours: no file descriptor or buffer is left.
     NoDescriptor,
+    /// The kernel has no room.
+    NoBuffer,
     /// Ours: the socket cannot be opened or bound.
     NoSocket,
     /// None of these.
@@ -43,9 +45,8 @@ pub fn fault_of(error: &io::Error) -> Fault {
                 return Fault::NetworkUnreachable;
             }
             Errno::HOSTUNREACH | Errno::HOSTDOWN => return Fault::HostUnreachable,
-            Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM => {
-                return Fault::NoDescriptor;
-            }
+            Errno::MFILE | Errno::NFILE => return Fault::NoDescriptor,
+            Errno::NOBUFS | Errno::NOMEM => return Fault::NoBuffer,
             Errno::ADDRNOTAVAIL | Errno::ADDRINUSE | Errno::PERM | Errno::AFNOSUPPORT => {
                 return Fault::NoSocket;
             }
@@ -91,6 +92,7 @@ mod tests {
             (Errno::NETUNREACH, Fault::NetworkUnreachable),
             (Errno::HOSTUNREACH, Fault::HostUnreachable),
             (Errno::MFILE, Fault::NoDescriptor),
+            (Errno::NOBUFS, Fault::NoBuffer),
             (Errno::ADDRNOTAVAIL, Fault::NoSocket),
             (Errno::ISDIR, Fault::Other),
         ] {

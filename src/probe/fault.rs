@@ -49,6 +49,7 @@ impl From<io::Error> for Stop {
             Fault::HostUnreachable => Reason::HostUnreachable,
             Fault::Eof => Reason::Eof,
             Fault::NoDescriptor => return Stop::Skip(Skip::NoDescriptor, detail),
+            Fault::NoBuffer => return Stop::Skip(Skip::NoBuffer, detail),
             Fault::NoSocket => return Stop::Skip(Skip::NoSocket, detail),
             Fault::Other => Reason::Unclassified,
         };

@@ -35,6 +35,8 @@ pub use command::{Command, ProberHandle, Replacement};
 
 /// How long attempts in flight may still take when the daemon stops.
 const STOP_GRACE: Duration = Duration::from_secs(2);
+/// Between the first attempts at addresses of a subnet.
+const SUBNET_PACE: Duration = Duration::from_millis(20);
 /// An attempt ends at least this long before its target's next slot, however long its timeout.
 const MARGIN: Duration = Duration::from_millis(50);
 
@@ -343,9 +345,14 @@ impl Prober {
         }
         let count = fresh.len().max(1) as u32;
         for (n, (name, receiver, plan)) in fresh.into_iter().enumerate() {
-            // At start the extra slots are paced; what appears later is probed at once.
-            let spread = plan.interval.min(FIRST_SPREAD) / count * n as u32;
-            let first = now.boot + if starting { spread } else { Duration::ZERO };
+            // At start the extra slots are paced; what appears later is probed at once. A subnet is
+            // always paced: the kernel looks for all of its addresses.
+            let spread = match plan.expected {
+                true if !starting => Duration::ZERO,
+                true => plan.interval.min(FIRST_SPREAD) / count * n as u32,
+                false => plan.interval.min(SUBNET_PACE * n as u32),
+            };
+            let first = now.boot + spread;
             self.watch(&name, receiver, plan, first, &now, &mut out);
         }
         for (name, stats) in &self.stats {

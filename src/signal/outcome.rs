@@ -95,6 +95,7 @@ words! {
     Skip {
         Overload = "overload", "too much was due at once";
         NoDescriptor = "no_descriptor", "no file descriptor was free";
+        NoBuffer = "no_buffer", "the kernel had no room: its memory, or its neighbour table";
         NoSocket = "no_socket", "the socket could not be opened";
         NoCredentials = "no_credentials", "a file with credentials could not be read";
         Suspended = "suspended", "the machine or the process was suspended";

@@ -1,6 +1,7 @@
 //! A sweep of networks that each test makes for itself.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
@@ -173,6 +174,17 @@ fn one_sweep_at_a_time_and_refusals() {
         return;
     }
     let _lan = Lan::new();
+    // Whoever has read enough ends it.
+    let mut read = watchpost()
+        .args(["sweep", "10.66.0.0/24", "--no-dns", "--json", "--rate", "2"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(read.stdout.take().unwrap());
+    lines.read_line(&mut String::new()).unwrap();
+    drop(lines);
+    let end = until("its end", || read.try_wait().unwrap());
+    assert!(end.success(), "{end}");
     let mut first = watchpost()
         .args(["sweep", "10.66.0.0/24", "--no-dns", "--effort", "thorough"])
         .stdout(Stdio::null())
@@ -264,6 +276,21 @@ fn names_and_who_says_them() {
     };
     let all: Vec<String> = (1..=5).map(told).collect();
     assert_eq!(all, ["Router file", "phone dhcp", "nas hosts", "printer.home dns", "- -"]);
+    // Many at once: each waits for its turn.
+    lan.add(10..=90);
+    let many: Vec<(&'static str, Answer)> = (10..=90)
+        .map(|n| {
+            let leak = |text: String| -> &'static str { text.leak() };
+            let name = leak(format!("host-{n}.home."));
+            (leak(format!("{n}.0.66.10.in-addr.arpa")), Answer::Name(name))
+        })
+        .collect();
+    let dns = Dns::new(many);
+    let text = format!("resolver: {{nameservers: ['{}']}}\n", dns.address);
+    let other = write(folder.path(), "other.yaml", &text);
+    let all = sweep(&["10.66.0.0/24", "--config", &path(&other)]);
+    let named = (10..=90).filter(|n| all[n]["name"] == format!("host-{n}.home")).count();
+    assert_eq!(named, 81);
     // A table for people has them, too.
     let output = watchpost()
         .args(["sweep", "10.66.0.0/29", "--no-dns", "--names", &path(&names)])
@@ -275,7 +302,7 @@ fn names_and_who_says_them() {
 
 #[test]
 fn a_job_keeps_the_file_of_a_network() {
-    if !alone("sweep::a_job_keeps_the_file_of_a_network", &["ip"]) {
+    if !alone("sweep::a_job_keeps_the_file_of_a_network", &["ip", "nft"]) {
         return;
     }
     let lan = Lan::new();
@@ -315,6 +342,25 @@ fn a_job_keeps_the_file_of_a_network() {
     sh("ip neigh flush all");
     std::fs::write(&file, &year).unwrap();
     assert!(!discover(2).0.contains("Drucker"));
+    // Many whose time is over go together.
+    let old: String =
+        (100..112).map(|n| format!("  - 10.66.0.{n};-;lan  # last seen 2026-01-01\n")).collect();
+    std::fs::write(&file, format!("{head}{}{old}", row(10))).unwrap();
+    let text = discover(2).0;
+    assert!(text.contains("10.66.0.10;") && !text.contains("10.66.0.10;-;lan  #"), "{text}");
+    assert!(!text.contains("10.66.0.105"), "{text}");
+    // Who has one MAC with many others, and answers nothing, is taken for a router's; what was known stays.
+    lan.add(120..140);
+    lan.there(
+        "printf 'table inet f { chain i { type filter hook input priority 0; \
+         ip daddr 10.66.0.120-10.66.0.139 drop; }\\n}\\n' | nft -f -",
+    );
+    std::fs::write(&file, format!("{text}  - 10.66.0.125;known;lan\n")).unwrap();
+    // In its order, which is all that changes.
+    let (text, said) = discover(2);
+    assert!(said.contains("taken for a router's"), "{said}");
+    assert_eq!(discover(0).0, text);
+    assert!(text.contains("10.66.0.125;known;lan\n") && !text.contains("10.66.0.126"), "{text}");
     // Not attached any more: the job fails, the file stays.
     sh("ip addr del 10.66.0.254/24 dev wpa");
     let (kept, said) = discover(1);

@@ -99,6 +99,10 @@ impl Pinger {
             Err(_) => (open(Type::RAW)?, true),
         };
         socket.set_nonblocking(true)?;
+        if !ip6 {
+            // Who names the address of broadcast has it asked.
+            socket.set_broadcast(true)?;
+        }
         // More than the system allows is not given, which is no fault.
         let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
         let socket = UdpSocket::from_std(socket.into())?;

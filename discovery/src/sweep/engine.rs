@@ -11,10 +11,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use self::open::Open;
-pub use self::words::{Ask, Pace, Port, Subject, Tell, Way};
-use super::Host;
+pub use self::words::{Ask, Known, Pace, Port, Subject, Tell, Way};
 use super::chance::{Effort, Loss};
-use super::link::{Belief, Mac};
+use super::link::Belief;
 
 /// Addresses that are asked at once at most, wherever they are.
 const MAX_OPEN: usize = 4_096;
@@ -55,7 +54,7 @@ pub struct Engine {
     slowest: Duration,
     tells: Vec<Tell>,
     /// What the kernel believed last.
-    known: BTreeMap<IpAddr, (Option<Mac>, Belief)>,
+    known: BTreeMap<IpAddr, Known>,
 }
 
 enum Step {
@@ -194,6 +193,13 @@ impl Engine {
         self.heard(address, now);
     }
 
+    /// An echo could not be sent to somebody, and never can be.
+    pub fn unsendable(&mut self, address: IpAddr, now: Duration) {
+        let Some(open) = self.open.get_mut(&address) else { return };
+        open.unsendable = true;
+        self.heard(address, now);
+    }
+
     /// A connection has ended.
     pub fn connected(&mut self, address: SocketAddr, found: Port, now: Duration) {
         let again = self.wait(0, Way::Far);
@@ -214,7 +220,7 @@ impl Engine {
     }
 
     /// What the kernel believes of its neighbours now: all of them.
-    pub fn neighbours(&mut self, known: BTreeMap<IpAddr, (Option<Mac>, Belief)>, now: Duration) {
+    pub fn neighbours(&mut self, known: BTreeMap<IpAddr, Known>, now: Duration) {
         let mut news = Vec::new();
         let mut absent = false;
         self.sought = 0;
@@ -352,6 +358,9 @@ impl Engine {
         if number == 0 {
             return send();
         }
+        if open.unsendable {
+            return Step::Done;
+        }
         if open.answered != 0 {
             let wanted = if way == Way::Own { 1 } else { self.loss.samples() };
             if number < wanted + open.answered.trailing_zeros() {
@@ -474,20 +483,9 @@ impl Engine {
             self.loss.asked += after;
             self.loss.lost += after.saturating_sub(u64::from(open.answered.count_ones()) - 1);
         }
-        let by = open.by();
-        let asked = by.is_some() || open.absent == 0 || open.questions() > 0;
-        self.homeless += usize::from(!asked);
-        let found = open.ports.iter().filter(|asked| asked.found == Some(Port::Open));
-        let host = Host {
-            address,
-            scope: open.subject.scope,
-            by,
-            asked,
-            own: open.subject.way == Way::Own,
-            rtt: open.rtt,
-            mac: open.mac,
-            ports: found.map(|asked| asked.port).collect(),
-        };
+        self.homeless += usize::from(open.is_homeless());
+        let age = self.known.get(&address).and_then(|(_, _, heard)| *heard);
+        let host = open.host(age);
         self.tells.push(Tell::Done(open.number, host));
     }
 }

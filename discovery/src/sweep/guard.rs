@@ -81,12 +81,21 @@ impl Tables {
         let most = number("sys/net/netfilter/nf_conntrack_max").filter(|most| *most > 0);
         let soft = number("sys/net/ipv4/neigh/default/gc_thresh2").unwrap_or(USUAL.0);
         let hard = number("sys/net/ipv4/neigh/default/gc_thresh3").unwrap_or(USUAL.1);
-        // The first column, in hexadecimal; one line for each processor, which all say the same.
+        // Not to be seen in a network namespace. The first column, in hexadecimal; one line for each processor, which all say the same.
         let entries = || {
             let text = std::fs::read_to_string(proc.join("net/stat/arp_cache")).ok()?;
             u64::from_str_radix(text.lines().nth(1)?.split_whitespace().next()?, 16).ok()
         };
         Self { conntrack: count.zip(most), neighbours: (entries().unwrap_or(0), hard), soft }
+    }
+
+    /// With what is known of the neighbours themselves: `all` that can be seen, of which so many have
+    /// `failed`, whom the kernel forgets when it needs room.
+    #[must_use]
+    pub fn with_neighbours(mut self, all: usize, failed: usize) -> Self {
+        let used = self.neighbours.0.max(all as u64);
+        self.neighbours.0 = used.saturating_sub(failed as u64);
+        self
     }
 
     /// Why a sweep is put off, if it is.
@@ -136,6 +145,9 @@ mod tests {
         put("net/stat/arp_cache", "entries  allocs\n00000321  00000001\n");
         let why = judge().expect_err("it is full");
         assert!(why.contains("neighbour table has 801 of 1000"), "{why}");
+        let forgetting = Tables::read(folder.path()).with_neighbours(700, 650);
+        assert_eq!(forgetting.neighbours, (801 - 650, 1_000));
+        assert_eq!(nothing.with_neighbours(900, 10).neighbours, (890, 1_024));
         put("net/stat/arp_cache", "entries\n00000001\n");
         put("sys/net/netfilter/nf_conntrack_count", "900\n");
         put("sys/net/netfilter/nf_conntrack_max", "1000\n");

@@ -29,9 +29,11 @@ pub struct Mac(pub [u8; 6]);
 
 impl Mac {
     /// Whether its owner made it up, as phones do for each network: it names no vendor and may change.
+    /// Machines of QEMU and containers of docker have beginnings of their own, and keep them.
     #[must_use]
     pub fn is_random(self) -> bool {
-        self.0[0] & 0b11 == 0b10
+        let virtual_ones: [&[u8]; 2] = [&[0x52, 0x54, 0x00], &[0x02, 0x42]];
+        self.0[0] & 0b11 == 0b10 && !virtual_ones.iter().any(|begin| self.0.starts_with(begin))
     }
 
     /// Reads `02:00:5e:10:00:01`.
@@ -80,6 +82,8 @@ pub struct Neighbour {
     pub mac: Option<Mac>,
     /// What the kernel believes.
     pub belief: Belief,
+    /// How long ago it has answered, as far as that is known.
+    pub heard: Option<Duration>,
 }
 
 /// A link.
@@ -123,13 +127,16 @@ pub struct Links {
     pub links: BTreeMap<u32, Link>,
     /// Own addresses with their networks, and the link of each.
     pub own: Vec<(IpNet, u32)>,
+    /// What is at the other end of a cable that has two.
+    pub peers: Vec<(IpNet, u32)>,
 }
 
 impl Links {
     /// The link on which an address is a neighbour.
     #[must_use]
     pub fn of(&self, address: IpAddr) -> Option<(u32, &Link)> {
-        let near = self.own.iter().filter(|(net, _)| net.contains(&address));
+        let all = self.own.iter().chain(&self.peers);
+        let near = all.filter(|(net, _)| net.contains(&address));
         let (_, number) = near.max_by_key(|(net, _)| net.prefix_len())?;
         Some((*number, self.links.get(number)?))
     }
@@ -140,10 +147,17 @@ impl Links {
         self.own.iter().any(|(net, _)| net.addr() == address)
     }
 
+    /// The link that has an address of this machine's.
+    #[must_use]
+    pub fn owner(&self, address: IpAddr) -> Option<&Link> {
+        let (_, number) = self.own.iter().find(|(net, _)| net.addr() == address)?;
+        self.links.get(number)
+    }
+
     /// Whether all of a subnet is attached to this machine.
     #[must_use]
     pub fn attached(&self, subnet: &IpNet) -> bool {
-        self.own.iter().any(|(net, number)| {
+        self.own.iter().chain(&self.peers).any(|(net, number)| {
             net.contains(subnet) && self.links.get(number).is_some_and(|link| link.up)
         })
     }
@@ -181,7 +195,9 @@ impl Kernel {
         self.dump(RouteNetlinkMessage::GetAddress(AddressMessage::default()), |message| {
             if let RouteNetlinkMessage::NewAddress(message) = message {
                 let number = message.header.index;
-                found.own.extend(own(&message).map(|net| (net, number)));
+                let (own, peer) = own(&message);
+                found.own.extend(own.map(|net| (net, number)));
+                found.peers.extend(peer.map(|net| (net, number)));
             }
         })?;
         Ok(found)
@@ -279,21 +295,25 @@ fn asking(link: &str) -> Asking {
     }
 }
 
-fn own(message: &AddressMessage) -> Option<IpNet> {
-    // `Local` is our end of a cable, `Address` the other one's where there are only two.
-    let mut found = None;
+/// Our own end of a cable, and the other one's where there are only two.
+fn own(message: &AddressMessage) -> (Option<IpNet>, Option<IpNet>) {
+    let (mut local, mut address) = (None, None);
     for attribute in &message.attributes {
         match attribute {
-            AddressAttribute::Local(address) => found = Some(*address),
-            AddressAttribute::Address(address) => found = found.or(Some(*address)),
+            AddressAttribute::Local(ip) => local = Some(*ip),
+            AddressAttribute::Address(ip) => address = Some(*ip),
             _ => {}
         }
     }
-    IpNet::new(found?, message.header.prefix_len).ok()
+    let net = |ip: IpAddr| IpNet::new(ip, message.header.prefix_len).ok();
+    match (local, address) {
+        (Some(local), Some(peer)) if local != peer => (Some(local.into()), net(peer)),
+        (local, address) => (local.or(address).and_then(net), None),
+    }
 }
 
 fn neighbour(message: &NeighbourMessage, links: &Links) -> Option<Neighbour> {
-    let (mut address, mut card, mut probes) = (None, None, 0);
+    let (mut address, mut card, mut probes, mut heard) = (None, None, 0, None);
     for attribute in &message.attributes {
         match attribute {
             NeighbourAttribute::Destination(NeighbourAddress::Inet(ip)) => {
@@ -304,6 +324,10 @@ fn neighbour(message: &NeighbourMessage, links: &Links) -> Option<Neighbour> {
             }
             NeighbourAttribute::LinkLayerAddress(bytes) => card = mac(bytes),
             NeighbourAttribute::Probes(count) => probes = *count,
+            // In hundredths of a second, whatever the kernel's own clock.
+            NeighbourAttribute::CacheInfo(info) => {
+                heard = Some(Duration::from_millis(u64::from(info.confirmed) * 10));
+            }
             _ => {}
         }
     }
@@ -316,7 +340,7 @@ fn neighbour(message: &NeighbourMessage, links: &Links) -> Option<Neighbour> {
         NeighbourState::Failed => Belief::Failed,
         _ => Belief::Fixed,
     };
-    Some(Neighbour { address: address?, link, mac: card, belief })
+    Some(Neighbour { address: address?, link, mac: card, belief, heard })
 }
 
 #[cfg(test)]

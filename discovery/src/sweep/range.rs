@@ -197,6 +197,7 @@ mod tests {
         };
         Links {
             links: [(1, link("eth0")), (2, Link { up: false, ..link("eth1") })].into(),
+            peers: Vec::new(),
             own: vec![
                 ("192.168.2.9/24".parse().expect("a net"), 1),
                 ("10.0.0.1/8".parse().expect("a net"), 1),

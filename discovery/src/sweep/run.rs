@@ -1,6 +1,6 @@
 //! A sweep that goes on: what the engine wants is sent, what comes in is handed to it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use super::echo::Pinger;
-use super::engine::{Ask, Engine, Port, Subject, Tell};
+use super::engine::{Ask, Engine, Known, Port, Subject, Tell};
 use super::link::{Belief, Kernel, Links, Mac};
 use super::{By, Failure, Found, Host, Naming, Summary};
 use crate::names::{Name, Source};
@@ -20,6 +20,8 @@ const MAX_CONNECTIONS: usize = 256;
 const MAX_LOOKUPS: usize = 32;
 /// How long a name may take.
 const NAME_BUDGET: Duration = Duration::from_millis(500);
+/// How long all names may take, once everything else is known.
+const NAMES_BUDGET: Duration = Duration::from_secs(3);
 /// How often the kernel's neighbours are looked at.
 const LOOK: Duration = Duration::from_millis(20);
 /// Packets between two looks at what has come in.
@@ -36,14 +38,21 @@ pub(super) struct Run {
     connections: JoinSet<(SocketAddr, Port)>,
     waiting: VecDeque<(SocketAddr, Duration)>,
     lookups: JoinSet<(IpAddr, Option<String>)>,
-    /// Names that are asked for: until when, and what was answered.
-    names: BTreeMap<IpAddr, (Instant, Option<Option<String>>)>,
+    /// Addresses whose names are still to be asked for.
+    nameless: VecDeque<IpAddr>,
+    /// Names that are asked for, and what was answered.
+    names: BTreeMap<IpAddr, Option<Option<String>>>,
+    /// Until when names are waited for, once everything else is known.
+    patience: Option<Instant>,
     /// Those that wait for others before them, or for a name.
     done: BTreeMap<u64, Host>,
+    /// Cards of those who are asked by connections alone.
+    macs: BTreeMap<IpAddr, Mac>,
     next: u64,
     total: u64,
     sent: u64,
-    unsent: Option<io::Error>,
+    /// What kept echoes from being sent, and from how many addresses.
+    unsent: BTreeMap<String, BTreeSet<IpAddr>>,
     summary: Summary,
     proxies: BTreeMap<Mac, usize>,
 }
@@ -67,12 +76,15 @@ impl Run {
             connections: JoinSet::new(),
             waiting: VecDeque::new(),
             lookups: JoinSet::new(),
+            nameless: VecDeque::new(),
+            patience: None,
             names: BTreeMap::new(),
             done: BTreeMap::new(),
+            macs: BTreeMap::new(),
             next: 0,
             total,
             sent: 0,
-            unsent: None,
+            unsent: BTreeMap::new(),
             summary: Summary::default(),
             proxies: BTreeMap::new(),
         }
@@ -99,18 +111,19 @@ impl Run {
             self.engine.connected(address, port, now);
         }
         while let Some(Ok((address, name))) = self.lookups.try_join_next() {
-            if let Some((_, answer)) = self.names.get_mut(&address) {
-                *answer = Some(name);
-            }
+            self.named(address, name);
         }
+        self.ask_names(naming);
         let mut wake = Duration::from_secs(1);
-        if self.engine.wants_neighbours() {
+        let blind = self.pingers.iter().all(Option::is_none);
+        if self.engine.wants_neighbours() || blind {
             let now = self.now();
             if now >= self.look {
                 self.look_around()?;
                 // A large table takes its time, of which it gets a tenth.
                 let took = self.now() - now;
-                self.look = self.now() + LOOK.max(took * 10);
+                let pause = if blind { LOOK * 10 } else { LOOK };
+                self.look = self.now() + pause.max(took * 10);
             }
             wake = wake.min(self.look.saturating_sub(self.now()));
         }
@@ -124,7 +137,9 @@ impl Run {
                 self.hear()?;
             }
         }
-        while self.connections.len() < MAX_CONNECTIONS
+        // Without echoes connections are what makes the kernel ask for its neighbours.
+        let most = if blind { MAX_CONNECTIONS / 8 } else { MAX_CONNECTIONS };
+        while self.connections.len() < most
             && let Some((to, within)) = self.waiting.pop_front()
         {
             self.connections.spawn(connect(to, within));
@@ -133,9 +148,11 @@ impl Run {
             match tell {
                 Tell::Up(address) => self.ask_name(address, naming),
                 Tell::Done(number, mut host) => {
-                    if host.own {
-                        host.mac = self.links.of(host.address).and_then(|(_, link)| link.mac);
-                    }
+                    let owner = || self.links.owner(host.address).and_then(|link| link.mac);
+                    let known = || self.macs.get(&host.address).copied();
+                    host.mac = if host.own { owner() } else { host.mac.or_else(known) };
+                    let pinger = &self.pingers[usize::from(host.address.is_ipv6())];
+                    host.pinged &= pinger.is_some();
                     self.done.insert(number, host);
                 }
             }
@@ -158,9 +175,7 @@ impl Run {
                 self.engine.connected(address, port, now);
             }
             Some(Ok((address, name))) = self.lookups.join_next() => {
-                if let Some((_, answer)) = self.names.get_mut(&address) {
-                    *answer = Some(name);
-                }
+                self.named(address, name);
             }
             else => std::future::pending().await,
         }
@@ -187,13 +202,25 @@ impl Run {
     /// Hands over what the kernel believes of its neighbours.
     pub(super) fn look_around(&mut self) -> Result<(), Failure> {
         let explain = |error: io::Error| Failure::Socket(format!("netlink: {error}"));
-        let mut known: BTreeMap<IpAddr, (Option<Mac>, Belief)> = BTreeMap::new();
+        let mut known: BTreeMap<IpAddr, Known> = BTreeMap::new();
         for (ip6, pinger) in [(false, &self.pingers[0]), (true, &self.pingers[1])] {
             if pinger.is_none() && ip6 {
                 continue;
             }
             let all = self.kernel.neighbours(ip6, &self.links).map_err(explain)?;
-            known.extend(all.into_iter().map(|one| (one.address, (one.mac, one.belief))));
+            for one in all {
+                // On another link it is somebody else.
+                let link = self.links.of(one.address).map(|(number, _)| number);
+                let own = link == Some(one.link) || (ip6 && one.mac.is_some());
+                if own {
+                    known.insert(one.address, (one.mac, one.belief, one.heard));
+                }
+            }
+        }
+        if self.pingers.iter().all(Option::is_none) {
+            // Nobody is waited for there; what a connection has brought to light is shown.
+            let macs = known.iter().filter(|(_, (_, belief, _))| *belief == Belief::Reachable);
+            self.macs.extend(macs.filter_map(|(ip, (mac, _, _))| Some((*ip, (*mac)?))));
         }
         let now = self.now();
         self.engine.neighbours(known, now);
@@ -215,38 +242,60 @@ impl Run {
                 {
                     tokio::time::sleep(Duration::from_millis(pause)).await;
                 }
-                Err(error) => return self.unsent = Some(error),
+                Err(error) => {
+                    let why = error.to_string();
+                    self.unsent.entry(why).or_default().insert(subject.address);
+                    let now = self.now();
+                    return self.engine.unsendable(subject.address, now);
+                }
             }
         }
     }
 
     fn ask_name(&mut self, address: IpAddr, naming: &Naming) {
         self.summary.up += 1;
-        let Some(reverse) = &naming.reverse else { return };
-        // Nobody waits for a name: when many are on their way, the others go without.
-        if naming.names.known(address).is_some() || self.lookups.len() >= MAX_LOOKUPS {
-            return;
+        if naming.reverse.is_some() && naming.names.known(address).is_none() {
+            self.names.insert(address, None);
+            self.nameless.push_back(address);
         }
-        self.names.insert(address, (Instant::now() + NAME_BUDGET, None));
-        let ask = reverse(address);
-        self.lookups.spawn(async move {
-            let name = tokio::time::timeout(NAME_BUDGET, ask).await;
-            (address, name.ok().flatten())
-        });
+    }
+
+    /// Asks for as many names at once as is polite.
+    fn ask_names(&mut self, naming: &Naming) {
+        let Some(reverse) = &naming.reverse else { return };
+        while self.lookups.len() < MAX_LOOKUPS
+            && let Some(address) = self.nameless.pop_front()
+        {
+            let ask = reverse(address);
+            self.lookups.spawn(async move {
+                let name = tokio::time::timeout(NAME_BUDGET, ask).await;
+                (address, name.ok().flatten())
+            });
+        }
+    }
+
+    fn named(&mut self, address: IpAddr, name: Option<String>) {
+        if let Some(answer) = self.names.get_mut(&address) {
+            *answer = Some(name);
+        }
     }
 
     /// Hands on those whose turn it is; returns how long the next one waits for its name.
     fn hand_out(&mut self, naming: &Naming, take: &mut impl FnMut(Found, u64)) -> Option<Duration> {
         while let Some(host) = self.done.get(&self.next) {
             let asked = match self.names.get(&host.address) {
-                Some((until, None)) => {
+                Some(None) => {
+                    if !self.engine.is_done() {
+                        return None;
+                    }
+                    let until = *self.patience.get_or_insert(Instant::now() + NAMES_BUDGET);
                     let left = until.saturating_duration_since(Instant::now());
                     if !left.is_zero() {
                         return Some(left);
                     }
                     None
                 }
-                Some((_, Some(name))) => name.clone(),
+                Some(Some(name)) => name.clone(),
                 None => None,
             };
             self.names.remove(&host.address);
@@ -268,9 +317,15 @@ impl Run {
     /// How it went.
     pub(super) fn end(mut self) -> Result<Summary, Failure> {
         if self.sent == 0
-            && let Some(error) = self.unsent
+            && self.summary.up == 0
+            && let Some((why, _)) = self.unsent.first_key_value()
         {
-            return Err(Failure::Socket(format!("nothing could be sent: {error}")));
+            return Err(Failure::Socket(format!("nothing could be sent: {why}")));
+        }
+        for (why, addresses) in self.unsent {
+            let count = addresses.len();
+            let warning = format!("nothing could be sent to {count} addresses: {why}");
+            self.summary.warnings.push(warning);
         }
         let proxy = self.proxies.into_iter().max_by_key(|(_, count)| *count);
         self.summary.asked = self.engine.begun();

@@ -65,16 +65,17 @@ impl Checker<'_> {
     }
 
     fn job(&self, name: &str, raw: &RawJob, place: &Place) -> Option<Job> {
-        let source = match &raw.sweep {
-            Some(sweep) => self.lan(raw, sweep).map(Source::Lan),
-            None => self.source(raw, place).map(Source::Services),
-        };
         let output = match &raw.output {
             Some(at) => at.as_ref().and_then(|output| self.output(output, &at.place)),
             None => {
                 self.error(place, "`output: {file: …}` is missing");
                 None
             }
+        };
+        let format = output.as_ref().map_or_else(Format::default, |output| output.format.clone());
+        let source = match &raw.sweep {
+            Some(sweep) => self.lan(raw, sweep, &format).map(Source::Lan),
+            None => self.source(raw, place).map(Source::Services),
         };
         let interval = match &raw.interval {
             Some(_) => Some(self.interval(&raw.interval)?),
@@ -119,7 +120,7 @@ impl Checker<'_> {
         Some(settings)
     }
 
-    fn lan(&self, job: &RawJob, at: &At<RawSweep>) -> Option<lan::Settings> {
+    fn lan(&self, job: &RawJob, at: &At<RawSweep>, format: &Format) -> Option<lan::Settings> {
         let raw = at.as_ref()?;
         for other in [&job.compose, &job.docker].into_iter().flatten() {
             self.error(
@@ -170,7 +171,20 @@ impl Checker<'_> {
             sweep.rate = good;
         }
         let mut labels = self.labels(&raw.labels);
-        labels.entry("routing".to_owned()).or_insert_with(|| "lan".to_owned());
+        // Every row has them: what its line cannot say would empty the file.
+        let fits = |name: &str| match format {
+            Format::FileSd => true,
+            Format::Pinghosts(fields) => Field::parse(name).is_some_and(|f| fields.contains(&f)),
+        };
+        for (name, value) in raw.labels.iter().filter(|(name, _)| !fits(name)) {
+            let message = format!(
+                "the lines have no field for {name}: see `template:`, or `format: file_sd`"
+            );
+            self.error(&value.place, message);
+        }
+        if fits("routing") {
+            labels.entry("routing".to_owned()).or_insert_with(|| "lan".to_owned());
+        }
         let path = |at: &At<String>| Some(at.place.beside(at.as_ref()?));
         Some(lan::Settings {
             sweep,

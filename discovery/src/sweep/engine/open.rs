@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::{GAP, Port, Subject, Way};
-use crate::sweep::By;
+use super::{GAP, Known, Port, Subject, Way};
 use crate::sweep::link::{Belief, Mac};
+use crate::sweep::{By, Host};
 
 /// A port that is asked.
 pub(super) struct Asked {
@@ -39,6 +39,8 @@ pub(super) struct Open {
     /// How often an echo had no place in the kernel's table.
     pub(super) absent: u32,
     pub(super) ports: Vec<Asked>,
+    /// Whether no echo can be sent to it.
+    pub(super) unsendable: bool,
     pub(super) told: bool,
 }
 
@@ -48,7 +50,7 @@ impl Open {
         number: u64,
         subject: Subject,
         ports: &[u16],
-        known: Option<&(Option<Mac>, Belief)>,
+        known: Option<&Known>,
         now: Duration,
     ) -> Self {
         let asked = |port: &u16| Asked {
@@ -60,7 +62,7 @@ impl Open {
         };
         // Somebody else asks for it already: those questions are not ours.
         let earlier = match known {
-            Some((_, Belief::Asked(count))) => *count,
+            Some((_, Belief::Asked(count), _)) => *count,
             _ => 0,
         };
         Self {
@@ -81,6 +83,7 @@ impl Open {
             unheard: 0,
             absent: 0,
             ports: ports.iter().map(asked).collect(),
+            unsendable: false,
             told: false,
         }
     }
@@ -106,14 +109,10 @@ impl Open {
     }
 
     /// What the kernel believes now; `None`: it does not know it. Returns whether that is news.
-    pub(super) fn believed(
-        &mut self,
-        known: Option<&(Option<Mac>, Belief)>,
-        now: Duration,
-    ) -> bool {
+    pub(super) fn believed(&mut self, known: Option<&Known>, now: Duration) -> bool {
         let before = (self.belief, self.mac, self.now);
         match known {
-            Some((mac, belief)) => {
+            Some((mac, belief, _)) => {
                 if let Belief::Asked(count) = belief {
                     if *count < self.now {
                         // A new round.
@@ -147,5 +146,29 @@ impl Open {
     /// How often the kernel has asked for it.
     pub(super) fn questions(&self) -> u32 {
         self.before.saturating_add(self.now).saturating_sub(self.earlier)
+    }
+
+    /// Whether the kernel's table had no room for it.
+    pub(super) fn is_homeless(&self) -> bool {
+        self.by().is_none() && self.absent > 0 && self.questions() == 0
+    }
+
+    /// What is found out of it. `heard`: how long ago it told its card's address.
+    pub(super) fn host(&self, heard: Option<Duration>) -> Host {
+        let by = self.by();
+        let way = !self.unsendable || self.ports.iter().any(|port| port.tries > 0);
+        let open = self.ports.iter().filter(|asked| asked.found == Some(Port::Open));
+        Host {
+            address: self.subject.address,
+            scope: self.subject.scope,
+            by,
+            asked: by.is_some() || (way && !self.is_homeless()),
+            own: self.subject.way == Way::Own,
+            rtt: self.rtt,
+            mac: self.mac,
+            pinged: self.echoes > 0 && !self.unsendable,
+            heard: heard.filter(|_| by == Some(By::Neighbour)),
+            ports: open.map(|asked| asked.port).collect(),
+        }
     }
 }

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use self::lan::{Being, Lan, Seen, ip, ms, subjects};
 use super::*;
 use crate::sweep::By;
-use crate::sweep::link::Asking;
+use crate::sweep::link::{Asking, Mac};
 
 const NEAR: Way = Way::Near(Asking { tries: 3, counted: 3, pause: Duration::from_secs(1) });
 
@@ -119,7 +119,7 @@ fn what_a_wait_in_the_kernel_costs_is_no_distance() {
     lan.add(1..20, &being(2, true, &[]));
     lan.loss = 0.9;
     let mut engine = Engine::new(pace(Effort::Normal, &[]), subjects(1..2, NEAR).into_iter());
-    let table = |belief| [(ip(1), (Some(Mac([2; 6])), belief))].into();
+    let table = |belief| [(ip(1), (Some(Mac([2; 6])), belief, None))].into();
     engine.step(ms(0));
     engine.neighbours(table(Belief::Failed), ms(3_000));
     engine.step(ms(3_000));
@@ -186,7 +186,7 @@ fn old_neighbours_are_up_when_they_say_so() {
         lan.add(1..4, &being(2, false, &[]));
         lan.add(4..5, &being(2, true, &[]));
         for n in 1..8 {
-            lan.table.insert(ip(n), (Some(Mac([2; 6])), Belief::Old));
+            lan.table.insert(ip(n), (Some(Mac([2; 6])), Belief::Old, None));
         }
         let seen = lan.sweep(pace(effort, &[80]), subjects(1..8, NEAR));
         for host in seen.hosts.iter().filter(|host| host.by.is_some()) {
@@ -208,7 +208,7 @@ fn old_neighbours_are_up_when_they_say_so() {
 fn questions_of_others_are_not_ours() {
     // Somebody has just asked for it: the kernel's next question is half a second away.
     let mut engine = Engine::new(pace(Effort::Quick, &[]), subjects(1..2, NEAR).into_iter());
-    let table = |count| BTreeMap::from([(ip(1), (None, Belief::Asked(count)))]);
+    let table = |count| BTreeMap::from([(ip(1), (None, Belief::Asked(count), None))]);
     engine.neighbours(table(2), ms(0));
     engine.step(ms(1));
     for tick in 1..25 {
@@ -227,7 +227,7 @@ fn questions_of_others_are_not_ours() {
 fn a_full_table_is_waited_for() {
     // Others fill the kernel's table for three seconds: what is sent until then goes nowhere.
     let mut engine = Engine::new(pace(Effort::Quick, &[]), subjects(1..60, NEAR).into_iter());
-    let table = |n| BTreeMap::from([(ip(n), (Some(Mac([2; 6])), Belief::Reachable))]);
+    let table = |n| BTreeMap::from([(ip(n), (Some(Mac([2; 6])), Belief::Reachable, None))]);
     let mut sent = BTreeSet::new();
     for tick in 0..400u32 {
         let now = ms(u64::from(tick) * 20);
@@ -241,7 +241,7 @@ fn a_full_table_is_waited_for() {
         }
         let mut known = BTreeMap::new();
         sent.iter().for_each(|ip| {
-            known.extend([(*ip, (Some(Mac([2; 6])), Belief::Reachable))]);
+            known.extend([(*ip, (Some(Mac([2; 6])), Belief::Reachable, None))]);
         });
         engine.neighbours(if now > ms(3_000) { known } else { table(200) }, now);
     }
@@ -252,7 +252,7 @@ fn a_full_table_is_waited_for() {
 #[test]
 fn who_was_up_stays_up() {
     let mut engine = Engine::new(pace(Effort::Quick, &[]), subjects(1..2, NEAR).into_iter());
-    let table = |belief| [(ip(1), (Some(Mac([2; 6])), belief))].into();
+    let table = |belief| [(ip(1), (Some(Mac([2; 6])), belief, None))].into();
     engine.step(ms(0));
     engine.neighbours(table(Belief::Reachable), ms(1));
     assert_eq!(engine.tells(), [Tell::Up(ip(1))]);
@@ -270,7 +270,7 @@ fn neighbours_that_somebody_wrote_down_are_asked_themselves() {
     lan.add(1..2, &being(2, true, &[]));
     lan.add(2..3, &being(2, false, &[(80, Port::Open)]));
     for n in 1..4 {
-        lan.table.insert(ip(n), (Some(Mac([2; 6])), Belief::Fixed));
+        lan.table.insert(ip(n), (Some(Mac([2; 6])), Belief::Fixed, None));
     }
     let seen = lan.sweep(pace(Effort::Normal, &[80]), subjects(1..4, NEAR));
     let by: Vec<_> = seen.hosts.iter().map(|host| host.by).collect();
@@ -405,7 +405,7 @@ proptest! {
                 Chaos::Connected(n, port, found) => engine.connected((ip(n), port).into(), found, now),
                 Chaos::Neighbours(all) => {
                     let mac = |card: bool| card.then_some(Mac([2; 6]));
-                    let known = all.into_iter().map(|(n, card, belief)| (ip(n), (mac(card), belief)));
+                    let known = all.into_iter().map(|(n, card, belief)| (ip(n), (mac(card), belief, None)));
                     engine.neighbours(known.collect(), now);
                 }
             }

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use crate::sweep::Host;
 use crate::sweep::chance::Effort;
-use crate::sweep::link::Asking;
+use crate::sweep::link::{Asking, Belief, Mac};
+
+/// What the kernel knows of a neighbour: its card, what it believes, and how long ago it answered.
+pub type Known = (Option<Mac>, Belief, Option<Duration>);
 
 /// How an address is reached.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -23,7 +26,7 @@ pub enum Way {
 pub struct Subject {
     /// The address.
     pub address: IpAddr,
-    /// The link, where the address says nothing without it.
+    /// The link; 0: none in particular.
     pub scope: u32,
     /// How it is reached.
     pub way: Way,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use super::super::{Ask, Engine, Pace, Port, Subject, Tell, Way};
+use super::super::{Ask, Engine, Known, Pace, Port, Subject, Tell, Way};
 use crate::sweep::Host;
 use crate::sweep::chance::Loss;
 use crate::sweep::link::{Asking, Belief, Mac};
@@ -49,7 +49,7 @@ enum Event {
 pub(super) struct Lan {
     pub(super) beings: BTreeMap<IpAddr, Being>,
     /// What the kernel knows.
-    pub(super) table: BTreeMap<IpAddr, (Option<Mac>, Belief)>,
+    pub(super) table: BTreeMap<IpAddr, Known>,
     /// The share that is lost, each way.
     pub(super) loss: f64,
     /// Whether the kernel tells nothing of its neighbours.
@@ -152,7 +152,7 @@ impl Lan {
         if !matches!(subject.way, Way::Near(_)) {
             return self.wire(address, number, now, now);
         }
-        match self.table.get(&address).map(|(_, belief)| *belief) {
+        match self.table.get(&address).map(|(_, belief, _)| *belief) {
             None | Some(Belief::Failed) => {
                 self.queued.insert(address, vec![(number, now)]);
                 self.round += 1;
@@ -173,11 +173,11 @@ impl Lan {
     fn question(&mut self, address: IpAddr, count: u32, round: u64, now: Duration) {
         let asking = Asking::default();
         if count > asking.tries {
-            self.table.insert(address, (None, Belief::Failed));
+            self.table.insert(address, (None, Belief::Failed, None));
             self.queued.remove(&address);
             return;
         }
-        self.table.insert(address, (None, Belief::Asked(count)));
+        self.table.insert(address, (None, Belief::Asked(count), None));
         if let Some(rtt) = self.trip(address) {
             self.at(now + rtt, Event::Card(address));
         }
@@ -216,7 +216,7 @@ impl Lan {
     }
 
     fn happen(&mut self, event: Event, engine: &mut Engine, now: Duration) {
-        let belief = |lan: &Self, address| lan.table.get(address).map(|(_, belief)| *belief);
+        let belief = |lan: &Self, address| lan.table.get(address).map(|(_, belief, _)| *belief);
         match event {
             Event::Reply(from, number, sent) => engine.answered(from, number, now - sent, now),
             Event::Ended(to, port) => engine.connected(to, port, now),
@@ -228,7 +228,7 @@ impl Lan {
             }
             Event::Probe(address, count) if belief(self, &address) == Some(Belief::Old) => {
                 if count > 3 {
-                    self.table.insert(address, (None, Belief::Failed));
+                    self.table.insert(address, (None, Belief::Failed, None));
                     return;
                 }
                 if let Some(rtt) = self.trip(address) {
@@ -238,7 +238,7 @@ impl Lan {
             }
             Event::Probe(..) => {}
             Event::Card(address) => {
-                self.table.insert(address, (Some(Mac([2; 6])), Belief::Reachable));
+                self.table.insert(address, (Some(Mac([2; 6])), Belief::Reachable, None));
                 for (number, sent) in self.queued.remove(&address).unwrap_or_default() {
                     self.wire(address, number, sent, now);
                 }
@@ -283,7 +283,7 @@ impl Lan {
                 assert!(!done.contains_key(&address), "{address} was done");
             }
             let near = |number: &IpAddr| {
-                let belief = self.table.get(number).map(|(_, belief)| belief);
+                let belief = self.table.get(number).map(|(_, belief, _)| belief);
                 !matches!(belief, Some(Belief::Reachable | Belief::Old | Belief::Fixed))
             };
             for tell in engine.tells() {
@@ -299,7 +299,7 @@ impl Lan {
             }
             most_open = most_open.max(open.len());
             most_sought = most_sought.max(open.iter().filter(|one| near(one)).count());
-            let asked = |(_, belief): &&(_, Belief)| matches!(belief, Belief::Asked(_));
+            let asked = |(_, belief, _): &&Known| matches!(belief, Belief::Asked(_));
             most_asked = most_asked.max(self.table.values().filter(asked).count());
             if engine.is_done() {
                 break;
