@@ -298,7 +298,7 @@ fn containers(endpoint: &Endpoint) -> Result<Containers, String> {
 /// Tells how a run went, in metrics. `success`: whether the file is as it should be. Of a run that
 /// looked at nothing what was found before stands.
 pub fn record(meter: &Meter, job: &str, report: Option<&Report>, success: bool, now: Timestamp) {
-    let own = [("job", job)];
+    let own = [("discovery_job", job)];
     meter.gauge(&names::DISCOVERY_SUCCESS, &own).set(f64::from(u8::from(success)));
     meter.gauge(&names::DISCOVERY_LAST_RUN, &own).set(now.seconds());
     if success {
@@ -308,14 +308,14 @@ pub fn record(meter: &Meter, job: &str, report: Option<&Report>, success: bool, 
     meter.gauge(&names::DISCOVERY_SKIPPED, &own).set(report.skipped.len() as f64);
     for source in SOURCES {
         let found = report.sources.get(source).copied().unwrap_or(0);
-        let own = [("job", job), ("source", source)];
+        let own = [("discovery_job", job), ("source", source)];
         if found > 0 || meter.has(&names::DISCOVERY_TARGETS, &own) {
             meter.gauge(&names::DISCOVERY_TARGETS, &own).set(found as f64);
         }
     }
     meter.clear(&names::DISCOVERY_CONTAINERS, &own);
     for (health, count) in &report.health {
-        let own = [("job", job), ("health", *health)];
+        let own = [("discovery_job", job), ("health", *health)];
         meter.gauge(&names::DISCOVERY_CONTAINERS, &own).set(*count as f64);
     }
     let mut errors: BTreeMap<String, f64> = BTreeMap::new();
@@ -324,7 +324,9 @@ pub fn record(meter: &Meter, job: &str, report: Option<&Report>, success: bool, 
     }
     meter.clear(&names::DISCOVERY_FILE_ERRORS, &own);
     for (file, count) in errors {
-        meter.gauge(&names::DISCOVERY_FILE_ERRORS, &[("job", job), ("file", &file)]).set(count);
+        meter
+            .gauge(&names::DISCOVERY_FILE_ERRORS, &[("discovery_job", job), ("file", &file)])
+            .set(count);
     }
 }
 
@@ -340,7 +342,7 @@ pub fn forget(meter: &Meter, job: &str) {
         &names::DISCOVERY_FILE_ERRORS,
     ];
     for metric in metrics {
-        meter.forget(metric, &[("job", job)]);
+        meter.forget(metric, &[("discovery_job", job)]);
     }
 }
 

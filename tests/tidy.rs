@@ -270,6 +270,15 @@ fn no_banned_crate_comes_in() {
     assert!(found.is_empty(), "banned: {found:?}");
 }
 
+/// `job` and `instance` are those of the resource: an attribute of this name would be lost in Prometheus.
+#[test]
+fn no_metric_has_an_attribute_that_prometheus_gives_itself() {
+    let taken = |name: &&str| matches!(*name, "job" | "instance");
+    let wrong = names::ALL.iter().filter(|metric| metric.attributes.iter().any(|a| taken(&a)));
+    let wrong: Vec<&str> = wrong.map(|metric| metric.name).collect();
+    assert_eq!(wrong, Vec::<&str>::new());
+}
+
 /// `docs/METRICS.md` is made from the table in `signal/names.rs`: with UPDATE=1 this test writes it.
 #[test]
 fn the_documented_metrics_are_the_published_ones() {

@@ -231,7 +231,9 @@ mod tests {
             discover::record(&meter, name, Some(&Report::default()), true, clock::wall());
         }
         let named = |batch: crate::signal::batch::Batch| {
-            let of = |s: &crate::signal::batch::Sample| s.series.own.text("job").map(str::to_owned);
+            let of = |s: &crate::signal::batch::Sample| {
+                s.series.own.text("discovery_job").map(str::to_owned)
+            };
             let names = batch.samples.iter().filter_map(of);
             names.collect::<std::collections::BTreeSet<String>>().into_iter().collect::<String>()
         };

@@ -93,8 +93,8 @@ fn what_cron_runs() {
     assert_eq!(lab.read("targets/pinghosts.yaml"), expected);
     let record = lab.read("textfile/watchpost.prom");
     for expected in [
-        "watchpost_discovery_success{job=\"services\"} 1",
-        "watchpost_discovery_targets{job=\"services\",source=\"traefik file\"} 1",
+        "watchpost_discovery_success{discovery_job=\"services\"} 1",
+        "watchpost_discovery_targets{discovery_job=\"services\",source=\"traefik file\"} 1",
         "watchpost_discovery_file_errors{file=",
         "# TYPE watchpost_discovery_last_success_timestamp_seconds gauge",
     ] {
@@ -224,7 +224,8 @@ fn in_the_daemon_a_new_service_is_probed() {
     );
     let mut daemon = Daemon::start(&lab.path("watchpost.yaml"));
     let success = |daemon: &Daemon| {
-        page(daemon, "/metrics").contains("watchpost_discovery_success{job=\"services\"} 1")
+        page(daemon, "/metrics")
+            .contains("watchpost_discovery_success{discovery_job=\"services\"} 1")
     };
     until("the first run", || success(&daemon).then_some(()));
     assert!(
@@ -401,7 +402,7 @@ fn containers_that_run() {
     assert!(code == Some(1) && value["error"].is_string(), "{out}");
     assert!(value.get("targets").is_none() && value.get("files").is_none(), "{out}");
     let record = lab.read("d.prom");
-    assert!(record.contains("watchpost_discovery_success{job=\"docker\"} 0"), "{record}");
+    assert!(record.contains("watchpost_discovery_success{discovery_job=\"docker\"} 0"), "{record}");
     assert!(record.contains("watchpost_discovery_last_run"), "{record}");
     for metric in ["targets", "skipped", "file_errors", "containers"] {
         assert!(!record.contains(&format!("watchpost_discovery_{metric}")), "{record}");
