@@ -1,8 +1,8 @@
 #!/bin/sh
 # Passes all tests, and first fetches what they need from Debian: the peers (prometheus,
 # prometheus-blackbox-exporter, prometheus-node-exporter) are unpacked below target/peers and not
-# installed, so nothing is started and nothing of the system changes; iproute2, nftables, fping and
-# systemd (for systemd-analyze) are installed when they are missing and we may.
+# installed, so nothing is started and nothing of the system changes; iproute2, nftables, fping,
+# systemd (for systemd-analyze) and nix-bin are installed when they are missing and we may.
 # OTLP is read by packages of PyPI, in a virtual environment below target/python; for that python3-venv
 # is installed when it is missing and we may.
 # Arguments go to `cargo test`, e.g. `./test.sh hostile`.
@@ -30,7 +30,7 @@ for package in prometheus prometheus-blackbox-exporter prometheus-node-exporter;
     fi
 done
 PATH="$PATH:/usr/sbin:/sbin"
-for pair in ip:iproute2 nft:nftables fping:fping systemd-analyze:systemd; do
+for pair in ip:iproute2 nft:nftables fping:fping systemd-analyze:systemd nix-instantiate:nix-bin; do
     package=${pair#*:}
     if ! command -v "${pair%%:*}" >/dev/null && command -v apt-get >/dev/null && $root; then
         echo "test.sh: installing $package"

@@ -14,6 +14,7 @@ mod end_to_end;
 mod host;
 mod hostile;
 mod namespaces;
+mod nix;
 mod otlp;
 mod pipelines;
 mod reload;
