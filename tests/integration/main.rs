@@ -17,6 +17,7 @@ mod namespaces;
 mod otlp;
 mod pipelines;
 mod reload;
+mod rules;
 mod support;
 mod sweep;
 mod traces;
