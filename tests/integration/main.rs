@@ -18,6 +18,7 @@ mod nix;
 mod otlp;
 mod pipelines;
 mod reload;
+mod rules;
 mod support;
 mod sweep;
 mod traces;
