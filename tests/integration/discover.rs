@@ -95,7 +95,7 @@ fn what_cron_runs() {
     for expected in [
         "watchpost_discovery_success{discovery_job=\"services\"} 1",
         "watchpost_discovery_targets{discovery_job=\"services\",source=\"traefik file\"} 1",
-        "watchpost_discovery_file_errors{file=",
+        "watchpost_discovery_file_errors{discovery_job=\"services\",file=",
         "# TYPE watchpost_discovery_last_success_timestamp_seconds gauge",
     ] {
         assert!(record.contains(expected), "{expected:?} in\n{record}");
@@ -378,7 +378,9 @@ fn containers_that_run() {
     assert!(!written.contains("old:1"), "what Compose is about to replace is none: {written}");
     let record = lab.read("d.prom");
     assert!(
-        record.contains("watchpost_discovery_containers{health=\"unhealthy\",job=\"docker\"} 1"),
+        record.contains(
+            "watchpost_discovery_containers{discovery_job=\"docker\",health=\"unhealthy\"} 1"
+        ),
         "{record}"
     );
 
