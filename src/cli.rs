@@ -75,6 +75,8 @@ pub enum Command {
     Discover(Discover),
     /// Find out who is there on a network that this machine is attached to
     Sweep(Sweep),
+    /// Write a first configuration, from what can be seen on this machine; sends nothing
+    Init(Init),
 }
 
 /// Options of `check`.
@@ -120,6 +122,17 @@ pub struct Discover {
     /// Leave how it went in a file for node_exporter's textfile collector
     #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
     pub textfile: Option<std::path::PathBuf>,
+}
+
+/// Options of `init`.
+#[derive(Debug, Args)]
+pub struct Init {
+    /// Where to write it [default: standard output]
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<std::path::PathBuf>,
+    /// Replace a file that is there
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// Options of `sweep`.

@@ -4,6 +4,7 @@ mod check;
 mod diagnosis;
 mod discover;
 mod host;
+mod init;
 mod logging;
 mod probe;
 mod run;
@@ -35,6 +36,7 @@ pub fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Command::Check(options) => check::run(&options, global, &environment),
         Command::Discover(options) => discover::run(&options, global, &environment),
         Command::Host(options) => host::run(&options, global, &environment),
+        Command::Init(options) => init::run(&options),
         Command::Probe(options) => probe::run(&options, global, &environment),
         Command::Sweep(options) => sweep::run(&options, global, &environment),
     }

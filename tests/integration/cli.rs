@@ -287,3 +287,21 @@ fn walk(folder: &Path, files: &mut Vec<std::path::PathBuf>) {
         if path.is_dir() { walk(&path, files) } else { files.push(path) }
     }
 }
+
+/// What `init` writes from this machine is a configuration, and it replaces nothing by itself.
+#[test]
+fn init_writes_a_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("etc/watchpost.yaml");
+    let path = file.to_str().unwrap();
+    let output = run(&["init", "--output", path]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(text.contains("probe/internet") && text.contains("host_metrics"), "{text}");
+    assert_eq!(run(&["check", "--config", path]).status.code(), Some(0), "{text}");
+    let again = run(&["init", "--output", path]);
+    assert_eq!(again.status.code(), Some(64), "{again:?}");
+    assert_eq!(run(&["init", "--output", path, "--force"]).status.code(), Some(0));
+    let shown = run(&["init"]);
+    assert_eq!(String::from_utf8(shown.stdout).unwrap(), text);
+}
