@@ -18,7 +18,7 @@ use crate::app::facts;
 use crate::base::place::{Problem, Severity};
 use crate::cli::{Cli, Color, Command, Global};
 use crate::config::plan::Plan;
-use crate::config::{Environment, Loaded, Sources};
+use crate::config::{self, Environment, Loaded, Sources, Strictness};
 use style::Style;
 
 /// The exit code of a wrong configuration or a wrong use (`EX_USAGE` of sysexits.h).
@@ -60,6 +60,14 @@ fn style(color: Color, terminal: bool, environment: &Environment) -> Style {
 fn sources(global: &Global) -> Option<Sources> {
     let given = !global.config.is_empty() || !global.set.is_empty();
     given.then(|| Sources { configs: global.config.clone(), sets: global.set.clone() })
+}
+
+/// The configuration that the command line names, or the embedded default. `None`: there were errors.
+fn plan_or_default(global: &Global, environment: &Environment) -> Option<Plan> {
+    match sources(global) {
+        None => Some(config::embedded()),
+        Some(sources) => told(config::load(&sources, environment, Strictness::Check)),
+    }
 }
 
 /// Tells the problems of a configuration on stderr. `None`: there were errors.

@@ -263,6 +263,7 @@ fn lan(job: &Job, settings: &lan::Settings, around: &Around<'_>) -> Outcome {
             report.targets = targets;
             let trust = if around.force { Trust::Forced } else { Trust::Whole };
             output::render(&job.output, old.as_deref(), &report.targets, trust)
+                .map(Rendered::with_names)
                 .map_err(Failure::from)
         }
     };

@@ -205,7 +205,7 @@ mod tests {
             .collect();
         let today = today.parse().expect("a date");
         let targets = targets(&settings(), &before, &there, today, false).expect("targets");
-        render(output, old, &targets, Trust::Whole).expect("a file").text
+        render(output, old, &targets, Trust::Whole).expect("a file").with_names().text
     }
 
     #[test]
@@ -262,6 +262,7 @@ mod tests {
         let edited = first.replace("dhcp-9", "\u{c4}pfel & B\u{e4}ume");
         assert_ne!(first, edited);
         assert_eq!(run(&output, Some(&edited), &all, "2026-11-02"), edited);
+        assert!(edited.starts_with("# Written by watchpost discover: names stay,"), "{edited}");
         // Also while it is gone.
         let gone = run(&output, Some(&edited), &all[1..], "2026-11-03");
         assert!(gone.contains("\u{c4}pfel") && gone.contains("last seen"), "{gone}");

@@ -132,6 +132,9 @@ pub enum Refused {
 
 /// How a file begins that is wholly a job's.
 const OWN: &str = "# Written by watchpost discover";
+/// What of it stays.
+const ALL_LOST: &str = ": changes are lost.\n";
+const NAMES_STAY: &str = ": names stay, other changes are lost.\n";
 
 /// How far a scan is to be believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -252,6 +255,18 @@ pub fn render(
     Ok(Rendered { text, written, kept, inexpressible })
 }
 
+impl Rendered {
+    /// As it is for a job that keeps names.
+    #[must_use]
+    pub fn with_names(mut self) -> Self {
+        let head = format!("{OWN}{ALL_LOST}");
+        if self.text.starts_with(&head) {
+            self.text.replace_range(..head.len(), &format!("{OWN}{NAMES_STAY}"));
+        }
+        self
+    }
+}
+
 /// What is kept, and what stands below it.
 pub(crate) fn split<'o>(
     output: &Output,
@@ -260,7 +275,7 @@ pub(crate) fn split<'o>(
     let fresh = matches!(output.format, Format::Pinghosts(_));
     let Some(marker) = &output.keep_until else {
         let list = if fresh { "- targets:\n" } else { "" };
-        return Ok((format!("{OWN}: changes are lost.\n{list}"), old));
+        return Ok((format!("{OWN}{ALL_LOST}{list}"), old));
     };
     let Some(old) = old else {
         let head =

@@ -13,10 +13,10 @@ use crate::base::duration;
 use crate::base::text::tame;
 use crate::cli::{Global, Probe};
 use crate::command::style::{Style, latency};
-use crate::command::{USAGE, print, sources, style, told};
+use crate::command::{USAGE, plan_or_default, print, style};
 use crate::config::plan::Receiver;
 use crate::config::targets::plan_target;
-use crate::config::{self, Environment, Strictness};
+use crate::config::{self, Environment};
 use crate::net::resolve::Resolver;
 use crate::probe::icmp::Engine;
 use crate::probe::{PlannedTarget, Tools, attempt};
@@ -34,13 +34,7 @@ pub(super) fn run(
     global: &Global,
     environment: &Environment,
 ) -> anyhow::Result<u8> {
-    let plan = match sources(global) {
-        None => config::embedded(),
-        Some(sources) => match told(config::load(&sources, environment, Strictness::Check)) {
-            Some(plan) => plan,
-            None => return Ok(USAGE),
-        },
-    };
+    let Some(plan) = plan_or_default(global, environment) else { return Ok(USAGE) };
     let planned = match plan_one(options, &plan.modules) {
         Ok(planned) => planned,
         Err(why) => {

@@ -20,8 +20,8 @@ use crate::base::clock;
 use crate::base::text::tame;
 use crate::cli::{Global, Sweep};
 use crate::command::style::{Style, column, latency};
-use crate::command::{USAGE, print, sources, style, told, wrong_use};
-use crate::config::{self, Environment, Strictness};
+use crate::command::{USAGE, plan_or_default, print, style, wrong_use};
+use crate::config::Environment;
 use crate::net::resolve::Resolver;
 
 /// A sweep that takes longer than this shows how far it is.
@@ -39,13 +39,7 @@ pub(super) fn run(
     global: &Global,
     environment: &Environment,
 ) -> anyhow::Result<u8> {
-    let plan = match sources(global) {
-        None => config::embedded(),
-        Some(sources) => match told(config::load(&sources, environment, Strictness::Check)) {
-            Some(plan) => plan,
-            None => return Ok(USAGE),
-        },
-    };
+    let Some(plan) = plan_or_default(global, environment) else { return Ok(USAGE) };
     if options.subnets.is_empty() {
         return wrong_use(&format!("watchpost: sweep needs a subnet{}", attached()));
     }
