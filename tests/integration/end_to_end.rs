@@ -337,8 +337,10 @@ fn a_stopped_process_counts_what_it_missed() {
     daemon.signal("-CONT");
     let skipped =
         "watchpost_slots_total{outcome=\"skipped\",reason=\"suspended\",receiver=\"probe\"}";
-    let missed = until("the missed slots", || daemon.metrics().get(skipped).copied());
-    assert!((3.0..=8.0).contains(&missed), "{missed}");
+    // A busy machine may have skipped one before, and counts the others one after another.
+    let count = || daemon.metrics().get(skipped).copied().filter(|missed| *missed >= 3.0);
+    let missed = until("the missed slots", count);
+    assert!(missed <= 8.0, "{missed}");
     until("a stale marker: time not watched is never up", || {
         sink.of("probe_success").iter().any(|(v, _)| v.to_bits() == STALE_NAN).then_some(())
     });
