@@ -134,6 +134,11 @@ impl Job {
 }
 
 impl Outcome {
+    /// Of a job that could not look at anything.
+    fn failed(why: Failure) -> Self {
+        Self { report: None, sweep: None, notes: Vec::new(), old: None, new: Err(why) }
+    }
+
     /// Whether the file would be another.
     #[must_use]
     pub fn changes(&self) -> bool {
@@ -172,8 +177,6 @@ fn there(job: &Job) -> Result<Option<String>, Failure> {
 
 fn services(job: &Job, settings: &Settings, around: &Around<'_>) -> Outcome {
     let file = &job.output.file;
-    let failed =
-        |new| Outcome { report: None, sweep: None, notes: Vec::new(), old: None, new: Err(new) };
     let containers = match &settings.docker {
         None => None,
         Some(endpoint) => match containers(endpoint) {
@@ -181,7 +184,7 @@ fn services(job: &Job, settings: &Settings, around: &Around<'_>) -> Outcome {
             // Not to know what runs is no reason to forget it.
             Err(why) => {
                 let why = format!("{}: {why}: nothing is written", endpoint.text());
-                return failed(Failure::File(why));
+                return Outcome::failed(Failure::File(why));
             }
         },
     };
@@ -216,22 +219,20 @@ fn services(job: &Job, settings: &Settings, around: &Around<'_>) -> Outcome {
 }
 
 fn lan(job: &Job, settings: &lan::Settings, around: &Around<'_>) -> Outcome {
-    let failed =
-        |new| Outcome { report: None, sweep: None, notes: Vec::new(), old: None, new: Err(new) };
     // What is written by hand is asked before anybody else.
     let old = match there(job) {
         Ok(old) => old,
-        Err(why) => return failed(why),
+        Err(why) => return Outcome::failed(why),
     };
     let before = match lan::before(&job.output, old.as_deref()) {
         Ok(before) => before,
-        Err(why) => return failed(why.into()),
+        Err(why) => return Outcome::failed(why.into()),
     };
     let (names, problems) = Names::read(&settings.names, &before.names);
     let reverse = around.reverse.clone().filter(|_| settings.dns);
     let (summary, mut found) = match swept(settings, &Naming { names, reverse }, around) {
         Ok(swept) => swept,
-        Err(why) => return failed(why),
+        Err(why) => return Outcome::failed(why),
     };
     let mut notes = summary.warnings.clone();
     if summary.unasked > 0 {

@@ -59,13 +59,15 @@ pub fn before(output: &Output, old: Option<&str>) -> Result<Before, Refused> {
     let below = below.unwrap_or_default();
     let written: BTreeMap<IpAddr, Date> = below.lines().filter_map(comment).collect();
     let mut before = Before::default();
-    let kept: BTreeMap<IpAddr, Target> =
-        if output.keep_until.is_some() { read(&head)?.collect() } else { BTreeMap::new() };
+    let kept: BTreeSet<IpAddr> = match output.keep_until {
+        Some(_) => read(&head)?.map(|(address, _)| address).collect(),
+        None => BTreeSet::new(),
+    };
     for (address, target) in read(old)? {
         if let Some(name) = target.labels.get(HUMAN_NAME) {
             before.names.entry(address).or_insert_with(|| name.clone());
         }
-        if !kept.contains_key(&address) {
+        if !kept.contains(&address) {
             let hint = target.hints.get(LAST_SEEN_HINT).and_then(|date| date.parse().ok());
             let seen = written.get(&address).copied().or(hint);
             before.rows.entry(address).or_insert(seen);
@@ -106,7 +108,6 @@ pub fn targets(
         .filter(|found| !matches!(found.host.address, IpAddr::V6(ip) if ip.is_unicast_link_local()))
         .map(|found| (found.host.address, found))
         .collect();
-    // A router that answers for everybody says of nobody whether he is there.
     let others = there.values().filter(|found| !found.host.own).count();
     let seen = before.rows.values().filter(|gone| gone.is_none()).count();
     if others == 0 && seen > MANY && !force {

@@ -65,6 +65,17 @@ pub enum Format {
     FileSd,
 }
 
+impl Format {
+    /// Whether a target's label can be said in it.
+    #[must_use]
+    pub fn has_label(&self, name: &str) -> bool {
+        match self {
+            Format::FileSd => true,
+            Format::Pinghosts(fields) => Field::parse(name).is_some_and(|f| fields.contains(&f)),
+        }
+    }
+}
+
 impl Default for Format {
     fn default() -> Self {
         Format::Pinghosts(vec![Field::Address, Field::HumanName, Field::Routing])
@@ -338,9 +349,8 @@ fn expressible(format: &Format, target: &Target) -> Result<(), String> {
         }
     }
     for (name, value) in &target.labels {
-        let field = Field::parse(name).filter(|field| has(*field));
         // A name is made for every target; that there is no room for it is the user's wish.
-        if field.is_none() && name != HUMAN_NAME {
+        if !format.has_label(name) && name != HUMAN_NAME {
             return Err(format!(
                 "the lines have no field for the label {name}: `format: file_sd` has"
             ));

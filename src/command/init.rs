@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use watchpost_discovery::find::is_compose;
-use watchpost_discovery::sweep::link::Kernel;
+use watchpost_discovery::sweep::link::Links;
 use watchpost_discovery::sweep::range::{MAX_ADDRESSES, Range};
 
 use crate::app::facts;
@@ -57,7 +57,7 @@ pub(super) fn run(options: &Init) -> anyhow::Result<u8> {
 }
 
 fn look() -> Seen {
-    let links = Kernel::open().and_then(|mut kernel| kernel.links()).unwrap_or_default();
+    let links = Links::read().unwrap_or_default();
     let subnets = links.own.iter().filter_map(|(net, number)| {
         let link = links.links.get(number).filter(|link| link.up && link.asks)?;
         let text = net.trunc().to_string();

@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use watchpost_discovery::names::{Files, Names};
 use watchpost_discovery::oui::Vendors;
-use watchpost_discovery::sweep::link::{Kernel, Links};
+use watchpost_discovery::sweep::link::Links;
 use watchpost_discovery::sweep::range::Range;
 use watchpost_discovery::sweep::{self, By, Failure, Found, Naming, Settings, Summary};
 use watchpost_targets::label::HUMAN_NAME;
@@ -53,7 +53,6 @@ pub(super) fn run(
     let mut settings = Settings::new(ranges);
     settings.ports.clone_from(&options.ports);
     settings.ports.sort_unstable();
-    settings.ports.dedup();
     settings.effort = options.effort;
     settings.rate = options.rate;
     settings.force = options.force;
@@ -72,7 +71,7 @@ pub(super) fn run(
         style: colours,
         vendors,
         wide: settings.ranges.iter().any(|range| range.net().addr().is_ipv6()),
-        links: Kernel::open().and_then(|mut kernel| kernel.links()).unwrap_or_default(),
+        links: Links::read().unwrap_or_default(),
         began: clock::instant(),
         header: false,
         silent: 0,
@@ -117,7 +116,7 @@ fn tell(lines: &[String]) {
 
 /// The networks that could be meant.
 fn attached() -> String {
-    let links = Kernel::open().and_then(|mut kernel| kernel.links()).unwrap_or_default();
+    let links = Links::read().unwrap_or_default();
     let near = links.own.iter().filter_map(|(net, number)| {
         let link = links.links.get(number).filter(|link| link.up && !link.loopback)?;
         net.addr().is_ipv4().then(|| format!("{} ({})", net.trunc(), link.name))

@@ -154,7 +154,7 @@ impl Engine {
             wake = wake.min(*until);
         }
         if starved && (waiting || wake <= now) {
-            wake = wake.max(now + token).min(now + token);
+            wake = now + token;
         }
         (asks, wake.max(now))
     }

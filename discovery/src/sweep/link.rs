@@ -132,6 +132,14 @@ pub struct Links {
 }
 
 impl Links {
+    /// Those of this machine, now.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn read() -> io::Result<Self> {
+        Kernel::open()?.links()
+    }
+
     /// The link on which an address is a neighbour.
     #[must_use]
     pub fn of(&self, address: IpAddr) -> Option<(u32, &Link)> {

@@ -172,17 +172,13 @@ impl Checker<'_> {
         }
         let mut labels = self.labels(&raw.labels);
         // Every row has them: what its line cannot say would empty the file.
-        let fits = |name: &str| match format {
-            Format::FileSd => true,
-            Format::Pinghosts(fields) => Field::parse(name).is_some_and(|f| fields.contains(&f)),
-        };
-        for (name, value) in raw.labels.iter().filter(|(name, _)| !fits(name)) {
+        for (name, value) in raw.labels.iter().filter(|(name, _)| !format.has_label(name)) {
             let message = format!(
                 "the lines have no field for {name}: see `template:`, or `format: file_sd`"
             );
             self.error(&value.place, message);
         }
-        if fits("routing") {
+        if format.has_label("routing") {
             labels.entry("routing".to_owned()).or_insert_with(|| "lan".to_owned());
         }
         let path = |at: &At<String>| Some(at.place.beside(at.as_ref()?));
