@@ -13,6 +13,8 @@ use crate::pipeline::selfmetrics::Meter;
 use crate::signal::names;
 use crate::signal::series::{Attributes, Resource, SERVICE_INSTANCE_ID, SERVICE_NAME};
 
+pub use crate::host::kernel::host_name;
+
 /// The share of file descriptors that attempts may take.
 const SHARE: f64 = 0.8;
 /// More attempts in flight than this help nobody.
@@ -30,12 +32,6 @@ pub fn environment() -> Environment {
 pub(super) const OS: &str = std::env::consts::OS;
 /// The processor that this program was built for.
 pub(super) const ARCH: &str = std::env::consts::ARCH;
-
-/// The name of this machine.
-#[must_use]
-pub fn host_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
-}
 
 /// What our own metrics are about.
 ///

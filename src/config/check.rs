@@ -93,7 +93,7 @@ pub(super) fn plan(
                 let plan = checker.receiver(&name, node, place, &modules);
                 (plan, None, "its targets are not watched")
             }
-            _ => (None, checker.host(declared), "it is not read"),
+            _ => (None, checker.host(declared, !service.is_written()), "it is not read"),
         };
         if !watched(&name) && service.is_written() && !problems.borrow().has_errors() {
             problems.borrow_mut().warning(place, format!("is in no pipeline: {nothing}"));

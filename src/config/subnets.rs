@@ -18,6 +18,8 @@ const MAX_ADDRESSES: u64 = 1_022;
 pub(super) struct Member {
     /// The target: its address alone, with the labels and hints of its subnet.
     pub(super) inline: Inline,
+    /// The subnet.
+    pub(super) group: String,
     /// Its name, by a row of a target file.
     pub(super) name: Option<String>,
     /// Whether there is such a row: somebody has seen it, or expects it.
@@ -79,7 +81,7 @@ pub(super) fn members(
             all.entry(address).or_insert_with(|| {
                 let mut inline = inline.clone();
                 inline.target.address = address.to_string();
-                Member { inline, name: None, expected: false }
+                Member { inline, group: range.to_string(), name: None, expected: false }
             });
         }
     }

@@ -84,15 +84,16 @@ impl TargetReader {
         }
         let members = subnets::members(&mut found, files, &receiver.labels, &mut targets.problems);
         let single = found.into_iter().map(|inline| (inline, None));
-        let members = members.into_iter().map(|m| (m.inline, Some((m.name, m.expected))));
+        let members = members.into_iter().map(|m| (m.inline, Some((m.name, m.expected, m.group))));
         let mut planned: BTreeMap<TargetKey, PlannedTarget> = BTreeMap::new();
         for (Inline { target, module }, member) in single.chain(members) {
             let shown = without_userinfo(&target.address);
             let one = plan_target(receiver, &plan.modules, &target, module.as_ref());
             let of_subnet = member.is_some();
             let one = one.map(|mut one| {
-                if let Some((name, expected)) = member {
+                if let Some((name, expected, subnet)) = member {
                     (one.name, one.expected) = (name, expected);
+                    one.group.get_or_insert(subnet);
                 }
                 one
             });
@@ -206,6 +207,7 @@ pub fn plan_target(
         module,
         interval,
         name: labels.get(HUMAN_NAME).cloned(),
+        group: labels.get("group").cloned(),
         labels,
         expected: true,
         origin: target.origin.clone(),

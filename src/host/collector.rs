@@ -157,7 +157,10 @@ impl Collector {
     /// Reads what these settings want of a lane; `None`: nothing.
     #[must_use]
     pub fn new(settings: &Settings, lane: Lane, kernel: &Arc<dyn Kernel>) -> Option<Self> {
-        let resource = Arc::new(Resource { attributes: Attributes::default() });
+        let resource = Arc::new(match settings.job {
+            Some(job) => Resource::new(job, &kernel.host_name(), []),
+            None => Resource { attributes: Attributes::default() },
+        });
         let mut parts = Vec::new();
         for reader in lane.readers() {
             if settings.wanted.any(reader)

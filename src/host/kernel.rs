@@ -72,11 +72,22 @@ pub trait Kernel: Send + Sync {
     /// Whether the network whose files are in this folder is ours: connections are counted there.
     fn shares_network(&self, net: &Path) -> bool;
 
+    /// The name of this machine.
+    fn host_name(&self) -> String {
+        host_name()
+    }
+
     /// The mounts that do not answer.
     fn stuck(&self) -> &Stuck {
         static STUCK: Stuck = Stuck::new(BTreeMap::new());
         &STUCK
     }
+}
+
+/// The name of this machine.
+#[must_use]
+pub fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 /// The kernel that we run on.

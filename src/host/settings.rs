@@ -33,6 +33,9 @@ pub const IDLE: &[(&str, &[&str])] =
 /// What is read of the host, and how often.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// What its series are of (`service.name`) when no pipeline is written where that could be said:
+    /// then they name this machine, too. `None`: they come bare, as the Collector's do.
+    pub job: Option<&'static str>,
     /// How often.
     pub interval: Duration,
     /// How long after the start the first time.
@@ -56,6 +59,7 @@ impl Default for Settings {
         let scrapers: Vec<&str> = SCRAPERS.to_vec();
         let wanted = scrapers.iter().flat_map(|scraper| by_default(scraper));
         Self {
+            job: None,
             interval: INTERVAL,
             initial_delay: INITIAL_DELAY,
             root: Root::new(None),

@@ -35,6 +35,8 @@ pub struct PlannedTarget {
     pub labels: Labels,
     /// Its name for people, which may change while the target stays the same.
     pub name: Option<String>,
+    /// What it is one of: the label `group`, else the subnet whose address it is.
+    pub group: Option<String>,
     /// Whether somebody says that it is there; an address of a subnet may never have been.
     pub expected: bool,
     /// Where the target was written.

@@ -308,7 +308,7 @@ impl Published {
 fn info(plan: &PlannedTarget, shared: &Attributes, resource: &Arc<Resource>) -> Arc<Series> {
     let sort = sort_key(&plan.address);
     let mut info = vec![("sort", sort.as_str()), ("module", plan.key.module.as_str())];
-    info.extend(plan.labels.get("group").map(|group| ("group", group.as_str())));
+    info.extend(plan.group.as_ref().map(|group| ("group", group.as_str())));
     info.extend(plan.name.as_ref().map(|name| ("name", name.as_str())));
     Series::new(&PROBE_TARGET_INFO, shared.clone(), Attributes::new(info), Arc::clone(resource))
 }

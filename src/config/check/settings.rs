@@ -78,13 +78,17 @@ impl Checker<'_> {
     }
 
     /// Reads what is written about a `host_metrics` receiver.
-    pub(super) fn host(&self, declared: &Declared<'_>) -> Option<HostPlan> {
+    ///
+    /// `short`: no pipeline is written, so that nobody else says which machine it is.
+    pub(super) fn host(&self, declared: &Declared<'_>, short: bool) -> Option<HostPlan> {
         let raw: RawHostMetrics =
             self.read(declared, &[host::LATER], &[host::IDLE], declared.node)?;
+        let mut settings = raw.settle(&declared.place, &mut self.problems());
+        settings.job = short.then_some("host_metrics");
         Some(HostPlan {
             name: declared.id.text().into(),
-            settings: Arc::new(raw.settle(&declared.place, &mut self.problems())),
-            fingerprint: fingerprint(declared.node),
+            settings: Arc::new(settings),
+            fingerprint: fingerprint(declared.node) ^ u64::from(short),
         })
     }
 

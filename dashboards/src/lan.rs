@@ -1,0 +1,155 @@
+//! *LAN*: who is there on a network, row by row.
+
+use serde_json::{Value, json};
+
+use crate::dashboard::{Dashboard, Variable};
+use crate::panel::{BAD, GOOD, PLAIN, Panel, SOME, links, thresholds};
+use crate::query::{LAN, Query, state};
+use crate::status::{STATES, TO_TARGET};
+
+/// Rows of a page.
+const PAGE: u32 = 64;
+
+pub(crate) fn dashboard() -> Value {
+    Dashboard::new(
+        "watchpost-lan",
+        "Watchpost / LAN",
+        "Who is there on a network, and who was: every address that answered within what is in view.",
+        "24h",
+    )
+    .variable(
+        &Variable::result("job", "Network", &format!("count by (job) ({LAN})"), "/job=\"([^\"]+)\"/")
+            .many(),
+    )
+    .row("Now", now())
+    .row("Timeline", vec![timeline()])
+    .row("Addresses", vec![addresses()])
+    .json()
+}
+
+/// The addresses of the chosen networks, with this around them.
+fn of(function: &str, span: &str) -> String {
+    format!("{function}(<probe.success>{{job=~\"$job\"}}[{span}])")
+}
+
+fn now() -> Vec<Panel> {
+    let count = |expr: &str| Query::instant(&format!("count({expr}) or vector(0)"), "");
+    vec![
+        Panel::stat("There", "Addresses that answered the last time.")
+            .query(&count("<probe.success>{job=~\"$job\"} == 1"))
+            .steps(PLAIN, &[(1.0, GOOD)]),
+        Panel::stat("Seen in view", "Addresses that answered at least once.")
+            .query(&count(&format!("{} == 1", of("max_over_time", "$__range"))))
+            .steps(PLAIN, &[]),
+        Panel::stat("Away", "Addresses that answered within a week, and did not the last time.")
+            .query(&count(&format!(
+                "<probe.success>{{job=~\"$job\"}} == 0 and {} == 1",
+                of("max_over_time", "7d")
+            )))
+            .steps(GOOD, &[(1.0, SOME)]),
+        Panel::stat("New", "Addresses that answered within a day, and not in the week before.")
+            .query(&count(&format!(
+                "{} == 1 unless max_over_time(<probe.success>{{job=~\"$job\"}}[7d] offset 1d) == 1",
+                of("max_over_time", "1d")
+            )))
+            .steps(PLAIN, &[(1.0, "blue")]),
+        Panel::stat("Never answered", "Addresses that have not answered since Watchpost started.")
+            .query(&Query::instant(
+                "sum(<watchpost.targets_by_state>{state=\"never_seen\"}) or vector(0)",
+                "",
+            ))
+            .steps(PLAIN, &[]),
+        Panel::stat("Median round trip", "Of those that are there.")
+            .query(&Query::instant(
+                "quantile(0.5, <probe.icmp.duration>{job=~\"$job\",phase=\"rtt\"})",
+                "",
+            ))
+            .unit("s")
+            .steps(PLAIN, &[]),
+    ]
+}
+
+/// Rows in the order of their numbers. Prometheus orders series by their labels, and `_sort` stands
+/// before all others: it has the address with zeros (`192.168.002.010`). Grafana 12.1 and later order by the address
+/// themselves.
+fn timeline() -> Panel {
+    let rows = format!(
+        "(({}) and on (job, instance) (max_over_time(<probe.success>{{job=~\"$job\"}}[$__range] @ end()) == 1)) \
+         * on (job, instance) group_left (sort, name) topk by (job, instance) (1, <probe.target_info>{{job=~\"$job\"}})",
+        state("job=~\"$job\"")
+    );
+    let sorted = format!(
+        "max by (_sort, instance, job, name) (label_replace({rows}, \"_sort\", \"$1\", \"sort\", \"(.*)\"))"
+    );
+    Panel::timeline(
+        "Addresses",
+        "Those that answered at least once within what is in view. Orange: up and down within one step. Empty: not watched.",
+    )
+    .query(&Query::range(&sorted, "{{instance}} {{name}}"))
+    .interval("1m")
+    .values(&STATES)
+    .link("${__field.labels.instance}", crate::status::SERIES_TO_TARGET)
+    .option("perPage", json!(PAGE))
+    .option("rowHeight", json!(0.85))
+    .transform("joinByField", json!({"byField": "Time", "mode": "outer"}))
+    .transform(
+        "organize",
+        json!({
+            "excludeByName": {},
+            "indexByName": {},
+            "orderBy": [{"desc": false, "name": "instance", "type": "label"}],
+            "orderByMode": "auto",
+            "renameByName": {},
+        }),
+    )
+    .size_of(24, 32)
+}
+
+fn addresses() -> Panel {
+    // What is not known of an address must not hide it: names and order come beside it, not by a join.
+    let by = |expr: String| format!("max by (job, instance) ({expr})");
+    let seen = format!("and on (job, instance) ({} == 1)", of("max_over_time", "30d"));
+    let up = |span: &str| by(format!("{} {seen}", of("avg_over_time", span)));
+    let percent = json!({
+        "unit": "percentunit",
+        "decimals": 2,
+        "custom/cellOptions": {"type": "color-text"},
+        "thresholds": thresholds(PLAIN, &[(0.99, GOOD)]),
+    });
+    Panel::table(
+        "Availability",
+        "Every address that answered within 30 days: the share of attempts that it answered.",
+        ("Order", false),
+    )
+    .query(&Query::rows(&format!(
+        "max by (job, instance, sort, name) (<probe.target_info>{{job=~\"$job\"}} {seen})"
+    )))
+    .query(&Query::rows(&by(format!("<probe.success>{{job=~\"$job\"}} {seen}"))))
+    .query(&Query::rows(&up("1d")))
+    .query(&Query::rows(&up("7d")))
+    .query(&Query::rows(&up("30d")))
+    .query(&Query::rows(&by(format!("{} {seen}", of("resets", "$__range")))))
+    .query(&Query::rows(&by(format!(
+        "quantile_over_time(0.5, <probe.icmp.duration>{{job=~\"$job\",phase=\"rtt\"}}[$__range]) {seen}"
+    ))))
+    .columns(
+        &[("sort", "Order"), ("instance", "Address"), ("name", "Name"), ("job", "Job")],
+        &["Row", "Now", "1 day", "7 days", "30 days", "Went away", "Median round trip"],
+    )
+    .field("Order", json!({"custom/hidden": true}))
+    .field("Row", json!({"custom/hidden": true}))
+    .field(
+        "Now",
+        json!({
+            "mappings": [{"type": "value", "options": {
+                "0": {"text": "Away", "color": BAD, "index": 0},
+                "1": {"text": "There", "color": GOOD, "index": 1},
+            }}],
+            "custom/cellOptions": {"type": "color-text"},
+        }),
+    )
+    .field("/day/", percent)
+    .field("Median round trip", json!({"unit": "s"}))
+    .field("Address", json!({"links": links("This address", TO_TARGET)}))
+    .size_of(24, 24)
+}
