@@ -9,6 +9,7 @@
 
 mod cli;
 mod conformance;
+mod dashboards;
 mod discover;
 mod end_to_end;
 mod host;

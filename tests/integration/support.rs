@@ -6,8 +6,10 @@ pub mod alone;
 pub mod certificates;
 pub mod daemon;
 pub mod dns;
+pub mod grafana;
 pub mod otlp_reader;
 pub mod peers;
+pub mod promql;
 pub mod servers;
 
 use std::collections::BTreeMap;

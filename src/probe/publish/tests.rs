@@ -19,6 +19,7 @@ fn plan() -> (ReceiverPlan, PlannedTarget) {
     let module = Arc::new(Module { name: "icmp".into(), timeout: None, prober });
     let plan = PlannedTarget {
         name: Some("web".to_owned()),
+        group: None,
         expected: true,
         key: TargetKey { address: "127.0.0.1".into(), module: "icmp".into() },
         address: address::host("127.0.0.1").expect("a host"),

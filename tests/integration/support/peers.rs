@@ -1,11 +1,13 @@
 //! Real peers from Debian's packages, started on free loopback ports and ended with the test.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
+use super::grafana::View;
 use super::{Metrics, encode, free_port, get, parse_metrics, until};
 
 /// A process that ends with the test.
@@ -69,9 +71,30 @@ impl Peer {
     pub fn results(&self, query: &str, at: Option<i64>) -> Vec<Value> {
         let at = at.map(|at| format!("&time={}.{:03}", at / 1000, at % 1000)).unwrap_or_default();
         let path = format!("/api/v1/query?query={}{at}", encode(query));
-        let Some((_, body)) = get(self.address, &path) else { return Vec::new() };
+        self.answer(&path)
+    }
+
+    /// What it answers for each step of a view: labels, and values by their times in seconds.
+    pub fn range(&self, query: &str, view: View) -> Vec<(Value, BTreeMap<i64, f64>)> {
+        let View { from, to, step } = view;
+        let query = encode(query);
+        let path = format!("/api/v1/query_range?query={query}&start={from}&end={to}&step={step}");
+        self.answer(&path)
+            .into_iter()
+            .map(|series| {
+                let points: Vec<(f64, String)> =
+                    serde_json::from_value(series["values"].clone()).unwrap();
+                let points =
+                    points.into_iter().map(|(at, value)| (at as i64, value.parse().unwrap()));
+                (series["metric"].clone(), points.collect())
+            })
+            .collect()
+    }
+
+    fn answer(&self, path: &str) -> Vec<Value> {
+        let Some((_, body)) = get(self.address, path) else { return Vec::new() };
         let mut answer: Value = serde_json::from_str(&body).unwrap();
-        assert_eq!(answer["status"], "success", "{body}");
+        assert_eq!(answer["status"], "success", "{path}\n{body}");
         serde_json::from_value(answer["data"]["result"].take()).unwrap()
     }
 }
@@ -92,6 +115,7 @@ pub fn prometheus_with(folder: &Path, port: u16, config: &str) -> Option<Peer> {
         .arg(format!("--storage.tsdb.path={}", folder.join("data").display()))
         .arg(format!("--web.listen-address={address}"))
         .arg("--web.enable-remote-write-receiver")
+        .arg("--storage.tsdb.retention.time=10y")
         .arg("--enable-feature=native-histograms")
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -99,5 +123,23 @@ pub fn prometheus_with(folder: &Path, port: u16, config: &str) -> Option<Peer> {
         .unwrap();
     let peer = Peer { child, address, _folder: None };
     until("Prometheus", || get(address, "/-/ready").filter(|(status, _)| *status == 200));
+    Some(peer)
+}
+
+/// Starts VictoriaMetrics with its data below `folder`. What comes can be asked for at once.
+pub fn victoria_metrics(folder: &Path) -> Option<Peer> {
+    let program = find("victoria-metrics")?;
+    let address: SocketAddr = ([127, 0, 0, 1], free_port()).into();
+    let child = Command::new(program)
+        .arg(format!("-storageDataPath={}", folder.join("victoria").display()))
+        .arg(format!("-httpListenAddr={address}"))
+        .args(["-retentionPeriod=10y", "-search.latencyOffset=0s", "-search.disableCache"])
+        .args(["-memory.allowedBytes=256MB", "-search.maxQueryDuration=60s"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let peer = Peer { child, address, _folder: None };
+    until("VictoriaMetrics", || get(address, "/health").filter(|(status, _)| *status == 200));
     Some(peer)
 }
