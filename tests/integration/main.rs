@@ -16,6 +16,7 @@ mod hostile;
 mod namespaces;
 mod nix;
 mod otlp;
+mod package;
 mod pipelines;
 mod reload;
 mod rules;

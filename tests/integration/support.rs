@@ -9,6 +9,7 @@ pub mod dns;
 pub mod otlp_reader;
 pub mod peers;
 pub mod servers;
+pub mod units;
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
