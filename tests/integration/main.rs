@@ -8,6 +8,7 @@
 )]
 
 mod cli;
+mod compose;
 mod conformance;
 mod discover;
 mod end_to_end;
