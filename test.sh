@@ -45,7 +45,7 @@ tools="$PWD/target/tools"
 PATH="$PATH:$tools/bin"
 if ! command -v cargo-deb >/dev/null; then
     echo "test.sh: building cargo-deb of crates.io, below target/tools"
-    # Without optimisation and without its own xz (dpkg-dev brings one) it takes half the time to build.
+    # Without optimisation and without its own xz (dpkg-dev brings one) it takes a third of the time to build.
     CARGO_TARGET_DIR="$tools/build" timeout 900 cargo install -q cargo-deb --version '^3.8' --locked \
         --no-default-features --profile dev --root "$tools" \
         || echo "test.sh: cargo-deb cannot be had; its test will be skipped by name"
