@@ -2,7 +2,8 @@
 # Passes all tests, and first fetches what they need from Debian: the peers (prometheus,
 # prometheus-blackbox-exporter, prometheus-node-exporter) are unpacked below target/peers and not
 # installed, so nothing is started and nothing of the system changes; iproute2, nftables, fping,
-# systemd (for systemd-analyze) and nix-bin are installed when they are missing and we may.
+# systemd (for systemd-analyze), nix-bin and dpkg-dev (for the package) are installed when they are missing
+# and we may. cargo-deb, which makes the package, comes from crates.io and is built below target/tools.
 # OTLP is read by packages of PyPI, in a virtual environment below target/python; for that python3-venv
 # is installed when it is missing and we may.
 # Arguments go to `cargo test`, e.g. `./test.sh hostile`.
@@ -30,7 +31,7 @@ for package in prometheus prometheus-blackbox-exporter prometheus-node-exporter;
     fi
 done
 PATH="$PATH:/usr/sbin:/sbin"
-for pair in ip:iproute2 nft:nftables fping:fping systemd-analyze:systemd nix-instantiate:nix-bin; do
+for pair in ip:iproute2 nft:nftables fping:fping systemd-analyze:systemd nix-instantiate:nix-bin dpkg-shlibdeps:dpkg-dev; do
     package=${pair#*:}
     if ! command -v "${pair%%:*}" >/dev/null && command -v apt-get >/dev/null && $root; then
         echo "test.sh: installing $package"
@@ -39,6 +40,17 @@ for pair in ip:iproute2 nft:nftables fping:fping systemd-analyze:systemd nix-ins
             || echo "test.sh: $package cannot be had; its tests will be skipped by name"
     fi
 done
+
+tools="$PWD/target/tools"
+PATH="$PATH:$tools/bin"
+if ! command -v cargo-deb >/dev/null; then
+    echo "test.sh: building cargo-deb of crates.io, below target/tools"
+    # Without optimisation and without its own xz (dpkg-dev brings one) it takes a third of the time to build.
+    CARGO_TARGET_DIR="$tools/build" timeout 900 cargo install -q cargo-deb --version '^3.8' --locked \
+        --no-default-features --profile dev --root "$tools" \
+        || echo "test.sh: cargo-deb cannot be had; its test will be skipped by name"
+    rm -rf "$tools/build"
+fi
 
 python="$PWD/target/python"
 reads_otlp() {

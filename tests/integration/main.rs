@@ -8,6 +8,7 @@
 )]
 
 mod cli;
+mod compose;
 mod conformance;
 mod dashboards;
 mod discover;
@@ -17,6 +18,7 @@ mod hostile;
 mod namespaces;
 mod nix;
 mod otlp;
+mod package;
 mod pipelines;
 mod reload;
 mod rules;

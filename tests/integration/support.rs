@@ -11,6 +11,7 @@ pub mod otlp_reader;
 pub mod peers;
 pub mod promql;
 pub mod servers;
+pub mod units;
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::{peers, skip};
+use crate::support::units::{able, complaints, copies};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/systemd")
@@ -11,26 +11,7 @@ fn folder() -> PathBuf {
 
 /// Copies of all units that name the program which was built, with a drop-in behind one of them.
 fn units(drop_in: Option<(&str, &str)>) -> tempfile::TempDir {
-    let copies = tempfile::tempdir().unwrap();
-    for entry in std::fs::read_dir(folder()).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-        if !(name.ends_with(".service") || name.ends_with(".timer")) {
-            continue;
-        }
-        let mut text = std::fs::read_to_string(&path).unwrap();
-        text = text.replace("/usr/bin/watchpost", env!("CARGO_BIN_EXE_watchpost"));
-        if let Some((unit, example)) = drop_in
-            && name == unit
-        {
-            // What a drop-in says comes after the unit.
-            let (before, install) = text.split_once("[Install]").unwrap_or((&text, ""));
-            let more = std::fs::read_to_string(folder().join(example)).unwrap();
-            text = format!("{before}{more}\n[Install]{install}");
-        }
-        std::fs::write(copies.path().join(name), text).unwrap();
-    }
-    copies
+    copies(&folder(), Path::new(env!("CARGO_BIN_EXE_watchpost")), drop_in)
 }
 
 /// What `systemd-analyze security` makes of a unit.
@@ -48,14 +29,6 @@ fn exposure(unit: &str, drop_in: Option<&str>) -> f64 {
     number.parse().unwrap()
 }
 
-fn able(test: &str) -> bool {
-    let able = peers::find("systemd-analyze").is_some();
-    if !able {
-        skip(test, "systemd-analyze is not installed");
-    }
-    able
-}
-
 #[test]
 fn units_are_sound() {
     if !able("units_are_sound") {
@@ -67,15 +40,7 @@ fn units_are_sound() {
         Some("watchpost.service.d/docker.conf.example"),
     ] {
         let copies = units(drop_in.map(|example| ("watchpost.service", example)));
-        let mut files: Vec<PathBuf> =
-            std::fs::read_dir(copies.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
-        files.sort();
-        assert_eq!(files.len(), 5, "{files:?}");
-        let output = Command::new("systemd-analyze").arg("verify").args(&files).output().unwrap();
-        let said = [&output.stdout[..], &output.stderr[..]].map(String::from_utf8_lossy).concat();
-        // What other units of this machine lack is no fault of these.
-        let ours: Vec<&str> = said.lines().filter(|line| line.contains("watchpost")).collect();
-        assert_eq!(ours, Vec::<&str>::new());
+        assert_eq!(complaints(copies.path()), Vec::<String>::new());
     }
 }
 
