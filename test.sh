@@ -1,6 +1,6 @@
 #!/bin/sh
 # Passes all tests, and first fetches what they need from Debian: the peers (prometheus,
-# prometheus-blackbox-exporter, prometheus-node-exporter) are unpacked below target/peers and not
+# prometheus-blackbox-exporter, prometheus-node-exporter, victoria-metrics) are unpacked below target/peers and not
 # installed, so nothing is started and nothing of the system changes; iproute2, nftables, fping,
 # systemd (for systemd-analyze), nix-bin and dpkg-dev (for the package) are installed when they are missing
 # and we may. cargo-deb, which makes the package, comes from crates.io and is built below target/tools.
@@ -18,7 +18,7 @@ update() {
     updated=true
 }
 
-for package in prometheus prometheus-blackbox-exporter prometheus-node-exporter; do
+for package in prometheus prometheus-blackbox-exporter prometheus-node-exporter victoria-metrics; do
     if ! [ -x "$peers/usr/bin/$package" ] && ! command -v "$package" >/dev/null; then
         echo "test.sh: fetching $package from Debian, unpacked below target/peers"
         if command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null; then

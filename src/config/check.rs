@@ -100,7 +100,8 @@ pub(super) fn plan(
             continue;
         }
         probes.extend(probe);
-        named.extend(host.as_ref().map(|_| (name, place.clone())));
+        // Where no pipeline is written, they say which machine they are of.
+        named.extend(host.as_ref().filter(|_| service.is_written()).map(|_| (name, place.clone())));
         hosts.extend(host);
     }
     checker.lookalikes(&pipelines, &processor_plans, &exporter_plans, &named);

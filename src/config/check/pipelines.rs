@@ -303,8 +303,8 @@ impl Checker<'_> {
 }
 
 impl Checker<'_> {
-    /// Warns where what several machines tell of themselves would become the same series: host
-    /// metrics have no resource of their own.
+    /// Warns where what several machines tell of themselves would become the same series: in a pipeline
+    /// that is written, host metrics have no resource of their own.
     pub(super) fn lookalikes(
         &self,
         pipelines: &[Pipeline],
