@@ -18,6 +18,7 @@ mod nix;
 mod otlp;
 mod pipelines;
 mod reload;
+mod rights;
 mod rules;
 mod support;
 mod sweep;
