@@ -298,7 +298,7 @@ fn examples_in_the_documentation_pass_the_check() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let (mut wrong, mut seen) = (Vec::new(), 0);
     for name in ["README.md", "docs/CONFIG.md", "docs/DISCOVERY.md"] {
-        let text = std::fs::read_to_string(root.join(name)).unwrap();
+        let text = crate::base::fs::read_text(&root.join(name), 1 << 20).unwrap();
         for (number, block) in text.split("```yaml\n").skip(1).enumerate() {
             let block = block.split("```").next().unwrap();
             // What belongs to somebody else says so in its first line.

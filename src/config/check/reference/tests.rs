@@ -264,6 +264,6 @@ fn the_documented_keys_are_those_that_are_read() {
     if std::env::var_os("UPDATE").is_some() {
         std::fs::write(&path, &text).unwrap();
     }
-    let have = std::fs::read_to_string(&path).unwrap_or_default();
+    let have = crate::base::fs::read_text(&path, 1 << 20).unwrap_or_default();
     assert_eq!(have, text, "docs/CONFIG_KEYS.md is out of date: UPDATE=1 writes it");
 }
