@@ -85,7 +85,7 @@ pub struct Check {
     /// Show every target with its module, interval and labels, and where it came from
     #[arg(long)]
     pub print: bool,
-    /// Read this machine once, and tell what cannot be read and what would allow it
+    /// Read this machine once, try what probes and jobs need, and tell what is missing and what would give it
     #[arg(long)]
     pub host: bool,
 }

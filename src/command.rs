@@ -7,6 +7,7 @@ mod host;
 mod init;
 mod logging;
 mod probe;
+mod rights;
 mod run;
 mod style;
 mod sweep;

@@ -7,7 +7,7 @@ use watchpost_targets::label::HUMAN_NAME;
 use crate::base::duration;
 use crate::base::text::tame;
 use crate::cli::{Check, Global};
-use crate::command::{USAGE, count, diagnosis, print, sources, style, wrong_use};
+use crate::command::{USAGE, count, diagnosis, print, rights, sources, style, wrong_use};
 use crate::config::plan::{ExporterSettings, Plan};
 use crate::config::targets::TargetReader;
 use crate::config::{self, Environment, Strictness};
@@ -24,7 +24,8 @@ pub(super) fn run(
     let mut out = String::new();
     let Some(sources) = sources(global) else {
         if options.host {
-            let good = diagnosis::run(None, style, &mut out);
+            let mut good = diagnosis::run(None, style, &mut out);
+            good &= rights::run(None, &[], style, &mut out);
             print(&out)?;
             return Ok(u8::from(!good));
         }
@@ -60,7 +61,11 @@ pub(super) fn run(
     };
     let _ =
         writeln!(out, "{}: {}{more}; {total} targets", sources.title(), count(&loaded.problems));
-    let good = !options.host || diagnosis::run(Some(&plan), style, &mut out);
+    let mut good = true;
+    if options.host {
+        good &= diagnosis::run(Some(&plan), style, &mut out);
+        good &= rights::run(Some(&plan), &targets.receivers, style, &mut out);
+    }
     print(&out)?;
     Ok(u8::from(!good))
 }

@@ -5,6 +5,8 @@ mod discovery;
 mod modules;
 mod pipelines;
 mod receivers;
+#[cfg(test)]
+mod reference;
 mod settings;
 mod telemetry;
 

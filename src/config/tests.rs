@@ -270,3 +270,70 @@ fn a_missing_file_is_one_clear_line() {
     assert_eq!(loaded.problems[0].to_string(), "/nonexistent/w.yaml: error: no such file");
     assert!(loaded.plan.is_none());
 }
+
+/// What examples in the documentation name and leave to the reader.
+const AROUND: &str = r#"
+receivers: {probe/services: {targets: []}, probe/internet: {targets: []}}
+exporters:
+  prometheus_remote_write: {endpoint: "http://127.0.0.1:9090/api/v1/write", external_labels: {host: pi}}
+"#;
+
+/// Whether nobody is disturbed when a reader runs an example as it is: it names this machine, a name
+/// that cannot exist, or a private network, of which there is an example because a sweep is of nothing else.
+fn harmless(address: &str) -> bool {
+    let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
+    let rest = rest.split(['/', '?']).next().unwrap_or_default();
+    let host = rest.rsplit_once(':').map_or(rest, |(host, _)| host);
+    match host.parse::<std::net::IpAddr>() {
+        Ok(std::net::IpAddr::V4(ip)) => {
+            ip.is_loopback() || (ip.is_private() && address.contains('/'))
+        }
+        Ok(ip) => ip.is_loopback(),
+        Err(_) => host == "localhost" || host.ends_with(".invalid"),
+    }
+}
+
+#[test]
+fn examples_in_the_documentation_pass_the_check() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (mut wrong, mut seen) = (Vec::new(), 0);
+    for name in ["README.md", "docs/CONFIG.md", "docs/DISCOVERY.md"] {
+        let text = crate::base::fs::read_text(&root.join(name), 1 << 20).unwrap();
+        for (number, block) in text.split("```yaml\n").skip(1).enumerate() {
+            let block = block.split("```").next().unwrap();
+            // What belongs to somebody else says so in its first line.
+            if block.starts_with("# prometheus.yml") {
+                continue;
+            }
+            seen += 1;
+            let configs = vec![format!("yaml:{AROUND}"), format!("yaml:{block}")];
+            let sources = Sources { configs, sets: Vec::new() };
+            let loaded = load(&sources, &Environment::new(), Strictness::Check);
+            // Files are the reader's.
+            let told = loaded.problems.iter().filter(|problem| {
+                !["no such file", "no such folder", "nothing is watched"]
+                    .iter()
+                    .any(|about| problem.message.contains(about))
+            });
+            wrong.extend(told.map(|problem| format!("{name}, block {}: {problem}", number + 1)));
+            let Some(plan) = loaded.plan else { continue };
+            let targets = plan.receivers.iter().flat_map(|receiver| &receiver.inline);
+            let targets = targets.map(|inline| inline.target.address.clone());
+            let backends =
+                plan.exporters.values().filter_map(|exporter| match &exporter.settings {
+                    ExporterSettings::RemoteWrite(settings) => Some(settings.endpoint.to_string()),
+                    ExporterSettings::OtlpGrpc(settings) => Some(settings.endpoint.to_string()),
+                    ExporterSettings::OtlpHttp(settings) => Some(settings.endpoint.to_string()),
+                    ExporterSettings::Prometheus(_) | ExporterSettings::Debug(_) => None,
+                });
+            let strange = targets.chain(backends).filter(|address| !harmless(address));
+            wrong.extend(
+                strange.map(|address| {
+                    format!("{name}, block {}: {address} is somebody's", number + 1)
+                }),
+            );
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(seen >= 6, "only {seen} examples were found");
+}

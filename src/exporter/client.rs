@@ -126,8 +126,7 @@ impl Client {
     /// The files whose content decides how the endpoint is reached.
     #[must_use]
     pub fn files(&self) -> Vec<PathBuf> {
-        let identity = self.tls.identity.iter().flat_map(|(cert, key)| [cert, key]);
-        self.tls.ca_file.iter().chain(identity).cloned().collect()
+        self.tls.files().cloned().collect()
     }
 }
 

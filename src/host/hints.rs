@@ -1,8 +1,13 @@
 //! What would let us read what we could not: a right, a directive of systemd, a setting of the kernel.
 
+use std::path::Path;
+
 use rustix::io::Errno;
 
 use crate::host::source::Trouble;
+
+/// What `ProtectHome=` hides.
+pub const HOMES: [&str; 3] = ["/home", "/root", "/run/user"];
 
 /// What to do about something that could not be read; `None`: nothing that we know of.
 #[must_use]
@@ -11,9 +16,11 @@ pub fn hint(trouble: &Trouble) -> Option<&'static str> {
     let denied = trouble.is(Errno::ACCESS) || trouble.is(Errno::PERM);
     let absent = trouble.is_absent();
     let has = |part: &str| what.contains(part);
-    let shut_in =
-        has("/proc/stat") || has("/proc/meminfo") || has("/proc/sys") || has("/proc/vmstat");
     Some(match () {
+        // Nothing but processes is there: what any single file lacks says nothing about the kernel.
+        () if absent && only_processes(&trouble.what) => {
+            "systemd: ProcSubset=all; in a container, mount /proc"
+        }
         () if what == "adjtimex" && denied => {
             "systemd: ProtectClock=no and SystemCallFilter=adjtimex"
         }
@@ -41,16 +48,17 @@ pub fn hint(trouble: &Trouble) -> Option<&'static str> {
         () if what.ends_with("/1/net") && absent => {
             "the network may be that of this container: mount the host's /proc with its processes"
         }
-        () if shut_in && (absent || denied) => {
-            "systemd: ProcSubset=all; in a container, mount /proc"
-        }
-        () if has("/proc/") && absent => "systemd: ProcSubset=all",
+        () if has("/proc/") && absent => "systemd: ProcSubset=all; in a container, mount /proc",
         () if has("/proc/") && denied => "systemd: ProtectProc=default",
-        () if has("/sys/") && denied => "mount /sys readable; systemd: leave PrivateDevices off",
+        () if has("/sys/") && denied => {
+            "systemd: take /sys out of InaccessiblePaths=; in a container, mount /sys"
+        }
         () if trouble.is(Errno::XDEV) => {
             "the host has another file system there than we see: systemd: ProtectHome=read-only, PrivateTmp=no; in a container: mount the host's / with rslave"
         }
-        () if has("/home") && denied => "systemd: ProtectHome=read-only",
+        () if denied && HOMES.iter().any(|home| trouble.what.starts_with(home)) => {
+            "systemd: ProtectHome=read-only"
+        }
         () if denied => "the folders above it must be searchable for this user",
         () if trouble.is(Errno::TIMEDOUT) => {
             "its server or disk does not answer: mend it, or leave it out (exclude_mount_points)"
@@ -58,4 +66,17 @@ pub fn hint(trouble: &Trouble) -> Option<&'static str> {
         () if trouble.is(Errno::BUSY) => "not asked, because so many others do not answer",
         () => return None,
     })
+}
+
+/// Whether a file is one of `/proc`, of which only the folders of processes are shown
+/// (`ProcSubset=pid`). Asked when something is absent, and then of the file that every kernel has.
+fn only_processes(file: &Path) -> bool {
+    let mut above = file.ancestors().skip(1);
+    let proc = above.find(|folder| folder.ends_with("proc"));
+    let own = |proc: &Path| {
+        let mut names = file.strip_prefix(proc).into_iter().flat_map(Path::components);
+        let first = names.next().map(|name| name.as_os_str().to_string_lossy().into_owned());
+        first.is_some_and(|name| name != "self" && !name.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    proc.is_some_and(|proc| own(proc) && proc.join("self").exists() && !proc.join("stat").exists())
 }

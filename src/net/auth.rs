@@ -42,6 +42,20 @@ pub enum Scheme {
     },
 }
 
+impl Scheme {
+    /// The files that hold its secrets.
+    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        let secrets = match self {
+            Scheme::Basic { username, password } => [Some(username), Some(password)],
+            Scheme::Token { token, .. } => [Some(token), None],
+        };
+        secrets.into_iter().flatten().filter_map(|secret| match secret {
+            Secret::File(path) => Some(path),
+            Secret::Inline(_) => None,
+        })
+    }
+}
+
 /// Authenticates requests.
 #[derive(Debug)]
 pub struct Authenticator {

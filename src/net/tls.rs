@@ -54,6 +54,14 @@ pub struct TlsSettings {
     pub max_version: Version,
 }
 
+impl TlsSettings {
+    /// The files that it names.
+    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        let identity = self.identity.iter().flat_map(|(certificate, key)| [certificate, key]);
+        self.ca_file.iter().chain(identity)
+    }
+}
+
 impl Default for TlsSettings {
     fn default() -> Self {
         Self {

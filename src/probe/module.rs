@@ -39,6 +39,30 @@ pub enum Prober {
     Icmp(Icmp),
 }
 
+impl Module {
+    /// The files that an attempt reads: secrets, certificates, keys.
+    #[must_use]
+    pub fn files(&self) -> Vec<&PathBuf> {
+        let (credentials, tls) = match &self.prober {
+            Prober::Http(http) => (http.credentials.as_ref(), Some(&http.tls)),
+            Prober::Tcp(tcp) => (None, tcp.tls.as_ref()),
+            Prober::Icmp(_) => (None, None),
+        };
+        let secrets = match credentials {
+            Some(Credentials::Basic { username, password }) => {
+                vec![Some(username), password.as_ref()]
+            }
+            Some(Credentials::Scheme { credentials, .. }) => vec![Some(credentials)],
+            None => Vec::new(),
+        };
+        let secrets = secrets.into_iter().flatten().filter_map(|secret| match secret {
+            Secret::File(path) => Some(path),
+            Secret::Inline(_) => None,
+        });
+        secrets.chain(tls.into_iter().flat_map(|tls| tls.settings.files())).collect()
+    }
+}
+
 impl Prober {
     /// The word for it in configurations and messages.
     #[must_use]

@@ -21,6 +21,7 @@ mod otlp;
 mod package;
 mod pipelines;
 mod reload;
+mod rights;
 mod rules;
 mod support;
 mod sweep;

@@ -17,7 +17,7 @@ fn inside(script: &str) -> Output {
 }
 
 /// Whether namespaces can be made here; tells why not.
-fn able(test: &str) -> bool {
+pub(crate) fn able(test: &str) -> bool {
     static ABLE: OnceLock<Result<(), String>> = OnceLock::new();
     let able = ABLE.get_or_init(|| {
         let output = inside("true");
@@ -33,7 +33,7 @@ fn able(test: &str) -> bool {
     able.is_ok()
 }
 
-fn check(script: &str, code: i32, expected: &[&str]) {
+pub(crate) fn check(script: &str, code: i32, expected: &[&str]) {
     let output = inside(script);
     let all = format!(
         "{}{}",
@@ -46,12 +46,13 @@ fn check(script: &str, code: i32, expected: &[&str]) {
     }
 }
 
-const NOBODY: &str = "setpriv --reuid 65534 --regid 65534 --clear-groups --bounding-set -all";
-const ALLOW: &str = "echo '0 2147483647' > /proc/sys/net/ipv4/ping_group_range";
-const FORBID: &str = "echo '1 0' > /proc/sys/net/ipv4/ping_group_range";
+pub(crate) const NOBODY: &str =
+    "setpriv --reuid 65534 --regid 65534 --clear-groups --bounding-set -all";
+pub(crate) const ALLOW: &str = "echo '0 2147483647' > /proc/sys/net/ipv4/ping_group_range";
+pub(crate) const FORBID: &str = "echo '1 0' > /proc/sys/net/ipv4/ping_group_range";
 
 /// The program where nobody may read it: below a folder of root's it would not start.
-const COPY: &str =
+pub(crate) const COPY: &str =
     "cp \"$W\" /tmp/watchpost-$$ && W=/tmp/watchpost-$$ && trap 'rm -f $W' EXIT && chmod 755 $W";
 
 #[test]
