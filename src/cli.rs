@@ -133,6 +133,9 @@ pub struct Init {
     /// Replace a file that is there
     #[arg(long)]
     pub force: bool,
+    /// Where to push what is measured, such as http://127.0.0.1:8428/api/v1/write [default: nowhere, it is scraped]
+    #[arg(long, value_name = "URL")]
+    pub remote_write: Option<String>,
 }
 
 /// Options of `sweep`.

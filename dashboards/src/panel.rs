@@ -132,7 +132,7 @@ impl Panel {
             "showHeader": true,
             "sortBy": [{"desc": sorted.1, "displayName": sorted.0}],
         });
-        let custom = json!({"align": "auto", "cellOptions": {"type": "auto"}, "filterable": true, "inspect": false});
+        let custom = json!({"align": "auto", "filterable": true, "inspect": false});
         Self::new("table", title, description, options, custom).size_of(24, 9)
     }
 

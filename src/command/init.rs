@@ -39,7 +39,11 @@ struct Seen {
 
 /// Writes the configuration; returns the exit code.
 pub(super) fn run(options: &Init) -> anyhow::Result<u8> {
-    let text = render(&look());
+    let store = options.remote_write.as_deref();
+    if let Some(why) = store.and_then(|url| url::Url::parse(url).err()) {
+        return wrong_use(&format!("watchpost: --remote-write: {why}"));
+    }
+    let text = render(&look(), store);
     let Some(path) = &options.output else {
         print(&text)?;
         return Ok(0);
@@ -130,7 +134,7 @@ fn sensors(class: &Path) -> Vec<String> {
     found
 }
 
-fn render(seen: &Seen) -> String {
+fn render(seen: &Seen, store: Option<&str>) -> String {
     let mut out = String::new();
     let mut line = |text: &str| {
         let _ = writeln!(out, "{text}");
@@ -144,10 +148,13 @@ fn render(seen: &Seen) -> String {
     );
     line("");
     line("receivers:");
-    if !seen.compose.is_empty() {
-        line("  # Services that the job below finds in compose files.");
-        line("  probe/services: {interval: 15s, target_files: [targets/pinghosts.yaml]}");
-    }
+    line("  # Services, one a line; the file is read again when it changes:");
+    line("  #   - targets:");
+    line("  #       - http://127.0.0.1:3000/;Grafana;internal      # address;name;routing");
+    let found = if seen.compose.is_empty() { "" } else { ", targets/found.yaml" };
+    line(&format!(
+        "  probe/services: {{interval: 15s, target_files: [targets/pinghosts.yaml{found}]}}"
+    ));
     line("  # Is it the network, or is it them? address;name;routing");
     line("  probe/internet:");
     line("    interval: 5s");
@@ -183,13 +190,12 @@ fn render(seen: &Seen) -> String {
     line(&format!(
         "    scrapers: {{cpu: , load: , memory: , disk: , filesystem: , network: , paging: , pressure: ,{thermal} linux: }}"
     ));
-    line("processors:");
-    line("  resource_detection: {detectors: [system], system: {hostname_sources: [os]}}");
     line("exporters:");
     line("  # For a scraper: http://127.0.0.1:9115/metrics/prometheus, with honor_labels: true.");
     line("  prometheus: {}");
-    line("  # Or pushed:");
-    line("  # prometheus_remote_write: {endpoint: \"http://127.0.0.1:9090/api/v1/write\"}");
+    line("  # Pushed:");
+    let (off, url) = store.map_or(("# ", "http://127.0.0.1:9090/api/v1/write"), |url| ("", url));
+    line(&format!("  {off}prometheus_remote_write: {{endpoint: {}}}", serde_json::json!(url)));
     line("http: {listen: \"127.0.0.1:9115\"}");
     if !seen.compose.is_empty() || !seen.subnets.is_empty() {
         let idle = seen.compose.is_empty();
@@ -202,7 +208,7 @@ fn render(seen: &Seen) -> String {
             "  # What services are called: `domain: example.org` fills rules such as Host(`x.{domain:.*}`).",
         );
         line(&format!(
-            "  services: {{compose: {{paths: [{}], labels: {{routing: internal}}}}, output: {{file: targets/pinghosts.yaml}}, interval: 1h}}",
+            "  services: {{compose: {{paths: [{}], labels: {{routing: internal}}}}, output: {{file: targets/found.yaml}}, interval: 1h}}",
             paths.join(", ")
         ));
     }
@@ -233,8 +239,12 @@ mod tests {
         };
         let no_services = Seen { compose: Vec::new(), ..Seen { subnets: lan, ..Seen::default() } };
         let folder = tempfile::tempdir().unwrap();
-        for (n, seen) in [whole, no_services, Seen::default()].iter().enumerate() {
-            let text = render(seen);
+        let store = "http://127.0.0.1:8428/api/v1/write";
+        let all = [(whole, Some(store)), (no_services, None), (Seen::default(), None)];
+        for (n, (seen, store)) in all.iter().enumerate() {
+            let text = render(seen, *store);
+            let pushed = text.contains("\n  prometheus_remote_write: {endpoint: \"http");
+            assert_eq!(pushed, store.is_some(), "{text}");
             let on = text.replace("  # lan:", "  lan:").replace("  # probe/lan:", "  probe/lan:");
             let on = on.replace("# discovery:", "discovery:").replace("# - 1.1.1.1", "- 1.1.1.1");
             for (m, text) in [text, on].iter().enumerate() {

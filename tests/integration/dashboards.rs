@@ -116,7 +116,7 @@ fn home() -> Option<Home> {
     let victoria = peers::victoria_metrics(folder.path())?;
     let authority = Authority::new("home", 100);
     let ca = pem_file(&folder, "ca.pem", &authority.pem());
-    let web = Server::https(authority.leaf(&["127.0.0.1"], -30, 60).server(&[], &[]), |_| {
+    let web = Server::https(authority.leaf(&["127.0.0.1"], -30, 20).server(&[], &[]), |_| {
         Response::new(200, "welcome")
     });
     let shop = web_at(([127, 0, 0, 1], 0).into());

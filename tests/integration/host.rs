@@ -227,15 +227,15 @@ fn a_mount_that_hangs_delays_nothing() {
     until("the mount that hangs", || (!error().is_empty()).then_some(()));
     until("readings of both", || {
         let cpu = of("system_cpu_time_seconds_total{cpu=\"cpu0\"", "state=\"idle\"").len();
-        let memory = of("system_memory_usage_bytes{state=\"free\"", "").len();
+        let memory = of("system_memory_usage_bytes{", "state=\"free\"").len();
         (cpu >= 8 && memory >= 8 && error().len() >= 3).then_some(())
     });
     // Nobody waited for it: these are read every second, from the first one on, in no time.
-    for series in [
-        "system_cpu_time_seconds_total{cpu=\"cpu0\",state=\"idle\"",
-        "system_memory_usage_bytes{state=\"free\"",
+    for (series, state) in [
+        ("system_cpu_time_seconds_total{cpu=\"cpu0\"", "state=\"idle\""),
+        ("system_memory_usage_bytes{", "state=\"free\""),
     ] {
-        let times: Vec<i64> = of(series, "").iter().map(|(_, time)| *time).collect();
+        let times: Vec<i64> = of(series, state).iter().map(|(_, time)| *time).collect();
         let mut gaps: Vec<i64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
         gaps.sort_unstable();
         assert!((900..=1100).contains(&gaps[gaps.len() / 2]), "{series}: {times:?}");
@@ -252,7 +252,7 @@ fn a_mount_that_hangs_delays_nothing() {
     assert!(of("system_filesystem_usage_bytes{", &mount_point).is_empty());
     let timeout = of(
         "system_filesystem_linux_error{",
-        &format!("error_type=\"timeout\",{mount_point},type=\"fuse\""),
+        &format!("error_type=\"timeout\",{},{mount_point},type=\"fuse\"", this_machine()),
     );
     assert_eq!(timeout.len(), error().len(), "{timeout:?}");
     assert!(timeout.iter().all(|(value, _)| *value == 1.0), "{timeout:?}");
@@ -265,6 +265,11 @@ fn a_mount_that_hangs_delays_nothing() {
     assert_eq!(daemon.child.wait().unwrap().code(), Some(0), "{}", daemon.log());
     assert!(begin.elapsed() < Duration::from_secs(6), "{:?}", begin.elapsed());
     assert!(!Path::new(&format!("/proc/{process}")).exists(), "it hangs in the kernel");
+}
+
+/// The labels of host metrics where no pipeline is written: they say which machine they are of.
+fn this_machine() -> String {
+    format!("instance=\"{}\",job=\"host_metrics\"", watchpost::host::kernel::host_name())
 }
 
 /// Values of a series, and whether it has ended.
@@ -287,10 +292,10 @@ fn hostmetrics_are_taken_over_by_reloads() {
     };
     let path = write(folder.path(), "w.yaml", &text("load: , memory: "));
     let mut daemon = Daemon::start(&path);
-    let (load, memory) =
-        ("system_cpu_load_average_1m{", "system_memory_usage_bytes{state=\"free\"");
-    let (cpu, paging) =
-        ("system_cpu_time_seconds_total{", "system_paging_faults_total{type=\"major\"");
+    let memory = format!("system_memory_usage_bytes{{{},state=\"free\"", this_machine());
+    let paging = format!("system_paging_faults_total{{{},type=\"major\"", this_machine());
+    let (load, memory) = ("system_cpu_load_average_1m{", memory.as_str());
+    let (cpu, paging) = ("system_cpu_time_seconds_total{", paging.as_str());
     let go_on = |series: &[&str]| {
         let before: Vec<usize> = series.iter().map(|series| life(&sink, series).0).collect();
         until("readings that go on", || {
@@ -384,12 +389,13 @@ fn what_cannot_be_read_is_said_once() {
     }
     // Everything else is read.
     let page = crate::support::get(daemon.page, "/metrics/prometheus").unwrap().1;
+    let own = this_machine();
     for series in [
-        "system_memory_usage_bytes{state=\"buffered\"} 49152000",
-        "system_cpu_load_average_1m 0.08",
-        "hw_fan_speed_rpm{",
+        format!("system_memory_usage_bytes{{{own},state=\"buffered\"}} 49152000"),
+        format!("system_cpu_load_average_1m{{{own}}} 0.08"),
+        "hw_fan_speed_rpm{".to_owned(),
     ] {
-        assert!(page.contains(series), "{series}: {page}");
+        assert!(page.contains(&series), "{series}: {page}");
     }
     assert!(!page.contains("system_cpu_time_seconds_total"), "{page}");
     let metrics = daemon.metrics();
