@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::support::certificates::{Authority, pem_file};
 use crate::support::daemon::{Daemon, write};
-use crate::support::grafana::{Question, View, questions};
+use crate::support::grafana::{Question, View, question, questions, shown};
 use crate::support::peers::{self, Peer};
 use crate::support::servers::{Request, Response, Server};
 use crate::support::{free_port, get, promql, skip, until};
@@ -38,13 +38,6 @@ fn ours() -> Vec<PathBuf> {
     files.sort();
     assert_eq!(files.len(), 4);
     files
-}
-
-fn question(file: &str, title: &str, letter: &str) -> Question {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("dashboards").join(file);
-    let place = format!("{file}: {title}: {letter}");
-    let found = questions(&path).into_iter().find(|question| question.place == place);
-    found.unwrap_or_else(|| panic!("no {place}"))
 }
 
 /// The metrics of every query are ours; that of a name nobody publishes is empty for ever.
@@ -75,16 +68,6 @@ fn answer(peer: &Peer, question: &Question, view: View, variables: &[(&str, &str
     }
 }
 
-/// What a legend makes of labels.
-fn shown(legend: &str, labels: &Value) -> String {
-    let mut text = legend.to_owned();
-    while let Some((before, rest)) = text.split_once("{{") {
-        let (label, after) = rest.split_once("}}").unwrap();
-        text = format!("{before}{}{after}", labels[label].as_str().unwrap_or_default());
-    }
-    text.trim().to_owned()
-}
-
 /// A web server that can be started again where it was.
 fn web_at(address: SocketAddr) -> Server {
     Server::tcp_on(address, |mut stream| {
@@ -113,7 +96,7 @@ fn now() -> i64 {
 fn home() -> Option<Home> {
     let folder = tempfile::tempdir().unwrap();
     let prometheus = peers::prometheus(folder.path(), free_port())?;
-    let victoria = peers::victoria_metrics(folder.path())?;
+    let victoria = peers::victoria_metrics(folder.path(), free_port())?;
     let authority = Authority::new("home", 100);
     let ca = pem_file(&folder, "ca.pem", &authority.pem());
     let web = Server::https(authority.leaf(&["127.0.0.1"], -30, 20).server(&[], &[]), |_| {
@@ -615,7 +598,7 @@ fn thirty_days_of_the_past() {
     let Some(prometheus) = peers::prometheus(folder.path(), free_port()) else {
         return skip(name, "prometheus is not installed");
     };
-    let Some(victoria) = peers::victoria_metrics(folder.path()) else {
+    let Some(victoria) = peers::victoria_metrics(folder.path(), free_port()) else {
         return skip(name, "victoria-metrics is not installed");
     };
     let answer = post(

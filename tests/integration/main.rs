@@ -20,6 +20,7 @@ mod nix;
 mod otlp;
 mod package;
 mod pipelines;
+mod readme;
 mod reload;
 mod rights;
 mod rules;

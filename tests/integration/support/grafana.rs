@@ -52,6 +52,24 @@ impl Question {
     }
 }
 
+/// A query of one of our dashboards, by its file, its panel's title and its letter.
+pub fn question(file: &str, title: &str, letter: &str) -> Question {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("dashboards").join(file);
+    let place = format!("{file}: {title}: {letter}");
+    let found = questions(&path).into_iter().find(|question| question.place == place);
+    found.unwrap_or_else(|| panic!("no {place}"))
+}
+
+/// What a legend makes of labels.
+pub fn shown(legend: &str, labels: &Value) -> String {
+    let mut text = legend.to_owned();
+    while let Some((before, rest)) = text.split_once("{{") {
+        let (label, after) = rest.split_once("}}").unwrap();
+        text = format!("{before}{}{after}", labels[label].as_str().unwrap_or_default());
+    }
+    text.trim().to_owned()
+}
+
 /// The queries of a dashboard's file, and those that fill its variables.
 pub fn questions(file: &Path) -> Vec<Question> {
     let text = std::fs::read_to_string(file).unwrap();

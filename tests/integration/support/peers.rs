@@ -127,9 +127,9 @@ pub fn prometheus_with(folder: &Path, port: u16, config: &str) -> Option<Peer> {
 }
 
 /// Starts VictoriaMetrics with its data below `folder`. What comes can be asked for at once.
-pub fn victoria_metrics(folder: &Path) -> Option<Peer> {
+pub fn victoria_metrics(folder: &Path, port: u16) -> Option<Peer> {
     let program = find("victoria-metrics")?;
-    let address: SocketAddr = ([127, 0, 0, 1], free_port()).into();
+    let address: SocketAddr = ([127, 0, 0, 1], port).into();
     let child = Command::new(program)
         .arg(format!("-storageDataPath={}", folder.join("victoria").display()))
         .arg(format!("-httpListenAddr={address}"))
