@@ -188,7 +188,7 @@ fn render(seen: &Seen, store: Option<&str>) -> String {
     line("  host_metrics:");
     line("    collection_interval: 15s");
     line(&format!(
-        "    scrapers: {{cpu: , load: , memory: , disk: , filesystem: , network: , paging: , pressure: ,{thermal} linux: }}"
+        "    scrapers: {{cpu: , load: , memory: , disk: , filesystem: , network: , paging: , sockets: , system: , pressure: ,{thermal} linux: }}"
     ));
     line("exporters:");
     line("  # For a scraper: http://127.0.0.1:9115/metrics/prometheus, with honor_labels: true.");

@@ -62,6 +62,8 @@ in
                 interfaces = [ "end0" ];
                 match_type = "strict";
               };
+              sockets = { };
+              system = { };
               pressure = { };
               thermal.metrics."system.cpu.temperature".enabled = true;
               linux = { };
