@@ -184,15 +184,15 @@ fn from_nothing_to_a_timeline() {
 
     // That is what the timeline shows.
     let services = question("watchpost-status.json", "Services", "A");
-    let now = store.query("time()")[0].1 as i64;
-    let view = View::new(now - 60, now, 500, 15);
-    let rows = || -> Vec<String> {
+    until("all rows of the timeline", || {
+        let now = store.query("time()")[0].1 as i64;
+        let view = View::new(now - 60, now, 500, 15);
         let found = store.range(&services.asked(view, &[("job", "services")]), view);
-        found.iter().map(|(labels, _)| shown(&services.legend, labels)).collect()
-    };
-    let mut listed = rows();
-    listed.sort();
-    assert_eq!(listed, ["Grafana", "VictoriaMetrics", "Watchpost itself"]);
+        let mut rows: Vec<String> =
+            found.iter().map(|(labels, _)| shown(&services.legend, labels)).collect();
+        rows.sort();
+        (rows == ["Grafana", "VictoriaMetrics", "Watchpost itself"]).then_some(())
+    });
 
     // What a job has found, and somebody took away, is found again; and again there is nothing to do.
     let example = clone.join("discovery/examples/pinghosts.yaml");
