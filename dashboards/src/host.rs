@@ -58,6 +58,7 @@ fn now() -> Vec<Panel> {
         Panel::stat("Uptime", "Since the machine started.")
             .query(&Query::instant(&one("max(<system.uptime>{})"), ""))
             .unit("dtdurations")
+            .decimals(1)
             .steps(SOME, &[(600.0, GOOD)]),
         percent("CPU", "The share of time in which CPUs worked.", CPU_BUSY),
         percent("Memory", "The share of memory that programs cannot have.", MEMORY_USED),

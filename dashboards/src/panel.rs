@@ -125,15 +125,16 @@ impl Panel {
     }
 
     /// Rows and columns; `sorted`: by which column, and whether the largest comes first.
-    pub(crate) fn table(title: &str, description: &str, sorted: (&str, bool)) -> Self {
-        let options = json!({
-            "cellHeight": "sm",
-            "frameIndex": 0,
-            "showHeader": true,
-            "sortBy": [{"desc": sorted.1, "displayName": sorted.0}],
-        });
+    pub(crate) fn table(title: &str, description: &str, sorted: Option<(&str, bool)>) -> Self {
+        let mut options = json!({"cellHeight": "sm", "frameIndex": 0, "showHeader": true});
+        if let Some((column, desc)) = sorted {
+            options["sortBy"] = json!([{"desc": desc, "displayName": column}]);
+        }
         let custom = json!({"align": "auto", "filterable": true, "inspect": false});
-        Self::new("table", title, description, options, custom).size_of(24, 9)
+        // What is shown for an empty panel is not to stand in every empty cell.
+        Self::new("table", title, description, options, custom)
+            .size_of(24, 9)
+            .field("/./", json!({"noValue": ""}))
     }
 
     pub(crate) fn size_of(mut self, width: u32, height: u32) -> Self {
@@ -199,9 +200,18 @@ impl Panel {
         self
     }
 
-    /// What is shown where there is nothing.
+    /// What is shown where there is nothing: not in the colour of the lowest threshold, which would be
+    /// that of an alarm.
     pub(crate) fn or_else(mut self, text: &str) -> Self {
         self.json["fieldConfig"]["defaults"]["noValue"] = json!(text);
+        if self.json["type"] == "stat" || self.json["type"] == "bargauge" {
+            let mappings = self.json["fieldConfig"]["defaults"]["mappings"].as_array_mut();
+            let mappings = mappings.expect("a list from the start");
+            mappings.retain(|mapping| mapping["type"] != "special");
+            let shown = json!({"color": PLAIN, "index": mappings.len(), "text": text});
+            let options = json!({"match": "null+nan", "result": shown});
+            mappings.push(json!({"options": options, "type": "special"}));
+        }
         self
     }
 
@@ -246,11 +256,35 @@ impl Panel {
         self
     }
 
-    /// The rows of several queries side by side, under these names; of the labels only `labels` stay, in
-    /// this order.
+    /// The rows of several queries side by side, under these names, one without a name left out; of the
+    /// labels only `labels` stay, in this order.
     pub(crate) fn columns(self, labels: &[(&str, &str)], values: &[&str]) -> Self {
+        self.transform("merge", json!({})).organized(&[], labels, values)
+    }
+
+    /// The same, in the order of a label that is not shown.
+    pub(crate) fn sorted_columns(
+        self,
+        label: &str,
+        labels: &[(&str, &str)],
+        values: &[&str],
+    ) -> Self {
+        self.transform("merge", json!({}))
+            .transform("sortBy", json!({"fields": {}, "sort": [{"field": label}]}))
+            .organized(&[label], labels, values)
+    }
+
+    fn organized(self, hidden: &[&str], labels: &[(&str, &str)], values: &[&str]) -> Self {
         let (mut order, mut names) = (serde_json::Map::new(), serde_json::Map::new());
+        let mut without = serde_json::Map::new();
+        for field in ["Time"].iter().chain(hidden) {
+            without.insert((*field).to_owned(), json!(true));
+        }
         let mut put = |field: String, shown: &str| {
+            if shown.is_empty() {
+                without.insert(field, json!(true));
+                return;
+            }
             order.insert(field.clone(), json!(order.len()));
             names.insert(field, json!(shown));
         };
@@ -262,9 +296,9 @@ impl Panel {
             let id = char::from(b'A' + u8::try_from(at).expect("few columns"));
             put(if one { "Value".to_owned() } else { format!("Value #{id}") }, shown);
         }
-        self.transform("merge", json!({})).transform(
+        self.transform(
             "organize",
-            json!({"excludeByName": {"Time": true}, "indexByName": order, "renameByName": names}),
+            json!({"excludeByName": without, "indexByName": order, "renameByName": names}),
         )
     }
 

@@ -116,6 +116,7 @@ fn timelines() -> Vec<Panel> {
             "Watchpost on {{instance}}",
         ))
         .unit("dtdurations")
+        .decimals(1)
         .option("showValue", json!("auto"))
         .steps(
             BAD,
@@ -131,7 +132,8 @@ fn timelines() -> Vec<Panel> {
 }
 
 fn availability() -> Vec<Panel> {
-    let by = |expr: String| format!("max by (job, instance, name) ({})", named(&not_lan(&expr)));
+    // A target has one row, also after it has been given another name.
+    let by = |expr: String| format!("max by (job, instance) ({})", not_lan(&expr));
     let up = |span: &str| by(format!("avg_over_time(<probe.success>{{job=~\"$job\"}}[{span}])"));
     let percent = json!({
         "unit": "percentunit",
@@ -147,9 +149,12 @@ fn availability() -> Vec<Panel> {
             "Targets",
             "The share of attempts that found the target up; how often it went down within what is in view; how \
              long half of the attempts took at most.",
-            ("1 day", false),
+            Some(("1 day", false)),
         )
-        .query(&Query::rows(&by("<probe.success>{job=~\"$job\"}".to_owned())))
+        .query(&Query::rows(&format!(
+            "max by (job, instance, name) ({})",
+            named(&not_lan("<probe.success>{job=~\"$job\"}"))
+        )))
         .query(&Query::rows(&up("1d")))
         .query(&Query::rows(&up("7d")))
         .query(&Query::rows(&up("30d")))
@@ -171,14 +176,14 @@ fn availability() -> Vec<Panel> {
         )
         .field("/day/", percent)
         .field("Median", json!({"unit": "s"}))
-        .field("Name", json!({"links": links("This target", TO_TARGET)})),
+        .field("Address", json!({"links": links("This target", TO_TARGET)})),
         Panel::table(
             "What went wrong",
             "Attempts that found their target down within what is in view, by reason and by the phase in which it happened.",
-            ("Failures", true),
+            Some(("Failures", true)),
         )
         .query(&Query::rows(&format!(
-            "sum by (job, instance, name, reason, phase) ({}) > 0",
+            "round(sum by (job, instance, name, reason, phase) ({})) > 0",
             named(&not_lan("increase(<probe.failures>{job=~\"$job\"}[$__range])"))
         )))
         .columns(
@@ -192,6 +197,6 @@ fn availability() -> Vec<Panel> {
             &["Failures"],
         )
         .field("Failures", json!({"decimals": 0}))
-        .field("Name", json!({"links": links("This target", TO_TARGET)})),
+        .field("Address", json!({"links": links("This target", TO_TARGET)})),
     ]
 }

@@ -101,9 +101,9 @@ fn when() -> Vec<Panel> {
         .custom("drawStyle", json!("bars"))
         .stacked()
         .or_else("none"),
-        Panel::table("Failures in view", "By reason and phase.", ("Failures", true))
+        Panel::table("Failures in view", "By reason and phase.", Some(("Failures", true)))
             .query(&Query::rows(&one(
-                "sum by (reason, phase) (increase(<probe.failures>{}[$__range])) > 0",
+                "round(sum by (reason, phase) (increase(<probe.failures>{}[$__range]))) > 0",
             )))
             .columns(&[("reason", "Reason"), ("phase", "Phase")], &["Failures"])
             .field("Failures", json!({"decimals": 0}))
@@ -173,7 +173,7 @@ fn details() -> Vec<Panel> {
             .query(&Query::range(&one("<probe.http.uncompressed_body_length>{}"), "read"))
             .query(&Query::range(&one("<probe.http.content_length>{} >= 0"), "announced"))
             .unit("bytes"),
-        Panel::table("Certificate", "As it was presented the last time.", ("Subject", false))
+        Panel::table("Certificate", "As it was presented the last time.", Some(("Subject", false)))
             .query(&Query::rows(&one(
                 "max by (subject, issuer, subjectalternative, serialnumber, fingerprint_sha256) (<probe.ssl.last_chain_info>{})",
             )))
@@ -185,15 +185,15 @@ fn details() -> Vec<Panel> {
                     ("serialnumber", "Serial number"),
                     ("fingerprint_sha256", "SHA-256"),
                 ],
-                &["Facts"],
+                &[""],
             )
-            .field("Facts", json!({"custom/hidden": true}))
             .or_else("no TLS")
             .size_of(24, 4),
-        facts("TLS", "max by (version) (<probe.tls.version_info>{})", "{{version}}"),
-        facts("Cipher", "max by (cipher) (<probe.tls.cipher_info>{})", "{{cipher}}"),
+        word("TLS", "version", "<probe.tls.version_info>{}"),
+        word("Cipher", "cipher", "<probe.tls.cipher_info>{}"),
         Panel::stat("HTTP", "The version of the last response.")
             .query(&Query::instant(&one("<probe.http.version>{}"), ""))
+            .decimals(1)
             .or_else("no HTTP")
             .steps(PLAIN, &[]),
         Panel::stat("Redirects", "That the last attempt saw.")
@@ -204,15 +204,17 @@ fn details() -> Vec<Panel> {
             .query(&Query::instant(&one("<probe.icmp.reply_hop_limit>{}"), ""))
             .or_else("no ICMP")
             .steps(PLAIN, &[]),
-        facts("Module", "max by (module) (<probe.target_info>{})", "{{module}}"),
+        word("Module", "module", "<probe.target_info>{}"),
     ]
 }
 
-/// The name of what is so.
-fn facts(title: &str, expr: &str, legend: &str) -> Panel {
+/// The word for what is so: a label of what a query finds.
+fn word(title: &str, label: &str, series: &str) -> Panel {
+    let expr = format!(
+        "max by ({label}) ({series}) or on () label_replace(vector(0), \"{label}\", \"none\", \"\", \"\")"
+    );
     Panel::stat(title, "")
-        .query(&Query::instant(&one(expr), legend))
+        .query(&Query::instant(&one(&expr), &format!("{{{{{label}}}}}")))
         .option("textMode", json!("name"))
-        .or_else("none")
         .steps(PLAIN, &[])
 }

@@ -366,22 +366,26 @@ fn tables_have_the_right_cells(backend: &str, peer: &Peer, view: View) {
             .iter()
             .map(|series| {
                 let labels = &series["metric"];
-                let key = labels.get("name").unwrap_or(&labels["instance"]);
                 let value = series["value"][1].as_str().unwrap().parse().unwrap();
-                (key.as_str().unwrap().to_owned(), value)
+                (labels["instance"].as_str().unwrap().to_owned(), value)
             })
             .collect()
     };
     let services = |letter| column("watchpost-status.json", "Targets", letter, "services");
     let expect = |values: [f64; 3]| -> BTreeMap<String, f64> {
-        ["dead", "shop", "web"].map(str::to_owned).into_iter().zip(values).collect()
+        ["dead", "shop", "web"]
+            .map(|name| instance_of(peer, name))
+            .into_iter()
+            .zip(values)
+            .collect()
     };
     assert_eq!(services("A"), expect([0.0, 1.0, 1.0]), "{backend}: now");
     assert_eq!(services("E"), expect([0.0, 1.0, 0.0]), "{backend}: outages");
     for letter in ["B", "C", "D"] {
         let share = services(letter);
-        assert!(share["shop"] > 0.4 && share["shop"] < 0.9, "{backend}: {share:?}");
-        assert_eq!((share["web"], share["dead"]), (1.0, 0.0), "{backend}");
+        let of = |name| share[&instance_of(peer, name)];
+        assert!(of("shop") > 0.4 && of("shop") < 0.9, "{backend}: {share:?}");
+        assert_eq!((of("web"), of("dead")), (1.0, 0.0), "{backend}");
     }
     let wrong = question("watchpost-status.json", "What went wrong", "A");
     let found = peer.results(&wrong.asked(view, &[("job", "services")]), Some(view.to * 1000));
@@ -648,18 +652,19 @@ fn the_past_of_services(backend: &str, peer: &Peer, past: &[Past], view: View) {
     }
     let month = question("watchpost-status.json", "Targets", "D");
     for series in peer.results(&month.asked(view, &[("job", ".*")]), Some(view.to * 1000)) {
-        let name = series["metric"]["name"].as_str().unwrap();
+        let name = series["metric"]["instance"].as_str().unwrap();
         let share: f64 = series["value"][1].as_str().unwrap().parse().unwrap();
         let down = match name {
-            "short" => 2.0,
-            "long" => 26.0 * 60.0,
+            "http://short.invalid/" => 2.0,
+            "http://long.invalid/" => 26.0 * 60.0,
             _ => 0.0,
         };
         assert!((share - (1.0 - down / (30.0 * 1440.0))).abs() < 1e-9, "{backend}: {name} {share}");
     }
     let outages = question("watchpost-status.json", "Targets", "E");
     for series in peer.results(&outages.asked(view, &[("job", ".*")]), Some(view.to * 1000)) {
-        let expected = if series["metric"]["name"] == "unwatched" { "0" } else { "1" };
+        let expected =
+            if series["metric"]["instance"] == "http://unwatched.invalid/" { "0" } else { "1" };
         assert_eq!(series["value"][1], expected, "{backend}: {series}");
     }
 }
