@@ -65,7 +65,7 @@ fn sources() -> BTreeMap<String, String> {
         }
     }
     let mut found = BTreeMap::new();
-    for folder in ["src", "targets/src", "discovery/src"] {
+    for folder in ["src", "targets/src", "discovery/src", "dashboards/src"] {
         walk(&root().join(folder), &mut found);
     }
     found

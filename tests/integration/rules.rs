@@ -100,3 +100,14 @@ fn promtool_takes_the_rules_and_their_tests_pass() {
         );
     }
 }
+
+#[test]
+fn vmalert_takes_the_rules() {
+    let Some(vmalert) = peers::find("vmalert") else {
+        return skip("vmalert_takes_the_rules", "vmalert is not installed");
+    };
+    let file = folder().join("watchpost.rules.yaml");
+    let rule = format!("-rule={}", file.display());
+    let output = Command::new(vmalert).args(["-dryRun", &rule]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
