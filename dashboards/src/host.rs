@@ -12,7 +12,8 @@ const THIRD: (u32, u32) = (8, 7);
 
 /// An expression about the chosen machine: its selector put in for `{}`, and for `{` before other matchers.
 fn one(expr: &str) -> String {
-    expr.replace("{}", "{instance=~\"$host\"}").replace("{,", "{instance=~\"$host\",")
+    let chosen = "instance=\"$host\",host_name=~\"$host_name\"";
+    expr.replace("{}", &format!("{{{chosen}}}")).replace("{,", &format!("{{{chosen},"))
 }
 
 fn range(expr: &str, legend: &str) -> Query {
@@ -28,11 +29,16 @@ pub(crate) fn dashboard() -> Value {
         "6h",
     )
     .variable(&Variable::label("host", "Host", "<system.uptime>", "instance"))
+    // Where hosts are told apart by it, as a Collector's pipeline has it, and no `instance` is there.
+    .variable(
+        &Variable::label("host_name", "Host name", "<system.uptime>{instance=\"$host\"}", "host_name")
+            .many(),
+    )
     .annotation(
-        "Host restarted",
+        "Host started",
         "red",
-        &one("resets(<system.uptime>{}[2m]) > 0"),
-        "{{instance}} restarted",
+        &one("<system.uptime>{} < 120"),
+        "{{instance}} started",
     )
     .row("$host", now())
     .row("CPU: utilization, saturation, errors", cpu())

@@ -33,6 +33,10 @@ pub(crate) fn promql(expr: &str) -> String {
     out
 }
 
+/// Steps of rates are this long at least, and their windows four times as long: what is read each minute,
+/// as hosts are when nobody says otherwise, has a rate then.
+const RATE_STEP: &str = "1m";
+
 /// A query of a panel.
 #[derive(Clone)]
 pub(crate) struct Query {
@@ -66,6 +70,7 @@ impl Query {
             "expr": self.expr,
             "format": if self.table { "table" } else { "time_series" },
             "instant": self.instant,
+            "interval": if self.expr.contains("$__rate_interval") { RATE_STEP } else { "" },
             "legendFormat": self.legend,
             "range": !self.instant,
             "refId": id.to_string(),
@@ -99,16 +104,33 @@ pub(crate) fn hosts(expr: &str) -> String {
 }
 
 /// Targets that are addresses of a network: the addresses of a subnet, and those that are called so.
-pub(crate) const LAN: &str =
-    r#"<probe.target_info>{routing="lan"} or <probe.target_info>{group=~".+/[0-9]+"}"#;
+pub(crate) fn lan(span: Option<&str>) -> String {
+    let info = |selector: &str| match span {
+        None => format!("<probe.target_info>{{{selector}}}"),
+        Some(span) => format!("last_over_time(<probe.target_info>{{{selector}}}[{span}])"),
+    };
+    format!("{} or {}", info("routing=\"lan\""), info("group=~\".+/[0-9]+\""))
+}
+
+/// Selects what the variables of a dashboard have chosen.
+pub(crate) const CHOSEN: &str = r#"job=~"$job",vantage=~"$vantage""#;
 
 /// Selects what is a service, together with [`not_lan`].
-pub(crate) const SERVICES: &str = r#"job=~"$job",routing!~"external|lan""#;
+pub(crate) const SERVICES: &str = r#"job=~"$job",vantage=~"$vantage",routing!~"external|lan""#;
 
 /// Selects what is outside.
-pub(crate) const INTERNET: &str = r#"job=~"$job",routing="external""#;
+pub(crate) const INTERNET: &str = r#"job=~"$job",vantage=~"$vantage",routing="external""#;
 
-/// Without the addresses of networks.
-pub(crate) fn not_lan(expr: &str) -> String {
-    format!("({expr}) unless on (job, instance) ({LAN})")
+/// Without the addresses of networks. `span`: how far `expr` looks back, so that those are known that are no
+/// longer told of.
+pub(crate) fn not_lan(expr: &str, span: &str) -> String {
+    format!("({expr}) unless on (job, instance) ({} or {})", lan(None), lan(Some(span)))
+}
+
+/// The share of attempts that found each target up: over all series that it had, under whatever names.
+pub(crate) fn availability(selector: &str, by: &str, span: &str) -> String {
+    let sum = |function: &str| {
+        format!("sum by ({by}) ({function}(<probe.success>{{{selector}}}[{span}]))")
+    };
+    format!("({} / {})", sum("sum_over_time"), sum("count_over_time"))
 }

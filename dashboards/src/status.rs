@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::dashboard::{Dashboard, Variable};
 use crate::panel::{BAD, GOOD, PLAIN, Panel, SOME, links, thresholds};
-use crate::query::{INTERNET, Query, SERVICES, hosts, named, not_lan, state};
+use crate::query::{CHOSEN, INTERNET, Query, SERVICES, availability, hosts, named, not_lan, state};
 
 /// What the three states of [`state`] are called.
 pub(crate) const STATES: [(&str, &str, &str); 3] =
@@ -12,10 +12,12 @@ pub(crate) const STATES: [(&str, &str, &str); 3] =
 
 /// The way from a row to its target's own dashboard.
 pub(crate) const TO_TARGET: &str = "/d/watchpost-target/?var-datasource=${datasource}\
-     &var-job=${__data.fields.Job}&var-instance=${__data.fields.Address}&${__url_time_range}";
+     &var-job=${__data.fields.Job:percentencode}&var-instance=${__data.fields.Address:percentencode}\
+     &${__url_time_range}";
 /// The same from a panel whose series have labels.
 pub(crate) const SERIES_TO_TARGET: &str = "/d/watchpost-target/?var-datasource=${datasource}\
-     &var-job=${__field.labels.job}&var-instance=${__field.labels.instance}&${__url_time_range}";
+     &var-job=${__field.labels.job:percentencode}&var-instance=${__field.labels.instance:percentencode}\
+     &${__url_time_range}";
 
 pub(crate) fn dashboard() -> Value {
     Dashboard::new(
@@ -25,26 +27,38 @@ pub(crate) fn dashboard() -> Value {
         "24h",
     )
     .variable(&Variable::label("job", "Job", "<probe.success>", "job").many())
+    .variable(&vantages("<probe.success>"))
     .annotation(
-        "Watchpost restarted",
+        "Watchpost started",
         "purple",
-        "changes(<process.start_time_seconds>{job=\"watchpost\"}[1m]) > 0",
-        "Watchpost on {{instance}} restarted",
+        "time() - <process.start_time_seconds>{job=\"watchpost\"} < 60",
+        "Watchpost on {{instance}} started",
     )
     .row("Now", now())
     .row("Timeline", timelines())
-    .row("Availability", availability())
+    .row("Availability", tables())
     .json()
 }
 
+/// From where targets are watched, for those who watch from several places.
+pub(crate) fn vantages(series: &str) -> Variable {
+    Variable::label("vantage", "Vantage", series, "vantage").many()
+}
+
+/// What the last attempts found; what a daemon that ended has told before does not count.
+fn last() -> String {
+    not_lan(&format!("<probe.success>{{{CHOSEN}}}"), "10m")
+}
+
 fn now() -> Vec<Panel> {
-    let all = not_lan("<probe.success>{job=~\"$job\"}");
+    // Down from one vantage is down.
+    let all = format!("min by (job, instance) ({})", last());
     vec![
         Panel::stat("Up", "Targets whose last attempt found them up, without the addresses of networks.")
-            .query(&Query::instant(&format!("count(({all}) == 1) or vector(0)"), ""))
+            .query(&Query::instant(&format!("count({all} == 1) or vector(0)"), ""))
             .steps(PLAIN, &[(1.0, GOOD)]),
         Panel::stat("Down", "Targets whose last attempt found them down.")
-            .query(&Query::instant(&format!("count(({all}) == 0) or vector(0)"), ""))
+            .query(&Query::instant(&format!("count({all} == 0) or vector(0)"), ""))
             .steps(GOOD, &[(1.0, BAD)]),
         Panel::stat(
             "Not watched any more",
@@ -53,8 +67,8 @@ fn now() -> Vec<Panel> {
         )
         .query(&Query::instant(
             &format!(
-                "count(({}) unless on (job, instance) <probe.success>) or vector(0)",
-                not_lan("last_over_time(<probe.success>{job=~\"$job\"}[$__range])")
+                "count(group by (job, instance) ({}) unless on (job, instance) <probe.success>) or vector(0)",
+                not_lan(&format!("last_over_time(<probe.success>{{{CHOSEN}}}[$__range])"), "$__range")
             ),
             "",
         ))
@@ -65,7 +79,7 @@ fn now() -> Vec<Panel> {
              counts neither way.",
         )
         .query(&Query::instant(
-            &format!("avg({})", not_lan("avg_over_time(<probe.success>{job=~\"$job\"}[$__range])")),
+            &format!("avg({})", not_lan(&availability(CHOSEN, "job, instance", "$__range"), "$__range")),
             "",
         ))
         .unit("percentunit")
@@ -73,14 +87,14 @@ fn now() -> Vec<Panel> {
         .steps(BAD, &[(0.99, SOME), (0.999, GOOD)]),
         Panel::stat("Next certificate", "When the first certificate ends.")
             .query(&Query::instant(
-                "min(<probe.ssl.earliest_cert_expiry>{job=~\"$job\"} - time())",
+                &format!("min(<probe.ssl.earliest_cert_expiry>{{{CHOSEN}}} - time())"),
                 "",
             ))
             .unit("s")
             .or_else("none")
             .steps(BAD, &[(7.0 * 86400.0, SOME), (21.0 * 86400.0, GOOD)]),
         Panel::stat("Watchposts", "Daemons that tell us of themselves.")
-            .query(&Query::instant("count(<watchpost.build_info>) or vector(0)", ""))
+            .query(&Query::instant("count(group by (job, instance) (<watchpost.build_info>)) or vector(0)", ""))
             .steps(BAD, &[(1.0, GOOD)]),
     ]
 }
@@ -91,12 +105,12 @@ fn timelines() -> Vec<Panel> {
             "Services",
             "Orange: up and down within one step, as a short outage is when much time is in view. Empty: not watched.",
         )
-        .query(&Query::range(&named(&not_lan(&state(SERVICES))), "{{name}}"))
+        .query(&Query::range(&named(&not_lan(&state(SERVICES), "$__interval")), "{{name}} {{vantage}}"))
         .values(&STATES)
         .link("${__field.labels.name}", SERIES_TO_TARGET)
         .size_of(24, 14),
         Panel::timeline("Internet", "Targets with the label routing=external. Is it them, or is it our line?")
-            .query(&Query::range(&named(&state(INTERNET)), "{{name}}"))
+            .query(&Query::range(&named(&state(INTERNET)), "{{name}} {{vantage}}"))
             .values(&STATES)
             .link("${__field.labels.name}", SERIES_TO_TARGET)
             .size_of(24, 6),
@@ -131,19 +145,19 @@ fn timelines() -> Vec<Panel> {
     ]
 }
 
-fn availability() -> Vec<Panel> {
-    // A target has one row, also after it has been given another name.
-    let by = |expr: String| format!("max by (job, instance) ({})", not_lan(&expr));
-    let up = |span: &str| by(format!("avg_over_time(<probe.success>{{job=~\"$job\"}}[{span}])"));
+fn tables() -> Vec<Panel> {
+    // A target has one row for each vantage, also after it has been given another name.
+    let keys = "job, instance, vantage";
+    let up = |span: &str| not_lan(&availability(CHOSEN, keys, span), span);
+    let most = |call: &str| format!("max by ({keys}) ({})", not_lan(call, "$__range"));
     let percent = json!({
         "unit": "percentunit",
         "decimals": 3,
         "custom/cellOptions": {"type": "color-text"},
         "thresholds": thresholds(BAD, &[(0.99, SOME), (0.999, GOOD)]),
     });
-    let outages = by("resets(<probe.success>{job=~\"$job\"}[$__range])".to_owned());
-    let median =
-        by("quantile_over_time(0.5, <probe.duration>{job=~\"$job\"}[$__range])".to_owned());
+    let outages = most(&format!("resets(<probe.success>{{{CHOSEN}}}[$__range])"));
+    let median = most(&format!("quantile_over_time(0.5, <probe.duration>{{{CHOSEN}}}[$__range])"));
     vec![
         Panel::table(
             "Targets",
@@ -151,17 +165,14 @@ fn availability() -> Vec<Panel> {
              long half of the attempts took at most.",
             Some(("1 day", false)),
         )
-        .query(&Query::rows(&format!(
-            "max by (job, instance, name) ({})",
-            named(&not_lan("<probe.success>{job=~\"$job\"}"))
-        )))
+        .query(&Query::rows(&format!("min by ({keys}, name) ({})", named(&last()))))
         .query(&Query::rows(&up("1d")))
         .query(&Query::rows(&up("7d")))
         .query(&Query::rows(&up("30d")))
         .query(&Query::rows(&outages))
         .query(&Query::rows(&median))
         .columns(
-            &[("name", "Name"), ("instance", "Address"), ("job", "Job")],
+            &[("name", "Name"), ("instance", "Address"), ("job", "Job"), ("vantage", "Vantage")],
             &["Now", "1 day", "7 days", "30 days", "Outages", "Median"],
         )
         .field(
@@ -183,14 +194,15 @@ fn availability() -> Vec<Panel> {
             Some(("Failures", true)),
         )
         .query(&Query::rows(&format!(
-            "round(sum by (job, instance, name, reason, phase) ({})) > 0",
-            named(&not_lan("increase(<probe.failures>{job=~\"$job\"}[$__range])"))
+            "round(sum by ({keys}, name, reason, phase) ({})) > 0",
+            named(&not_lan(&format!("increase(<probe.failures>{{{CHOSEN}}}[$__range])"), "$__range"))
         )))
         .columns(
             &[
                 ("name", "Name"),
                 ("instance", "Address"),
                 ("job", "Job"),
+                ("vantage", "Vantage"),
                 ("reason", "Reason"),
                 ("phase", "Phase"),
             ],

@@ -4,20 +4,21 @@ use serde_json::{Value, json};
 
 use crate::dashboard::{Dashboard, Variable};
 use crate::panel::{BAD, GOOD, PLAIN, Panel, SOME};
-use crate::query::{Query, state};
-use crate::status::STATES;
+use crate::query::{Query, availability, state};
+use crate::status::{STATES, vantages};
 
 /// Selects the target.
-const ONE: &str = "job=\"$job\",instance=\"$instance\"";
+const ONE: &str = "job=\"$job\",instance=\"$instance\",vantage=~\"$vantage\"";
 
 /// A series of the target, or a function of one: `ONE` put in for `{}`.
 fn one(expr: &str) -> String {
     expr.replace("{}", &format!("{{{ONE}}}"))
 }
 
-/// The mean over each step, or the last value where a step is shorter than the target's interval.
-fn mean(metric: &str) -> String {
-    one(&format!("avg_over_time({metric}{{}}[$__interval]) or {metric}{{}}"))
+/// The mean over each step, or the last value where a step is shorter than the target's interval; of all series
+/// that the target has, under whatever names.
+fn mean(by: &str, metric: &str) -> String {
+    one(&format!("avg by ({by}) (avg_over_time({metric}{{}}[$__interval]) or {metric}{{}})"))
 }
 
 pub(crate) fn dashboard() -> Value {
@@ -29,6 +30,7 @@ pub(crate) fn dashboard() -> Value {
     )
     .variable(&Variable::label("job", "Job", "<probe.success>", "job"))
     .variable(&Variable::label("instance", "Address", "<probe.success>{job=\"$job\"}", "instance"))
+    .variable(&vantages("<probe.success>{job=\"$job\",instance=\"$instance\"}"))
     .row("$instance", now())
     .row("When and why not", when())
     .row("How fast", latency())
@@ -39,10 +41,7 @@ pub(crate) fn dashboard() -> Value {
 fn now() -> Vec<Panel> {
     let up = |span: &str, title: &str| {
         Panel::stat(title, "The share of attempts that found it up.")
-            .query(&Query::instant(
-                &one(&format!("avg_over_time(<probe.success>{{}}[{span}])")),
-                "",
-            ))
+            .query(&Query::instant(&availability(ONE, "", span), ""))
             .unit("percentunit")
             .decimals(3)
             .steps(BAD, &[(0.99, SOME), (0.999, GOOD)])
@@ -50,7 +49,7 @@ fn now() -> Vec<Panel> {
     };
     vec![
         Panel::stat("State", "What the last attempt found.")
-            .query(&Query::instant(&one("<probe.success>{}"), ""))
+            .query(&Query::instant(&one("min(<probe.success>{})"), ""))
             .values(&[("0", "Down", BAD), ("1", "Up", GOOD)])
             .option("colorMode", json!("background"))
             .or_else("Not watched")
@@ -59,24 +58,24 @@ fn now() -> Vec<Panel> {
         up("7d", "7 days"),
         up("30d", "30 days"),
         Panel::stat("Outages in view", "How often it went down.")
-            .query(&Query::instant(&one("resets(<probe.success>{}[$__range])"), ""))
+            .query(&Query::instant(&one("max(resets(<probe.success>{}[$__range]))"), ""))
             .steps(GOOD, &[(1.0, SOME)])
             .size_of(3, 4),
         Panel::stat("Median", "Half of the attempts in view took this long at most.")
             .query(&Query::instant(
-                &one("quantile_over_time(0.5, <probe.duration>{}[$__range])"),
+                &one("max(quantile_over_time(0.5, <probe.duration>{}[$__range]))"),
                 "",
             ))
             .unit("s")
             .steps(PLAIN, &[])
             .size_of(3, 4),
         Panel::stat("Status code", "Of the last response.")
-            .query(&Query::instant(&one("<probe.http.status_code>{}"), ""))
+            .query(&Query::instant(&one("max(<probe.http.status_code>{})"), ""))
             .or_else("no HTTP")
             .steps(BAD, &[(200.0, GOOD), (400.0, SOME), (500.0, BAD)])
             .size_of(3, 4),
         Panel::stat("Certificate", "How long until the first certificate that it presents ends.")
-            .query(&Query::instant(&one("<probe.ssl.earliest_cert_expiry>{} - time()"), ""))
+            .query(&Query::instant(&one("min(<probe.ssl.earliest_cert_expiry>{}) - time()"), ""))
             .unit("s")
             .or_else("no TLS")
             .steps(BAD, &[(7.0 * 86400.0, SOME), (21.0 * 86400.0, GOOD)])
@@ -87,15 +86,18 @@ fn now() -> Vec<Panel> {
 fn when() -> Vec<Panel> {
     vec![
         Panel::timeline("State", "Orange: up and down within one step. Empty: not watched.")
-            .query(&Query::range(&state(ONE), "State"))
+            .query(&Query::range(
+                &format!("min by (vantage) ({})", state(ONE)),
+                "State {{vantage}}",
+            ))
             .values(&STATES)
             .size_of(24, 4),
         Panel::lines(
             "Failures by reason",
-            "Attempts that found it down in each step, with the phase in which it happened.",
+            "Attempts a minute that found it down, with the phase in which it happened.",
         )
         .query(&Query::range(
-            &one("sum by (reason, phase) (increase(<probe.failures>{}[$__rate_interval])) > 0"),
+            &one("60 * sum by (reason, phase) (rate(<probe.failures>{}[$__rate_interval])) > 0"),
             "{{reason}} ({{phase}})",
         ))
         .custom("drawStyle", json!("bars"))
@@ -113,7 +115,7 @@ fn when() -> Vec<Panel> {
 }
 
 fn latency() -> Vec<Panel> {
-    let phases = |metric: &str| Query::range(&mean(metric), "{{phase}}");
+    let phases = |metric: &str| Query::range(&mean("phase", metric), "{{phase}}");
     vec![
         Panel::lines("Phases", "Where the time goes: the mean of each step, one above the other.")
             .query(&phases("<probe.http.duration>"))
@@ -126,18 +128,18 @@ fn latency() -> Vec<Panel> {
             "The median and the longest of each step, failed ones too, and how long they may take.",
         )
         .query(&Query::range(
-            &one("quantile_over_time(0.5, <probe.duration>{}[$__interval]) or <probe.duration>{}"),
-            "median",
+            &one("max by (vantage) (quantile_over_time(0.5, <probe.duration>{}[$__interval]) or <probe.duration>{})"),
+            "median {{vantage}}",
         ))
         .query(&Query::range(
-            &one("max_over_time(<probe.duration>{}[$__interval]) or <probe.duration>{}"),
-            "longest",
+            &one("max by (vantage) (max_over_time(<probe.duration>{}[$__interval]) or <probe.duration>{})"),
+            "longest {{vantage}}",
         ))
-        .query(&Query::range(&one("<probe.timeout>{}"), "timeout"))
+        .query(&Query::range(&one("max(<probe.timeout>{})"), "timeout"))
         .unit("s")
         .custom("scaleDistribution", json!({"log": 10, "type": "log"})),
         Panel::lines("Name lookup", "How long it took to find the address.")
-            .query(&Query::range(&mean("<probe.dns.lookup.time>"), "lookup"))
+            .query(&Query::range(&mean("vantage", "<probe.dns.lookup.time>"), "lookup {{vantage}}"))
             .unit("s"),
         Panel::lines("Attempts", "Attempts a minute: those that were due, and others.").query(
             &Query::range(
@@ -151,27 +153,27 @@ fn latency() -> Vec<Panel> {
 fn details() -> Vec<Panel> {
     vec![
         Panel::timeline("Status code", "")
-            .query(&Query::range(&one("<probe.http.status_code>{}"), "status"))
+            .query(&Query::range(&one("max by (vantage) (<probe.http.status_code>{})"), "status {{vantage}}"))
             .option("showValue", json!("auto"))
             .steps(BAD, &[(200.0, GOOD), (300.0, "blue"), (400.0, SOME), (500.0, BAD)])
             .size_of(12, 4),
         Panel::timeline("Address", "IP 4 or 6, and a number that changes when the address does.")
-            .query(&Query::range(&one("<probe.ip_protocol>{}"), "IP"))
-            .query(&Query::range(&one("<probe.ip_addr_hash>{}"), "address"))
+            .query(&Query::range(&one("max by (vantage) (<probe.ip_protocol>{})"), "IP {{vantage}}"))
+            .query(&Query::range(&one("max by (vantage) (<probe.ip_addr_hash>{})"), "address {{vantage}}"))
             .option("showValue", json!("auto"))
             .steps("blue", &[])
             .size_of(12, 4),
         Panel::lines("Certificate", "How long it is still valid: that of the first to end, and of the chain.")
-            .query(&Query::range(&one("<probe.ssl.earliest_cert_expiry>{} - time()"), "first to end"))
+            .query(&Query::range(&one("min(<probe.ssl.earliest_cert_expiry>{}) - time()"), "first to end"))
             .query(&Query::range(
-                &one("<probe.ssl.last_chain_expiry_timestamp_seconds>{} - time()"),
+                &one("min(<probe.ssl.last_chain_expiry_timestamp_seconds>{}) - time()"),
                 "chain",
             ))
             .unit("s")
             .or_else("no TLS"),
         Panel::lines("Response", "Bytes of the body as read, and as announced; redirects that were followed.")
-            .query(&Query::range(&one("<probe.http.uncompressed_body_length>{}"), "read"))
-            .query(&Query::range(&one("<probe.http.content_length>{} >= 0"), "announced"))
+            .query(&Query::range(&one("max(<probe.http.uncompressed_body_length>{})"), "read"))
+            .query(&Query::range(&one("max(<probe.http.content_length>{}) >= 0"), "announced"))
             .unit("bytes"),
         Panel::table("Certificate", "As it was presented the last time.", Some(("Subject", false)))
             .query(&Query::rows(&one(
@@ -192,16 +194,16 @@ fn details() -> Vec<Panel> {
         word("TLS", "version", "<probe.tls.version_info>{}"),
         word("Cipher", "cipher", "<probe.tls.cipher_info>{}"),
         Panel::stat("HTTP", "The version of the last response.")
-            .query(&Query::instant(&one("<probe.http.version>{}"), ""))
+            .query(&Query::instant(&one("max(<probe.http.version>{})"), ""))
             .decimals(1)
             .or_else("no HTTP")
             .steps(PLAIN, &[]),
         Panel::stat("Redirects", "That the last attempt saw.")
-            .query(&Query::instant(&one("<probe.http.redirects>{}"), ""))
+            .query(&Query::instant(&one("max(<probe.http.redirects>{})"), ""))
             .or_else("no HTTP")
             .steps(PLAIN, &[]),
         Panel::stat("Hop limit", "Of the last echo reply: it changes when the way there does.")
-            .query(&Query::instant(&one("<probe.icmp.reply_hop_limit>{}"), ""))
+            .query(&Query::instant(&one("max(<probe.icmp.reply_hop_limit>{})"), ""))
             .or_else("no ICMP")
             .steps(PLAIN, &[]),
         word("Module", "module", "<probe.target_info>{}"),

@@ -89,6 +89,10 @@ impl Published {
         ];
         about.extend(port.map(|port| ("server.port", i64::from(port).into())));
         about.extend(scheme.map(|scheme| ("url.scheme", scheme.into())));
+        // Another vantage watches the same target: what is told of it is told by each.
+        if !receiver.vantage.is_empty() {
+            about.push(("vantage", receiver.vantage.as_str().into()));
+        }
         let resource = Arc::new(Resource { attributes: Attributes::new(about) });
         let vantage = (!receiver.vantage.is_empty())
             .then(|| ("vantage".to_owned(), receiver.vantage.clone()));

@@ -194,10 +194,13 @@ fn every_panel_of_a_home_that_is_watched() {
 /// The variables that a dashboard has for a target or a host of this home.
 fn variables<'a>(file: &str, host: &'a str, target: (&'a str, &'a str)) -> Vec<(&'a str, &'a str)> {
     match file {
-        "watchpost-target.json" => vec![("job", target.0), ("instance", target.1)],
-        "watchpost-host.json" => vec![("host", host)],
-        "watchpost-lan.json" => vec![("job", "lan|blackbox-ping-lan")],
-        _ => vec![("job", ".*")],
+        "watchpost-target.json" => {
+            vec![("job", target.0), ("instance", target.1), ("vantage", ".*")]
+        }
+        // The longer name first: it begins with the other one.
+        "watchpost-host.json" => vec![("host_name", ".*"), ("host", host)],
+        "watchpost-lan.json" => vec![("job", "lan|blackbox-ping-lan"), ("vantage", ".*")],
+        _ => vec![("job", ".*"), ("vantage", ".*")],
     }
 }
 
@@ -298,7 +301,7 @@ fn variables_find_what_there_is(backend: &str, peer: &Peer) {
 fn the_outage_is_there(backend: &str, peer: &Peer, home: &Home) {
     let services = question("watchpost-status.json", "Services", "A");
     let rows = |view: View| -> BTreeMap<String, BTreeMap<i64, f64>> {
-        let found = peer.range(&services.asked(view, &[("job", ".*")]), view);
+        let found = peer.range(&services.asked(view, &[("job", ".*"), ("vantage", ".*")]), view);
         for (labels, _) in &found {
             // The link to a target's own dashboard is made of them.
             assert!(labels["job"].is_string() && labels["instance"].is_string(), "{labels}");
@@ -334,7 +337,8 @@ fn the_outage_is_there(backend: &str, peer: &Peer, home: &Home) {
         "{backend}"
     );
     let internet = question("watchpost-status.json", "Internet", "A");
-    let found = peer.range(&internet.asked(home.view, &[("job", ".*")]), home.view);
+    let found =
+        peer.range(&internet.asked(home.view, &[("job", ".*"), ("vantage", ".*")]), home.view);
     let names: Vec<String> =
         found.iter().map(|(labels, _)| shown(&internet.legend, labels)).collect();
     assert_eq!(names, ["Router"], "{backend}");
@@ -344,7 +348,7 @@ fn the_outage_is_there(backend: &str, peer: &Peer, home: &Home) {
 fn addresses_stand_in_order(backend: &str, peer: &Peer, view: View) {
     let addresses = question("watchpost-lan.json", "Addresses", "A");
     let rows = |job: &str| -> Vec<String> {
-        let found = peer.range(&addresses.asked(view, &[("job", job)]), view);
+        let found = peer.range(&addresses.asked(view, &[("job", job), ("vantage", ".*")]), view);
         found.iter().map(|(labels, _)| shown(&addresses.legend, labels)).collect()
     };
     let listed: Vec<String> = rows("blackbox-ping-lan")
@@ -361,7 +365,7 @@ fn addresses_stand_in_order(backend: &str, peer: &Peer, view: View) {
 
 fn tables_have_the_right_cells(backend: &str, peer: &Peer, view: View) {
     let column = |file: &str, title: &str, letter: &str, job: &str| -> BTreeMap<String, f64> {
-        let asked = question(file, title, letter).asked(view, &[("job", job)]);
+        let asked = question(file, title, letter).asked(view, &[("job", job), ("vantage", ".*")]);
         peer.results(&asked, Some(view.to * 1000))
             .iter()
             .map(|series| {
@@ -388,7 +392,10 @@ fn tables_have_the_right_cells(backend: &str, peer: &Peer, view: View) {
         assert_eq!((of("web"), of("dead")), (1.0, 0.0), "{backend}");
     }
     let wrong = question("watchpost-status.json", "What went wrong", "A");
-    let found = peer.results(&wrong.asked(view, &[("job", "services")]), Some(view.to * 1000));
+    let found = peer.results(
+        &wrong.asked(view, &[("job", "services"), ("vantage", ".*")]),
+        Some(view.to * 1000),
+    );
     for name in ["dead", "shop"] {
         let row = found.iter().find(|series| series["metric"]["name"] == name).unwrap();
         assert_eq!(row["metric"]["reason"], "connection_refused", "{backend}: {row}");

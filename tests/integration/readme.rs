@@ -187,7 +187,8 @@ fn from_nothing_to_a_timeline() {
     until("all rows of the timeline", || {
         let now = store.query("time()")[0].1 as i64;
         let view = View::new(now - 60, now, 500, 15);
-        let found = store.range(&services.asked(view, &[("job", "services")]), view);
+        let found =
+            store.range(&services.asked(view, &[("job", "services"), ("vantage", ".*")]), view);
         let mut rows: Vec<String> =
             found.iter().map(|(labels, _)| shown(&services.legend, labels)).collect();
         rows.sort();

@@ -193,7 +193,7 @@ fn thirty_days_of_the_past() {
 
 fn the_past_of_services(backend: &str, peer: &Peer, past: &[Past], view: View) {
     let services = question("watchpost-status.json", "Services", "A");
-    let found = peer.range(&services.asked(view, &[("job", ".*")]), view);
+    let found = peer.range(&services.asked(view, &[("job", ".*"), ("vantage", ".*")]), view);
     assert_eq!(found.len(), 3, "{backend}");
     for (labels, cells) in &found {
         let name = shown(&services.legend, labels);
@@ -222,7 +222,9 @@ fn the_past_of_services(backend: &str, peer: &Peer, past: &[Past], view: View) {
         }
     }
     let month = question("watchpost-status.json", "Targets", "D");
-    for series in peer.results(&month.asked(view, &[("job", ".*")]), Some(view.to * 1000)) {
+    for series in
+        peer.results(&month.asked(view, &[("job", ".*"), ("vantage", ".*")]), Some(view.to * 1000))
+    {
         let name = series["metric"]["instance"].as_str().unwrap();
         let share: f64 = series["value"][1].as_str().unwrap().parse().unwrap();
         let down = match name {
@@ -233,7 +235,9 @@ fn the_past_of_services(backend: &str, peer: &Peer, past: &[Past], view: View) {
         assert!((share - (1.0 - down / (30.0 * 1440.0))).abs() < 1e-9, "{backend}: {name} {share}");
     }
     let outages = question("watchpost-status.json", "Targets", "E");
-    for series in peer.results(&outages.asked(view, &[("job", ".*")]), Some(view.to * 1000)) {
+    for series in peer
+        .results(&outages.asked(view, &[("job", ".*"), ("vantage", ".*")]), Some(view.to * 1000))
+    {
         let expected =
             if series["metric"]["instance"] == "http://unwatched.invalid/" { "0" } else { "1" };
         assert_eq!(series["value"][1], expected, "{backend}: {series}");
@@ -242,7 +246,7 @@ fn the_past_of_services(backend: &str, peer: &Peer, past: &[Past], view: View) {
 
 fn the_past_of_a_network(backend: &str, peer: &Peer, past: &[Past], view: View) {
     let addresses = question("watchpost-lan.json", "Addresses", "A");
-    let found = peer.range(&addresses.asked(view, &[("job", "lan")]), view);
+    let found = peer.range(&addresses.asked(view, &[("job", "lan"), ("vantage", ".*")]), view);
     let names: Vec<String> =
         found.iter().map(|(labels, _)| shown(&addresses.legend, labels)).collect();
     let expected: Vec<String> =

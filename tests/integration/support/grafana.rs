@@ -14,6 +14,8 @@ pub struct Question {
     pub legend: String,
     /// As of the end of what is in view, not at every step.
     pub instant: bool,
+    /// Steps are this long at least, in seconds; 0: nothing is said.
+    pub least_step: i64,
 }
 
 /// What is in view: seconds since 1970, as Prometheus wants them.
@@ -37,8 +39,11 @@ impl Question {
     /// With the variables of Grafana, and those of the dashboard, filled in.
     pub fn asked(&self, view: View, variables: &[(&str, &str)]) -> String {
         let seconds = |seconds: i64| format!("{seconds}s");
+        // Grafana takes the least step of a query, else that of the data source (15 s), for the time between
+        // samples, and gives a rate four of them.
+        let least = if self.least_step > 0 { self.least_step } else { 15 };
         let own = [
-            ("__rate_interval", seconds((view.step * 4).max(view.step + 1))),
+            ("__rate_interval", seconds((view.step + least).max(4 * least))),
             ("__interval", seconds(view.step)),
             ("__range", seconds(view.to - view.from)),
         ];
@@ -91,6 +96,7 @@ fn walk(value: &Value, file: &str, title: &str, found: &mut Vec<Question>) {
                     written: expr.clone(),
                     legend: text("legendFormat").to_owned(),
                     instant: map.get("instant") == Some(&Value::Bool(true)),
+                    least_step: if text("interval") == "1m" { 60 } else { 0 },
                 });
             }
             map.values().for_each(|value| walk(value, file, title, found));
