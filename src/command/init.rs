@@ -40,10 +40,13 @@ struct Seen {
 /// Writes the configuration; returns the exit code.
 pub(super) fn run(options: &Init) -> anyhow::Result<u8> {
     let store = options.remote_write.as_deref();
-    if let Some(why) = store.and_then(|url| url::Url::parse(url).err()) {
+    if let Some(why) = store.and_then(unfit) {
         return wrong_use(&format!("watchpost: --remote-write: {why}"));
     }
-    let text = render(&look(), store);
+    // The daemon of the units writes below /var/lib alone.
+    let system = options.output.as_ref().is_some_and(|path| path.starts_with("/etc"));
+    let targets = if system { "/var/lib/watchpost/targets" } else { "targets" };
+    let text = render(&look(), store, targets);
     let Some(path) = &options.output else {
         print(&text)?;
         return Ok(0);
@@ -58,6 +61,23 @@ pub(super) fn run(options: &Init) -> anyhow::Result<u8> {
         "{shown} is written. See what it would do:\n  watchpost check --config {shown} --print\nand run it:\n  watchpost --config {shown}\n"
     ))?;
     Ok(0)
+}
+
+/// Why samples cannot be pushed there, if they cannot. A password would stand in a file that everybody can read.
+fn unfit(text: &str) -> Option<String> {
+    let url = match url::Url::parse(text) {
+        Ok(url) => url,
+        Err(why) => return Some(why.to_string()),
+    };
+    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+        return Some("a URL of http or https is expected".to_owned());
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        let advice = "leave user and password out, and give `headers:` or `auth:` in the file, by ${env:NAME}";
+        return Some(advice.to_owned());
+    }
+    let odd = text.chars().any(|c| c.is_control() || c.is_whitespace() || c == '"');
+    odd.then(|| "it has blanks, quotes or control characters in it".to_owned())
 }
 
 fn look() -> Seen {
@@ -134,7 +154,7 @@ fn sensors(class: &Path) -> Vec<String> {
     found
 }
 
-fn render(seen: &Seen, store: Option<&str>) -> String {
+fn render(seen: &Seen, store: Option<&str>, targets: &str) -> String {
     let mut out = String::new();
     let mut line = |text: &str| {
         let _ = writeln!(out, "{text}");
@@ -151,7 +171,10 @@ fn render(seen: &Seen, store: Option<&str>) -> String {
     line("  # Services, one a line; the file is read again when it changes:");
     line("  #   - targets:");
     line("  #       - http://127.0.0.1:3000/;Grafana;internal      # address;name;routing");
-    let found = if seen.compose.is_empty() { "" } else { ", targets/found.yaml" };
+    let found = match seen.compose.is_empty() {
+        true => String::new(),
+        false => format!(", {targets}/found.yaml"),
+    };
     line(&format!(
         "  probe/services: {{interval: 15s, target_files: [targets/pinghosts.yaml{found}]}}"
     ));
@@ -174,7 +197,7 @@ fn render(seen: &Seen, store: Option<&str>) -> String {
     for (link, subnet) in &seen.subnets {
         line(&format!("  # All of {subnet} ({link}), each minute, with names by the job `lan`:"));
         line(&format!(
-            "  # probe/lan: {{interval: 60s, module: icmp, targets: [{subnet}], target_files: [targets/ping-lan.yaml], labels: {{routing: lan}}}}"
+            "  # probe/lan: {{interval: 60s, module: icmp, targets: [{subnet}], target_files: [{targets}/ping-lan.yaml], labels: {{routing: lan}}}}"
         ));
     }
     let thermal = match seen.sensors.is_empty() {
@@ -195,7 +218,10 @@ fn render(seen: &Seen, store: Option<&str>) -> String {
     line("  prometheus: {}");
     line("  # Pushed:");
     let (off, url) = store.map_or(("# ", "http://127.0.0.1:9090/api/v1/write"), |url| ("", url));
-    line(&format!("  {off}prometheus_remote_write: {{endpoint: {}}}", serde_json::json!(url)));
+    line(&format!(
+        "  {off}prometheus_remote_write: {{endpoint: {}}}",
+        serde_json::json!(url.replace('$', "$$"))
+    ));
     line("http: {listen: \"127.0.0.1:9115\"}");
     if !seen.compose.is_empty() || !seen.subnets.is_empty() {
         let idle = seen.compose.is_empty();
@@ -208,13 +234,13 @@ fn render(seen: &Seen, store: Option<&str>) -> String {
             "  # What services are called: `domain: example.org` fills rules such as Host(`x.{domain:.*}`).",
         );
         line(&format!(
-            "  services: {{compose: {{paths: [{}], labels: {{routing: internal}}}}, output: {{file: targets/found.yaml}}, interval: 1h}}",
+            "  services: {{compose: {{paths: [{}], labels: {{routing: internal}}}}, output: {{file: {targets}/found.yaml}}, interval: 1h}}",
             paths.join(", ")
         ));
     }
     if let Some((_, subnet)) = seen.subnets.first() {
         line(&format!(
-            "  # lan: {{sweep: {{subnets: [{subnet}]}}, output: {{file: targets/ping-lan.yaml}}, interval: 1h}}"
+            "  # lan: {{sweep: {{subnets: [{subnet}]}}, output: {{file: {targets}/ping-lan.yaml}}, interval: 1h}}"
         ));
     }
     out
@@ -242,7 +268,7 @@ mod tests {
         let store = "http://127.0.0.1:8428/api/v1/write";
         let all = [(whole, Some(store)), (no_services, None), (Seen::default(), None)];
         for (n, (seen, store)) in all.iter().enumerate() {
-            let text = render(seen, *store);
+            let text = render(seen, *store, "targets");
             let pushed = text.contains("\n  prometheus_remote_write: {endpoint: \"http");
             assert_eq!(pushed, store.is_some(), "{text}");
             let on = text.replace("  # lan:", "  lan:").replace("  # probe/lan:", "  probe/lan:");
@@ -258,6 +284,26 @@ mod tests {
                 let told: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
                 assert!(told.iter().all(|p| p.ends_with("watched when it appears")), "{told:?}");
             }
+        }
+    }
+
+    #[test]
+    fn nobody_is_sent_where_nothing_can_go() {
+        for good in ["http://127.0.0.1:8428/api/v1/write", "https://[::1]/push?a=$b"] {
+            assert_eq!(unfit(good), None, "{good}");
+        }
+        for bad in [
+            "localhost:8428/api/v1/write",
+            "ftp://127.0.0.1/x",
+            "file:///etc/passwd",
+            "",
+            "http:",
+            "http://user:secret@127.0.0.1/x",
+            "http://127.0.0.1/x\nhttp: 1",
+            "http://127.0.0.1/\"x",
+        ] {
+            let why = unfit(bad).unwrap_or_else(|| panic!("{bad} is taken"));
+            assert!(!why.contains("secret"), "{why}");
         }
     }
 

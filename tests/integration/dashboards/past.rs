@@ -14,6 +14,8 @@ use crate::support::grafana::{View, question, shown};
 use crate::support::peers::{self, Peer};
 use crate::support::{free_port, get, skip};
 
+/// The variables of a dashboard that shows everything.
+const ALL: [(&str, &str); 2] = [("job", ".*"), ("vantage", ".*")];
 const DAY: i64 = 86_400;
 const MINUTE: i64 = 60;
 
@@ -146,6 +148,15 @@ fn cell(series: &Past, at: i64, step: i64) -> Option<f64> {
     Some(least + values.iter().copied().reduce(f64::max)?)
 }
 
+/// What a timeline must show of a series.
+fn cells(series: &Past, view: View) -> BTreeMap<i64, f64> {
+    (0..)
+        .map(|n| view.from + n * view.step)
+        .take_while(|at| *at <= view.to)
+        .filter_map(|at| Some((at, cell(series, at, view.step)?)))
+        .collect()
+}
+
 #[test]
 fn thirty_days_of_the_past() {
     let name = "thirty_days_of_the_past";
@@ -193,7 +204,7 @@ fn thirty_days_of_the_past() {
 
 fn the_past_of_services(backend: &str, peer: &Peer, past: &[Past], view: View) {
     let services = question("watchpost-status.json", "Services", "A");
-    let found = peer.range(&services.asked(view, &[("job", ".*"), ("vantage", ".*")]), view);
+    let found = peer.range(&services.asked(view, &ALL), view);
     assert_eq!(found.len(), 3, "{backend}");
     for (labels, cells) in &found {
         let name = shown(&services.legend, labels);
@@ -204,12 +215,7 @@ fn the_past_of_services(backend: &str, peer: &Peer, past: &[Past], view: View) {
                     && series.labels.contains(&format!("humanname=\"{name}\""))
             })
             .unwrap();
-        let expected: BTreeMap<i64, f64> = (0..)
-            .map(|n| view.from + n * view.step)
-            .take_while(|at| *at <= view.to)
-            .filter_map(|at| Some((at, cell(series, at, view.step)?)))
-            .collect();
-        assert_eq!(cells, &expected, "{backend}: {name}");
+        assert_eq!(cells, &self::cells(series, view), "{backend}: {name}");
         let count = |value: f64| cells.values().filter(|cell| **cell == value).count();
         let steps = ((view.to - view.from) / view.step + 1) as usize;
         match name.as_str() {
@@ -222,9 +228,9 @@ fn the_past_of_services(backend: &str, peer: &Peer, past: &[Past], view: View) {
         }
     }
     let month = question("watchpost-status.json", "Targets", "D");
-    for series in
-        peer.results(&month.asked(view, &[("job", ".*"), ("vantage", ".*")]), Some(view.to * 1000))
-    {
+    let found = peer.results(&month.asked(view, &ALL), Some(view.to * 1000));
+    assert_eq!(found.len(), 3, "{backend}");
+    for series in found {
         let name = series["metric"]["instance"].as_str().unwrap();
         let share: f64 = series["value"][1].as_str().unwrap().parse().unwrap();
         let down = match name {
@@ -235,9 +241,9 @@ fn the_past_of_services(backend: &str, peer: &Peer, past: &[Past], view: View) {
         assert!((share - (1.0 - down / (30.0 * 1440.0))).abs() < 1e-9, "{backend}: {name} {share}");
     }
     let outages = question("watchpost-status.json", "Targets", "E");
-    for series in peer
-        .results(&outages.asked(view, &[("job", ".*"), ("vantage", ".*")]), Some(view.to * 1000))
-    {
+    let found = peer.results(&outages.asked(view, &ALL), Some(view.to * 1000));
+    assert_eq!(found.len(), 3, "{backend}");
+    for series in found {
         let expected =
             if series["metric"]["instance"] == "http://unwatched.invalid/" { "0" } else { "1" };
         assert_eq!(series["value"][1], expected, "{backend}: {series}");
@@ -253,10 +259,9 @@ fn the_past_of_a_network(backend: &str, peer: &Peer, past: &[Past], view: View) 
         (1..=11).map(|last| format!("192.0.2.{last} device {last}")).collect();
     assert_eq!(names, expected, "{backend}: natural order, and nobody who never answered");
     let guest = past.iter().find(|series| series.labels.contains("192.0.2.11\"")).unwrap();
-    for (at, value) in &found[10].1 {
-        assert_eq!(Some(*value), cell(guest, *at, view.step), "{backend}: the guest at {at}");
-    }
-    assert!(found[10].1.values().any(|value| *value > 0.0), "{backend}");
+    let expected: BTreeMap<i64, f64> = cells(guest, view);
+    assert_eq!(found[10].1, expected, "{backend}: the guest");
+    assert!(expected.values().any(|value| *value > 0.0), "{backend}");
 }
 
 fn the_past_of_a_host(backend: &str, peer: &Peer, view: View) {
