@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::dashboard::{Dashboard, Variable};
-use crate::panel::{BAD, GOOD, PLAIN, Panel, SOME, links, thresholds};
+use crate::panel::{GOOD, PLAIN, Panel, SOME, links, thresholds};
 use crate::query::{CHOSEN, Query, availability, lan, state};
 use crate::status::{STATES, TO_TARGET, vantages};
 
@@ -134,16 +134,7 @@ fn addresses() -> Panel {
         &[("instance", "Address"), ("name", "Name"), ("job", "Job"), ("vantage", "Vantage")],
         &["", "Now", "1 day", "7 days", "30 days", "Went away", "Median round trip"],
     )
-    .field(
-        "Now",
-        json!({
-            "mappings": [{"type": "value", "options": {
-                "0": {"text": "Away", "color": BAD, "index": 0},
-                "1": {"text": "There", "color": GOOD, "index": 1},
-            }}],
-            "custom/cellOptions": {"type": "color-text"},
-        }),
-    )
+    .state_column("Now", "Away", "There")
     .field("/day/", percent)
     .field("Median round trip", json!({"unit": "s"}))
     .field("Address", json!({"links": links("This address", TO_TARGET)}))

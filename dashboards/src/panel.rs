@@ -247,6 +247,19 @@ impl Panel {
         self
     }
 
+    /// A column of 0 and 1, in words.
+    pub(crate) fn state_column(self, name: &str, zero: &str, one: &str) -> Self {
+        let words = json!({
+            "0": {"text": zero, "color": BAD, "index": 0},
+            "1": {"text": one, "color": GOOD, "index": 1},
+        });
+        let shown = json!({
+            "mappings": [{"type": "value", "options": words}],
+            "custom/cellOptions": {"type": "color-text"},
+        });
+        self.field(name, shown)
+    }
+
     pub(crate) fn transform(mut self, id: &str, options: Value) -> Self {
         if self.json.get("transformations").is_none() {
             self.json["transformations"] = json!([]);

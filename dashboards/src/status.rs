@@ -175,16 +175,7 @@ fn tables() -> Vec<Panel> {
             &[("name", "Name"), ("instance", "Address"), ("job", "Job"), ("vantage", "Vantage")],
             &["Now", "1 day", "7 days", "30 days", "Outages", "Median"],
         )
-        .field(
-            "Now",
-            json!({
-                "mappings": [{"type": "value", "options": {
-                    "0": {"text": "Down", "color": BAD, "index": 0},
-                    "1": {"text": "Up", "color": GOOD, "index": 1},
-                }}],
-                "custom/cellOptions": {"type": "color-text"},
-            }),
-        )
+        .state_column("Now", "Down", "Up")
         .field("/day/", percent)
         .field("Median", json!({"unit": "s"}))
         .field("Address", json!({"links": links("This target", TO_TARGET)})),

@@ -4,4 +4,5 @@
 pub mod bytes;
 pub mod columns;
 pub mod record;
+pub mod segment;
 pub mod series;

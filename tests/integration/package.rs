@@ -10,7 +10,7 @@ use std::process::Command;
 use crate::support::{peers, skip, units};
 
 /// All files but the dashboards, which are as many as there are.
-const FILES: [&str; 22] = [
+const FILES: [&str; 23] = [
     "/etc/watchpost/targets/pinghosts.yaml",
     "/etc/watchpost/watchpost.yaml",
     "/usr/bin/watchpost",
@@ -26,6 +26,7 @@ const FILES: [&str; 22] = [
     "/usr/share/doc/watchpost/changelog.gz",
     "/usr/share/doc/watchpost/copyright",
     "/usr/share/doc/watchpost/docs/CONFIG.md",
+    "/usr/share/doc/watchpost/docs/CONFIG_KEYS.md",
     "/usr/share/doc/watchpost/docs/METRICS.md",
     "/usr/share/doc/watchpost/examples/grafana/README.md",
     "/usr/share/doc/watchpost/examples/grafana/dashboards/watchpost.yaml",

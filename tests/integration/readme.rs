@@ -3,13 +3,14 @@
 //! Debian's VictoriaMetrics, which the test command has unpacked.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
 use crate::support::alone::{alone, sh};
+use crate::support::daemon::log_of;
 use crate::support::grafana::{View, question, shown};
 use crate::support::peers::{self, Peer};
 use crate::support::servers::{Request, Response, Server};
@@ -54,16 +55,7 @@ impl Walk {
         let script = format!("{before}\nexec {last}");
         let mut command = self.shell(&script);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let log = Arc::new(Mutex::new(String::new()));
-        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        std::thread::spawn({
-            let log = Arc::clone(&log);
-            move || {
-                for line in lines.map_while(Result::ok) {
-                    log.lock().unwrap().push_str(&(line + "\n"));
-                }
-            }
-        });
+        let log = log_of(&mut child);
         Running { child, log }
     }
 }

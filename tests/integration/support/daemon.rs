@@ -12,6 +12,21 @@ use watchpost::wire::remote_write::decode;
 use super::servers::{Request, Response, Server};
 use super::{get, parse_metrics, send_signal, until, watchpost};
 
+/// What a process says on its standard error, as it comes.
+pub fn log_of(child: &mut Child) -> Arc<Mutex<String>> {
+    let log = Arc::new(Mutex::new(String::new()));
+    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    std::thread::spawn({
+        let log = Arc::clone(&log);
+        move || {
+            for line in lines.map_while(Result::ok) {
+                log.lock().unwrap().push_str(&(line + "\n"));
+            }
+        }
+    });
+    log
+}
+
 /// A daemon that ends with the test.
 pub struct Daemon {
     pub child: Child,
@@ -31,16 +46,7 @@ impl Daemon {
         command.args(["run", "--config", config.to_str().unwrap(), "--color", "never"]);
         change(&mut command);
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-        let log = Arc::new(Mutex::new(String::new()));
-        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        std::thread::spawn({
-            let log = Arc::clone(&log);
-            move || {
-                for line in lines.map_while(Result::ok) {
-                    log.lock().unwrap().push_str(&(line + "\n"));
-                }
-            }
-        });
+        let log = log_of(&mut child);
         // Owned before anything may fail: it ends with the test in any case.
         let mut daemon = Self { child, log, page: SocketAddr::from(([127, 0, 0, 1], 0)) };
         daemon.page = until("the page", || {

@@ -1,0 +1,418 @@
+//! A segment: a head, entries, and a foot when it is full. Each entry brings the series that it is the first to
+//! name, so that a segment is read alone; the foot has all of them once more, for what is damaged before it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::bytes::{Broken, Input, put, put_signed};
+use super::columns::{Point, points, put_samples};
+use super::record::{Found, MAX_CONTENT, Scan, put_record};
+use super::series::{Reader as SeriesReader, put_series};
+use crate::base::clock::{BootTime, Timestamp};
+use crate::signal::batch::Sample;
+use crate::signal::series::{Series, SeriesTable};
+
+/// The version that is written; older ones are read.
+const VERSION: u64 = 1;
+const HEAD: u8 = 1;
+const ENTRY: u8 = 2;
+const FOOT: u8 = 3;
+/// Samples of an entry at most: more are several entries.
+pub const MAX_SAMPLES: usize = 1 << 18;
+
+/// What the clocks said when samples were captured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Captured {
+    /// Since the machine started.
+    pub boot: BootTime,
+    /// The wall clock.
+    pub wall: Timestamp,
+    /// Whether the wall clock was kept right by a time service, as far as is known.
+    pub synchronized: bool,
+}
+
+/// What a segment says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Which boot of which machine (the kernel's random number of it).
+    pub boot_id: u128,
+    /// When it was begun.
+    pub begun: Captured,
+}
+
+/// Samples that were appended at once.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The number of the first one: samples are counted through all segments.
+    pub first: u64,
+    /// When they were captured.
+    pub captured: Captured,
+    /// The samples whose series are known, with their numbers.
+    pub samples: Vec<(u64, Sample)>,
+    /// Samples whose series were named in a record that is damaged.
+    pub nameless: u64,
+}
+
+/// Writes a segment, entry by entry.
+#[derive(Debug)]
+pub struct Writer {
+    head: Head,
+    numbers: SeriesTable<u32>,
+    /// All series that were named, as a foot has them.
+    dictionary: Vec<u8>,
+}
+
+impl Writer {
+    /// Begins a segment; returns its first bytes.
+    #[must_use]
+    pub fn new(head: Head) -> (Self, Vec<u8>) {
+        let mut content = Vec::new();
+        put(&mut content, VERSION);
+        content.extend_from_slice(&head.boot_id.to_le_bytes());
+        put(&mut content, nanos(head.begun.boot));
+        put(&mut content, head.begun.wall.0);
+        content.push(u8::from(head.begun.synchronized));
+        let mut bytes = Vec::new();
+        put_record(&mut bytes, HEAD, &content);
+        (Self { head, numbers: SeriesTable::default(), dictionary: Vec::new() }, bytes)
+    }
+
+    /// The bytes of an entry of [`MAX_SAMPLES`] at most. They belong to the segment from now on: who cannot write
+    /// them begins another one.
+    ///
+    /// # Panics
+    /// When there are more.
+    #[must_use]
+    pub fn entry(&mut self, first: u64, captured: Captured, samples: &[Sample]) -> Vec<u8> {
+        assert!(samples.len() <= MAX_SAMPLES, "{} samples", samples.len());
+        let mut content = Vec::new();
+        put(&mut content, first);
+        let begun = self.head.begun;
+        put_signed(&mut content, nanos(captured.boot).wrapping_sub(nanos(begun.boot)) as i64);
+        // By how much the wall clock was set since: mostly not at all.
+        put_signed(&mut content, offset(captured).wrapping_sub(offset(begun)));
+        content.push(u8::from(captured.synchronized));
+        let mut named = Vec::new();
+        let before = self.numbers.len();
+        let mut numbers = Vec::with_capacity(samples.len());
+        for sample in samples {
+            let next = self.numbers.len() as u32;
+            numbers.push(*self.numbers.entry(sample.series.id).or_insert_with(|| {
+                put_series(&mut named, &sample.series);
+                next
+            }));
+        }
+        put(&mut content, before as u64);
+        put(&mut content, (self.numbers.len() - before) as u64);
+        content.extend_from_slice(&named);
+        self.dictionary.extend_from_slice(&named);
+        put_samples(&mut content, samples, &numbers);
+        let mut bytes = Vec::new();
+        put_record(&mut bytes, ENTRY, &content);
+        bytes
+    }
+
+    /// The last bytes of a segment that is full.
+    #[must_use]
+    pub fn foot(self) -> Vec<u8> {
+        let mut content = Vec::new();
+        put(&mut content, self.numbers.len() as u64);
+        content.extend_from_slice(&self.dictionary);
+        let mut bytes = Vec::new();
+        if content.len() <= MAX_CONTENT {
+            put_record(&mut bytes, FOOT, &content);
+        }
+        bytes
+    }
+}
+
+fn nanos(boot: BootTime) -> u64 {
+    u64::try_from(boot.0.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The time at which the machine started, by the wall clock of that moment.
+fn offset(captured: Captured) -> i64 {
+    captured.wall.0.wrapping_sub(nanos(captured.boot)) as i64
+}
+
+/// What stands in a segment, in order.
+#[derive(Debug)]
+pub enum Part {
+    /// What it says of itself.
+    Head(Head),
+    /// Samples, and where the next part begins.
+    Entry {
+        /// The samples.
+        entry: Entry,
+        /// Where the next part begins.
+        end: usize,
+    },
+    /// It is full: nothing more comes.
+    Foot,
+    /// So many bytes are damaged.
+    Damage(usize),
+    /// What comes from there on was not written whole.
+    Torn {
+        /// Where that begins: what is before it is good.
+        at: usize,
+    },
+}
+
+/// Reads a segment.
+#[derive(Debug)]
+pub struct Reader<'a> {
+    bytes: &'a [u8],
+    scan: Scan<'a>,
+    series: SeriesReader,
+    known: HashMap<u32, Arc<Series>>,
+    begun: Option<Captured>,
+}
+
+impl<'a> Reader<'a> {
+    /// Reads these bytes from the first one on.
+    #[must_use]
+    pub fn new(bytes: &'a [u8]) -> Self {
+        let (series, known) = (SeriesReader::default(), HashMap::new());
+        Self { bytes, scan: Scan::new(bytes, 0), series, known, begun: None }
+    }
+
+    fn head(&mut self, content: &[u8]) -> Result<Head, Broken> {
+        let mut input = Input::new(content);
+        if input.number()? > VERSION {
+            return Err(Broken("a version that is known"));
+        }
+        let boot_id = u128::from_le_bytes(input.take(16)?.try_into().expect("sixteen bytes"));
+        let boot = BootTime(Duration::from_nanos(input.number()?));
+        let wall = Timestamp(input.number()?);
+        let begun = Captured { boot, wall, synchronized: input.take(1)?[0] != 0 };
+        self.begun = Some(begun);
+        Ok(Head { boot_id, begun })
+    }
+
+    fn entry(&mut self, content: &[u8]) -> Result<Entry, Broken> {
+        let mut input = Input::new(content);
+        let first = input.number()?;
+        let (since, set) = (input.signed()?, input.signed()?);
+        let synchronized = input.take(1)?[0] != 0;
+        // Without its head, a segment's samples have their own times still.
+        let begun = self.begun.unwrap_or(Captured {
+            boot: BootTime::default(),
+            wall: Timestamp(0),
+            synchronized: false,
+        });
+        let boot = nanos(begun.boot).wrapping_add(since as u64);
+        let wall = Timestamp((offset(begun).wrapping_add(set) as u64).wrapping_add(boot));
+        let captured = Captured { boot: BootTime(Duration::from_nanos(boot)), wall, synchronized };
+        let begin = u32::try_from(input.number()?).map_err(|_| Broken("the number of a series"))?;
+        self.dictionary(&mut input, begin)?;
+        let mut entry = Entry { first, captured, samples: Vec::new(), nameless: 0 };
+        for (further, point) in points(&mut input, MAX_SAMPLES)?.into_iter().enumerate() {
+            let number = first.wrapping_add(further as u64);
+            match self.known.get(&point.number) {
+                Some(series) => entry.samples.push((number, Point::of(point, series))),
+                None => entry.nameless += 1,
+            }
+        }
+        Ok(entry)
+    }
+
+    fn dictionary(&mut self, input: &mut Input<'_>, begin: u32) -> Result<(), Broken> {
+        let count = input.count()?;
+        for further in 0..count {
+            let series = self.series.series(input)?;
+            let number = u32::try_from(further).ok().and_then(|n| begin.checked_add(n));
+            self.known.entry(number.ok_or(Broken("so many series"))?).or_insert(series);
+        }
+        Ok(())
+    }
+
+    /// What a damaged record has named stands in the foot, if there is one.
+    fn consult_foot(&mut self, from: usize) {
+        let content = Scan::new(self.bytes, from).find_map(|found| match found {
+            Found::Record { kind: FOOT, content, .. } => Some(content),
+            _ => None,
+        });
+        if let Some(content) = content {
+            let _ = self.dictionary(&mut Input::new(&content), 0);
+        }
+    }
+}
+
+impl Iterator for Reader<'_> {
+    type Item = Part;
+
+    fn next(&mut self) -> Option<Part> {
+        Some(match self.scan.next()? {
+            Found::Torn { at } => Part::Torn { at },
+            Found::Damage { at, end } => {
+                self.consult_foot(end);
+                Part::Damage(end - at)
+            }
+            Found::Record { at, end, kind, content } => {
+                let read = match kind {
+                    HEAD => self.head(&content).map(Part::Head),
+                    ENTRY => self.entry(&content).map(|entry| Part::Entry { entry, end }),
+                    FOOT => Ok(Part::Foot),
+                    _ => Err(Broken("a kind of record")),
+                };
+                read.unwrap_or_else(|_| {
+                    self.consult_foot(end);
+                    Part::Damage(end - at)
+                })
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::signal::batch::Value;
+    use crate::signal::names::{PROBE_DURATION, PROBE_SUCCESS};
+    use crate::signal::series::{Attributes, Resource};
+
+    fn at(seconds: u64) -> Captured {
+        let wall = Timestamp(1_790_000_000_000_000_000 + seconds * 1_000_000_000);
+        Captured { boot: BootTime(Duration::from_secs(seconds)), wall, synchronized: true }
+    }
+
+    fn target(n: usize) -> [Arc<Series>; 2] {
+        let resource = Arc::new(Resource::new("services", &format!("http://{n}.invalid/"), []));
+        let labels = Attributes::new([("routing", "internal")]);
+        [&PROBE_SUCCESS, &PROBE_DURATION].map(|metric| {
+            Series::new(metric, labels.clone(), Attributes::default(), Arc::clone(&resource))
+        })
+    }
+
+    /// Rounds of probes of some targets: the bytes, where each record ends, and how many samples it has.
+    fn written(targets: usize, rounds: u64, sealed: bool) -> (Vec<u8>, Vec<usize>, usize) {
+        let all: Vec<[Arc<Series>; 2]> = (0..targets).map(target).collect();
+        let (mut writer, mut bytes) = Writer::new(Head { boot_id: 7, begun: at(1) });
+        let mut ends = vec![bytes.len()];
+        let mut first = 0;
+        for round in 0..rounds {
+            let captured = at(15 * round + 2);
+            let samples: Vec<Sample> = all
+                .iter()
+                .enumerate()
+                .flat_map(|(n, [up, took])| {
+                    let nanos = 1_000_000 + (round * 7_919 + n as u64 * 104_729) % 3_000_000;
+                    [
+                        Sample::number(up, captured.wall, 1.0),
+                        Sample::number(took, captured.wall, nanos as f64 / 1e9),
+                    ]
+                })
+                .collect();
+            bytes.extend(writer.entry(first, captured, &samples));
+            first += samples.len() as u64;
+            ends.push(bytes.len());
+        }
+        if sealed {
+            bytes.extend(writer.foot());
+            ends.push(bytes.len());
+        }
+        (bytes, ends, targets * 2)
+    }
+
+    #[test]
+    fn a_segment_comes_back() {
+        let (bytes, ..) = written(3, 4, true);
+        let parts: Vec<Part> = Reader::new(&bytes).collect();
+        let [Part::Head(head), entries @ .., Part::Foot] = &parts[..] else { panic!("{parts:?}") };
+        assert_eq!(head, &Head { boot_id: 7, begun: at(1) });
+        for (round, part) in entries.iter().enumerate() {
+            let Part::Entry { entry, .. } = part else { panic!("{part:?}") };
+            assert_eq!((entry.first, entry.nameless), (round as u64 * 6, 0));
+            assert_eq!(entry.captured, at(15 * round as u64 + 2));
+            assert_eq!(entry.samples.len(), 6);
+            let (number, sample) = &entry.samples[2];
+            assert_eq!(*number, entry.first + 2);
+            assert_eq!(
+                sample.series.resource.attributes.text("service.instance.id"),
+                Some("http://1.invalid/")
+            );
+            assert!(std::ptr::eq(sample.series.metric, &PROBE_SUCCESS));
+            assert_eq!(sample.value, Value::Double(1.0));
+        }
+        assert_eq!(entries.len(), 4);
+    }
+
+    /// What an entry has named that is damaged is still known, when the segment was full.
+    #[test]
+    fn the_foot_knows_what_a_damaged_entry_has_named() {
+        for sealed in [true, false] {
+            let (mut bytes, ends, each) = written(5, 4, sealed);
+            bytes[ends[0] + 20] ^= 1;
+            let (mut good, mut nameless) = (0, 0);
+            for part in Reader::new(&bytes) {
+                if let Part::Entry { entry, .. } = part {
+                    good += entry.samples.len();
+                    nameless += entry.nameless;
+                }
+            }
+            let rest = 3 * each;
+            let expected = if sealed { (rest, 0) } else { (0, rest as u64) };
+            assert_eq!((good, nameless), expected, "sealed: {sealed}");
+        }
+    }
+
+    /// Whatever becomes of a segment's bytes: what is read is what was written, and what is not read is
+    /// counted or damaged.
+    #[test]
+    fn every_byte_may_be_cut_off_or_flipped() {
+        let (bytes, ends, each) = written(2, 5, true);
+        for cut in 0..bytes.len() {
+            let whole = ends.iter().filter(|end| **end <= cut).count();
+            let entries =
+                Reader::new(&bytes[..cut]).filter(|part| matches!(part, Part::Entry { .. }));
+            assert_eq!(entries.count(), whole.saturating_sub(1).min(5), "cut at {cut}");
+        }
+        for place in 0..bytes.len() {
+            for bit in 0..8 {
+                let mut bytes = bytes.clone();
+                bytes[place] ^= 1 << bit;
+                let mut good = 0;
+                for part in Reader::new(&bytes) {
+                    if let Part::Entry { entry, .. } = part {
+                        assert_eq!(entry.samples.len() + entry.nameless as usize, each);
+                        good += entry.samples.len();
+                    }
+                }
+                let hit = ends.iter().position(|end| place < *end).unwrap();
+                let lost = if (1..=5).contains(&hit) { each } else { 0 };
+                assert_eq!(good, 5 * each - lost, "bit {bit} of byte {place}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_can_be_read(bytes in proptest::collection::vec(any::<u8>(), 0..4000)) {
+            for _ in Reader::new(&bytes) {}
+        }
+
+        /// Records that are whole, with anything in them.
+        #[test]
+        fn any_content_can_be_read(
+            contents in proptest::collection::vec((0..5_u8, proptest::collection::vec(any::<u8>(), 0..200)), 0..6),
+        ) {
+            let mut bytes = Vec::new();
+            for (kind, content) in &contents {
+                put_record(&mut bytes, *kind, content);
+            }
+            for _ in Reader::new(&bytes) {}
+        }
+    }
+
+    /// The goal is 4 bytes a sample; a target's durations are most of what there is to write.
+    #[test]
+    fn samples_are_small() {
+        let (bytes, ends, each) = written(50, 20, false);
+        let steady = bytes.len() - ends[1];
+        let samples = 19 * each;
+        assert!(steady < 4 * samples, "{steady} bytes for {samples} samples");
+    }
+}
