@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::dashboard::datasource;
-use crate::query::Query;
+use crate::query::{Query, letter};
 
 /// Colours that say how it is.
 pub(crate) const GOOD: &str = "green";
@@ -11,6 +11,11 @@ pub(crate) const SOME: &str = "orange";
 pub(crate) const BAD: &str = "red";
 /// Neither good nor bad.
 pub(crate) const PLAIN: &str = "text";
+
+/// A share of time: what is still good, from the worst on.
+pub(crate) const AVAILABILITY: [(f64, &str); 2] = [(0.99, SOME), (0.999, GOOD)];
+/// Seconds that a certificate is still valid: a week, three weeks.
+pub(crate) const CERTIFICATE: [(f64, &str); 2] = [(7.0 * 86400.0, SOME), (21.0 * 86400.0, GOOD)];
 
 /// A panel in the making.
 #[derive(Clone)]
@@ -306,8 +311,7 @@ impl Panel {
         }
         for (at, shown) in values.iter().enumerate() {
             let one = values.len() == 1;
-            let id = char::from(b'A' + u8::try_from(at).expect("few columns"));
-            put(if one { "Value".to_owned() } else { format!("Value #{id}") }, shown);
+            put(if one { "Value".to_owned() } else { format!("Value #{}", letter(at)) }, shown);
         }
         self.transform(
             "organize",

@@ -33,6 +33,11 @@ pub(crate) fn promql(expr: &str) -> String {
     out
 }
 
+/// What the queries of a panel are called, in their order.
+pub(crate) fn letter(at: usize) -> char {
+    char::from(b'A' + u8::try_from(at).expect("few queries in a panel"))
+}
+
 /// Steps of rates are this long at least, and their windows four times as long: what is read each minute,
 /// as hosts are when nobody says otherwise, has a rate then.
 const RATE_STEP: &str = "1m";
@@ -63,7 +68,6 @@ impl Query {
     }
 
     pub(crate) fn json(&self, at: usize) -> Value {
-        let id = char::from(b'A' + u8::try_from(at).expect("few queries in a panel"));
         json!({
             "datasource": super::dashboard::datasource(),
             "editorMode": "code",
@@ -73,7 +77,7 @@ impl Query {
             "interval": if self.expr.contains("$__rate_interval") { RATE_STEP } else { "" },
             "legendFormat": self.legend,
             "range": !self.instant,
-            "refId": id.to_string(),
+            "refId": letter(at).to_string(),
         })
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::dashboard::{Dashboard, Variable};
-use crate::panel::{BAD, GOOD, PLAIN, Panel, SOME, links, thresholds};
+use crate::panel::{AVAILABILITY, BAD, CERTIFICATE, GOOD, PLAIN, Panel, SOME, links, thresholds};
 use crate::query::{CHOSEN, INTERNET, Query, SERVICES, availability, hosts, named, not_lan, state};
 
 /// What the three states of [`state`] are called.
@@ -45,7 +45,7 @@ pub(crate) fn vantages(series: &str) -> Variable {
     Variable::label("vantage", "Vantage", series, "vantage").many()
 }
 
-/// What the last attempts found; what a daemon that ended has told before does not count.
+/// What the last attempts found. Addresses of networks are known a while longer than their last attempt holds.
 fn last() -> String {
     not_lan(&format!("<probe.success>{{{CHOSEN}}}"), "10m")
 }
@@ -84,7 +84,7 @@ fn now() -> Vec<Panel> {
         ))
         .unit("percentunit")
         .decimals(3)
-        .steps(BAD, &[(0.99, SOME), (0.999, GOOD)]),
+        .steps(BAD, &AVAILABILITY),
         Panel::stat("Next certificate", "When the first certificate ends.")
             .query(&Query::instant(
                 &format!("min(<probe.ssl.earliest_cert_expiry>{{{CHOSEN}}} - time())"),
@@ -92,7 +92,7 @@ fn now() -> Vec<Panel> {
             ))
             .unit("s")
             .or_else("none")
-            .steps(BAD, &[(7.0 * 86400.0, SOME), (21.0 * 86400.0, GOOD)]),
+            .steps(BAD, &CERTIFICATE),
         Panel::stat("Watchposts", "Daemons that tell us of themselves.")
             .query(&Query::instant("count(group by (job, instance) (<watchpost.build_info>)) or vector(0)", ""))
             .steps(BAD, &[(1.0, GOOD)]),
@@ -154,7 +154,7 @@ fn tables() -> Vec<Panel> {
         "unit": "percentunit",
         "decimals": 3,
         "custom/cellOptions": {"type": "color-text"},
-        "thresholds": thresholds(BAD, &[(0.99, SOME), (0.999, GOOD)]),
+        "thresholds": thresholds(BAD, &AVAILABILITY),
     });
     let outages = most(&format!("resets(<probe.success>{{{CHOSEN}}}[$__range])"));
     let median = most(&format!("quantile_over_time(0.5, <probe.duration>{{{CHOSEN}}}[$__range])"));

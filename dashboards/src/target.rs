@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::dashboard::{Dashboard, Variable};
-use crate::panel::{BAD, GOOD, PLAIN, Panel, SOME};
+use crate::panel::{AVAILABILITY, BAD, CERTIFICATE, GOOD, PLAIN, Panel, SOME};
 use crate::query::{Query, availability, state};
 use crate::status::{STATES, vantages};
 
@@ -44,7 +44,7 @@ fn now() -> Vec<Panel> {
             .query(&Query::instant(&availability(ONE, "", span), ""))
             .unit("percentunit")
             .decimals(3)
-            .steps(BAD, &[(0.99, SOME), (0.999, GOOD)])
+            .steps(BAD, &AVAILABILITY)
             .size_of(3, 4)
     };
     vec![
@@ -78,7 +78,7 @@ fn now() -> Vec<Panel> {
             .query(&Query::instant(&one("min(<probe.ssl.earliest_cert_expiry>{}) - time()"), ""))
             .unit("s")
             .or_else("no TLS")
-            .steps(BAD, &[(7.0 * 86400.0, SOME), (21.0 * 86400.0, GOOD)])
+            .steps(BAD, &CERTIFICATE)
             .size_of(3, 4),
     ]
 }

@@ -13,9 +13,21 @@ pub fn put(out: &mut Vec<u8>, mut number: u64) {
     out.push(number as u8);
 }
 
-/// Writes a number that may be negative: small ones are short either way.
+/// A number that may be negative as one that is not: small ones stay small either way (zigzag).
+#[must_use]
+pub fn unsigned(number: i64) -> u64 {
+    ((number << 1) ^ (number >> 63)) as u64
+}
+
+/// The way back from [`unsigned`].
+#[must_use]
+pub fn signed(number: u64) -> i64 {
+    (number >> 1) as i64 ^ -((number & 1) as i64)
+}
+
+/// Writes a number that may be negative.
 pub fn put_signed(out: &mut Vec<u8>, number: i64) {
-    put(out, ((number << 1) ^ (number >> 63)) as u64);
+    put(out, unsigned(number));
 }
 
 /// Writes a text, with its length before it.
@@ -76,8 +88,7 @@ impl<'a> Input<'a> {
     /// # Errors
     /// As [`Input::number`].
     pub fn signed(&mut self) -> Result<i64, Broken> {
-        let number = self.number()?;
-        Ok((number >> 1) as i64 ^ -((number & 1) as i64))
+        self.number().map(signed)
     }
 
     /// How many of something follow, each of which takes a byte at least: so a wrong number makes

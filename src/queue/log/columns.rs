@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::bytes::{Broken, Input, put, put_signed};
+use super::bytes::{Broken, Input, put, put_signed, signed, unsigned};
 use crate::base::clock::Timestamp;
 use crate::signal::batch::{Exponential, Histogram, Sample, Value};
 use crate::signal::series::Series;
@@ -132,8 +132,7 @@ fn put_double(out: &mut Vec<u8>, double: f64) {
         let whole = whole as i64;
         // Not so a negative zero.
         if (whole as f64 / factor).to_bits() == double.to_bits() {
-            let signed = ((whole << 1) ^ (whole >> 63)) as u64;
-            put(out, signed << 3 | scale as u64);
+            put(out, unsigned(whole) << 3 | scale as u64);
             return;
         }
     }
@@ -147,9 +146,7 @@ fn double(input: &mut Input<'_>) -> Result<f64, Broken> {
         return input.double();
     }
     let factor = SCALES.get((number & 7) as usize).ok_or(Broken("a scale"))?;
-    let signed = number >> 3;
-    let whole = (signed >> 1) as i64 ^ -((signed & 1) as i64);
-    Ok(whole as f64 / factor)
+    Ok(signed(number >> 3) as f64 / factor)
 }
 
 fn counts(input: &mut Input<'_>) -> Result<Vec<u64>, Broken> {

@@ -37,16 +37,25 @@ pub fn blackbox(config: &str) -> Option<Peer> {
     let file = folder.path().join("blackbox.yml");
     std::fs::write(&file, config).unwrap();
     let address: SocketAddr = ([127, 0, 0, 1], free_port()).into();
-    let child = Command::new(program)
+    let mut command = Command::new(program);
+    command
         .arg(format!("--config.file={}", file.display()))
-        .arg(format!("--web.listen-address={address}"))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let peer = Peer { child, address, _folder: Some(folder) };
-    until("blackbox_exporter", || get(address, "/-/healthy").filter(|(status, _)| *status == 200));
-    Some(peer)
+        .arg(format!("--web.listen-address={address}"));
+    Some(start(command, address, Some(folder), "blackbox_exporter", "/-/healthy"))
+}
+
+/// Starts a peer, and waits until this page of its says that it is ready.
+fn start(
+    mut command: Command,
+    address: SocketAddr,
+    folder: Option<tempfile::TempDir>,
+    name: &str,
+    page: &str,
+) -> Peer {
+    let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let peer = Peer { child, address, _folder: folder };
+    until(name, || get(address, page).filter(|(status, _)| *status == 200));
+    peer
 }
 
 impl Peer {
@@ -111,36 +120,26 @@ pub fn prometheus_with(folder: &Path, port: u16, config: &str) -> Option<Peer> {
     let file = folder.join("prometheus.yml");
     std::fs::write(&file, config).unwrap();
     let address: SocketAddr = ([127, 0, 0, 1], port).into();
-    let child = Command::new(program)
+    let mut command = Command::new(program);
+    command
         .arg(format!("--config.file={}", file.display()))
         .arg(format!("--storage.tsdb.path={}", folder.join("data").display()))
         .arg(format!("--web.listen-address={address}"))
         .arg("--web.enable-remote-write-receiver")
         .arg("--storage.tsdb.retention.time=10y")
-        .arg("--enable-feature=native-histograms")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let peer = Peer { child, address, _folder: None };
-    until("Prometheus", || get(address, "/-/ready").filter(|(status, _)| *status == 200));
-    Some(peer)
+        .arg("--enable-feature=native-histograms");
+    Some(start(command, address, None, "Prometheus", "/-/ready"))
 }
 
 /// Starts VictoriaMetrics with its data below `folder`. What comes can be asked for at once.
 pub fn victoria_metrics(folder: &Path, port: u16) -> Option<Peer> {
     let program = find("victoria-metrics")?;
     let address: SocketAddr = ([127, 0, 0, 1], port).into();
-    let child = Command::new(program)
+    let mut command = Command::new(program);
+    command
         .arg(format!("-storageDataPath={}", folder.join("victoria").display()))
         .arg(format!("-httpListenAddr={address}"))
         .args(["-retentionPeriod=10y", "-search.latencyOffset=0s", "-search.disableCache"])
-        .args(["-memory.allowedBytes=256MB", "-search.maxQueryDuration=60s"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let peer = Peer { child, address, _folder: None };
-    until("VictoriaMetrics", || get(address, "/health").filter(|(status, _)| *status == 200));
-    Some(peer)
+        .args(["-memory.allowedBytes=256MB", "-search.maxQueryDuration=60s"]);
+    Some(start(command, address, None, "VictoriaMetrics", "/health"))
 }
