@@ -13,6 +13,7 @@ mod conformance;
 mod dashboards;
 mod discover;
 mod end_to_end;
+mod fuzz;
 mod host;
 mod hostile;
 mod namespaces;
