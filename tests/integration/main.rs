@@ -7,6 +7,7 @@
     missing_docs
 )]
 
+mod backends;
 mod cli;
 mod compose;
 mod conformance;
