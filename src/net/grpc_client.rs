@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use http::{HeaderMap, Request, Response, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt as _;
 use tonic::body::Body;
 use tonic::transport::{Channel, Endpoint, Error};
@@ -39,7 +39,8 @@ pub fn channel(
     Ok(endpoint.connect_with_connector_lazy(Connector::new(resolver, tls, secure)))
 }
 
-/// A channel whose answers are fit for tonic, which panics (as of 0.14.9) when the details of a status are no base64.
+/// A channel whose answers are fit for tonic, which panics (as of 0.14.9) when the details of a status are no base64,
+/// and takes the page of a proxy for a broken message.
 #[derive(Clone, Debug)]
 pub struct Fit(pub Channel);
 
@@ -56,6 +57,9 @@ impl tower_service::Service<Request<Body>> for Fit {
         let answer = self.0.call(request);
         Box::pin(async move {
             let mut answer = answer.await?;
+            if answer.status() != StatusCode::OK && !answer.headers().contains_key("grpc-status") {
+                return Ok(translated(answer.status()));
+            }
             mend(answer.headers_mut());
             Ok(answer.map(|body| {
                 Body::new(body.map_frame(|mut frame| {
@@ -67,6 +71,27 @@ impl tower_service::Service<Request<Body>> for Fit {
             }))
         })
     }
+}
+
+/// The answer of somebody on the way who speaks no gRPC, as gRPC would say it.
+fn translated(status: StatusCode) -> Response<Body> {
+    // UNAUTHENTICATED, PERMISSION_DENIED, UNIMPLEMENTED, RESOURCE_EXHAUSTED, UNAVAILABLE, UNKNOWN
+    let code: u16 = match status.as_u16() {
+        401 => 16,
+        403 => 7,
+        404 | 405 | 415 => 12,
+        413 => 8,
+        408 | 429 | 300..=399 | 500..=599 => 14,
+        _ => 2,
+    };
+    let said = if code == 8 { "too large: " } else { "" };
+    let mut answer = Response::new(Body::empty());
+    let headers = answer.headers_mut();
+    headers.insert("content-type", HeaderValue::from_static("application/grpc"));
+    headers.insert("grpc-status", code.into());
+    let message = HeaderValue::from_str(&format!("{said}HTTP status {status}"));
+    headers.extend(message.ok().map(|message| (HeaderName::from_static("grpc-message"), message)));
+    answer
 }
 
 /// Takes away details that cannot be read: code and message say enough.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::support::backend::{Asked, Backend, Loss, Point, Verdict, WAYS, Way, refuse};
 use crate::support::daemon::{Daemon, write};
 use crate::support::servers::Server;
-use crate::support::{Metrics, until};
+use crate::support::{Metrics, PATIENCE, until};
 
 mod answers;
 mod outages;
@@ -136,7 +136,12 @@ impl Rig {
     /// Waits until each bad backend has failed so often, and the good one has had its part meanwhile.
     fn suffer(&self, faults: usize) {
         for (name, backend) in self.bad() {
-            until(name, || (backend.faults() >= faults).then_some(()));
+            let begin = Instant::now();
+            while backend.faults() < faults {
+                let log = || format!("{:?}\n{}", backend.requests(), self.daemon.log());
+                assert!(begin.elapsed() < PATIENCE, "{name} has no {faults} faults: {}", log());
+                std::thread::sleep(Duration::from_millis(50));
+            }
         }
         let success = |p: &Point| p.name == "probe_success" && p.target() == "t1";
         let count = || self.good().points().iter().filter(|p| success(p)).count();
@@ -162,7 +167,7 @@ impl Rig {
             done.then_some(books)
         };
         let begin = Instant::now();
-        while begin.elapsed() < crate::support::PATIENCE {
+        while begin.elapsed() < PATIENCE {
             if let Some(books) = look() {
                 return books;
             }

@@ -207,12 +207,34 @@ fn what_is_refused_in_part_is_counted_and_never_comes_again() {
 /// Found by a fuzz target: the library panics when the details of a status are no base64.
 #[test]
 fn details_of_a_status_that_are_nonsense_do_no_harm() {
-    let script = |_: &Asked| {
+    let in_the_head = |_: &Asked| {
         let nonsense = &[("grpc-status-details-bin", "not base64 at all!")];
         Verdict::Refuse(503, "not now", None, nonsense)
     };
-    let mut rig = Rig::start(2, vec![("bad", "", Backend::start(Way::Grpc, script))]);
+    let bad = vec![
+        ("head", "", Backend::start(Way::Grpc, in_the_head)),
+        ("trailers", "", Backend::start(Way::Grpc, |_| Verdict::Trail)),
+    ];
+    let mut rig = Rig::start(2, bad);
     rig.suffer(3);
     rig.bad().for_each(|(_, backend)| backend.mend());
     rig.assert_whole();
+}
+
+/// What stands before a backend answers in HTTP's words, with pages for people.
+#[test]
+fn a_proxy_that_knows_no_protocol_of_ours_is_heeded() {
+    let script = |asked: &Asked| match asked.number % 4 {
+        0 => Verdict::Plain(502),
+        1 => Verdict::Plain(503),
+        2 => Verdict::Plain(504),
+        _ if asked.bytes > 2_000 => Verdict::Plain(413),
+        _ => Verdict::Take,
+    };
+    let rig = passes(5, script);
+    for (name, _) in rig.bad() {
+        let exporter = format!("exporter={name} ");
+        let told = |line: &str| line.contains("502 Bad Gateway") && line.contains(&exporter);
+        assert!(rig.daemon.log().lines().any(told), "{name}: {}", rig.daemon.log());
+    }
 }

@@ -85,6 +85,10 @@ pub enum Verdict {
     Cut,
     /// It is refused: the status of HTTP, what is said, how long to wait, and more headers. gRPC: see [`code`].
     Refuse(u16, &'static str, Option<u64>, &'static [(&'static str, &'static str)]),
+    /// gRPC: it is refused behind the head of the answer, with details that are nonsense.
+    Trail,
+    /// It is refused by somebody on the way who knows nothing of gRPC.
+    Plain(u16),
 }
 
 /// Refuses with a status and a word.
@@ -375,7 +379,8 @@ async fn answer(
                 failed = Some((0, *text));
             }
         }
-        Verdict::Take | Verdict::Lose(_) => {}
+        Verdict::Plain(refused) => status = *refused,
+        Verdict::Take | Verdict::Lose(_) | Verdict::Trail => {}
     }
     let mut pieces = VecDeque::new();
     let body = match (way, failed) {
@@ -404,16 +409,24 @@ async fn answer(
             let half = body[..body.len() / 2].to_vec();
             pieces.extend([Piece::Data(half), Piece::Wait(Duration::from_millis(20)), Piece::Cut]);
         }
+        Verdict::Trail => {}
+        Verdict::Plain(_) => pieces.push_back(Piece::Data(b"<html>no</html>".to_vec())),
         _ if !body.is_empty() => pieces.push_back(Piece::Data(body)),
         _ => {}
     }
     let mut response = Response::builder().status(status);
-    if way == Way::Grpc {
+    if matches!(verdict, Verdict::Plain(_)) {
+        headers.insert("content-type", HeaderValue::from_static("text/html"));
+    } else if way == Way::Grpc {
         headers.insert("content-type", HeaderValue::from_static("application/grpc"));
         if failed.is_none() {
-            let mut ok = HeaderMap::new();
-            ok.insert("grpc-status", 0.into());
-            pieces.push_back(Piece::Trailers(ok));
+            let mut end = HeaderMap::new();
+            let trails = matches!(verdict, Verdict::Trail);
+            end.insert("grpc-status", if trails { 14 } else { 0 }.into());
+            if trails {
+                end.insert("grpc-status-details-bin", HeaderValue::from_static("n*nsense"));
+            }
+            pieces.push_back(Piece::Trailers(end));
         }
     } else if way == Way::Http && failed.is_none() {
         headers.insert("content-type", HeaderValue::from_static("application/x-protobuf"));
