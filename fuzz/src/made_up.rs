@@ -32,6 +32,11 @@ impl<'a> Take<'a> {
         self.bytes(1).first().copied().unwrap_or_default()
     }
 
+    /// Yes or no.
+    pub fn coin(&mut self) -> bool {
+        self.byte() & 1 > 0
+    }
+
     /// A number below another one, which is not zero.
     pub fn below(&mut self, limit: usize) -> usize {
         let low = usize::from(self.byte());
@@ -106,7 +111,7 @@ impl<'a> Take<'a> {
         (0..count)
             .map(|_| Sample {
                 series: Arc::clone(&series[self.below(series.len())]),
-                start: (self.byte() % 2 > 0).then(|| Timestamp(self.number())),
+                start: self.coin().then(|| Timestamp(self.number())),
                 time: Timestamp(self.number()),
                 value: self.point(),
             })

@@ -88,7 +88,7 @@ type Written = BTreeMap<u64, (Captured, Vec<Sample>)>;
 fn captured(take: &mut Take<'_>) -> Captured {
     let boot = BootTime(Duration::from_nanos(take.number() >> 2));
     let wall = Timestamp(take.number() >> 1);
-    Captured { boot, wall, synchronized: take.byte() % 2 > 0 }
+    Captured { boot, wall, synchronized: take.coin() }
 }
 
 fn write(take: &mut Take<'_>) -> (Head, Vec<u8>, Written) {
@@ -104,7 +104,7 @@ fn write(take: &mut Take<'_>) -> (Head, Vec<u8>, Written) {
         written.insert(first, (at, samples));
         first += count + take.below(2) as u64;
     }
-    if take.byte() % 2 > 0 {
+    if take.coin() {
         bytes.extend(writer.foot());
     }
     (head, bytes, written)

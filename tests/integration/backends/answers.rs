@@ -98,6 +98,26 @@ fn a_sample_over_which_a_backend_stumbles_is_put_aside() {
     assert_all_but_poison(&mut rig, patience);
 }
 
+/// A wrong proxy may say for long that a request is none, to every one: nothing is put aside for it either.
+#[test]
+#[ignore = "waits for the quarantine"]
+fn a_refusal_without_a_word_of_everything_is_an_outage() {
+    let script = |_: &Asked| refuse(400, "what is this?");
+    let bad = [Way::Write, Way::Http].map(|way| ("bad", "", Backend::start(way, script)));
+    let mut rig = Rig::start(2, bad.into());
+    rig.suffer(1);
+    // Longer than a refusal is held that blames a sample.
+    std::thread::sleep(Duration::from_secs(11 * 60 + 30));
+    let lost: Vec<Books> =
+        rig.bad().map(|(name, _)| Books::of(&rig.daemon.metrics(), name)).collect();
+    assert!(lost.iter().all(|books| books.rejected == 0.0), "{lost:?}");
+    rig.bad().for_each(|(_, backend)| backend.mend());
+    for (name, backend) in rig.bad() {
+        within(Duration::from_secs(180), name, || (backend.points().len() > 1).then_some(()));
+    }
+    rig.assert_whole();
+}
+
 /// As the one before, but that all fails: that is an outage, and nothing is put aside for it.
 #[test]
 fn a_storm_of_500_is_an_outage_and_costs_nothing() {
