@@ -149,8 +149,16 @@ impl Rig {
         until("the good neighbour", || (count() >= before + 2).then_some(()));
     }
 
-    /// Probes nothing more.
+    /// Probes nothing more, after each target was probed some times.
     fn rest(&self) {
+        until("samples of all targets", || {
+            let points = self.good().points();
+            let of = |name: &str| {
+                let is = |p: &&Point| p.name == "probe_success" && p.target() == name;
+                points.iter().filter(is).count()
+            };
+            self.probed.keys().all(|name| of(name) >= 2).then_some(())
+        });
         write(self.folder.path(), "t.yaml", "- targets: []\n");
         let targets = "watchpost_targets{receiver=\"probe\"}";
         until("the end of probing", || (self.daemon.metrics()[targets] == 0.0).then_some(()));
