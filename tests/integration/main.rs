@@ -7,12 +7,14 @@
     missing_docs
 )]
 
+mod backends;
 mod cli;
 mod compose;
 mod conformance;
 mod dashboards;
 mod discover;
 mod end_to_end;
+mod fuzz;
 mod host;
 mod hostile;
 mod namespaces;
