@@ -183,7 +183,7 @@ fn compare(parts: &[Part], head: &Head, written: &Written) -> usize {
                 }
                 whole += usize::from(entry.nameless == 0);
             }
-            Part::Foot | Part::Damage(_) | Part::Torn { .. } => {}
+            Part::Foot | Part::Note(_) | Part::Damage(_) | Part::Torn { .. } => {}
         }
     }
     whole
