@@ -12,6 +12,7 @@ mod compose;
 mod conformance;
 mod dashboards;
 mod discover;
+mod durable;
 mod end_to_end;
 mod host;
 mod hostile;
