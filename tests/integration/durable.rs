@@ -9,6 +9,9 @@
 //! | `WATCHPOST_OUTAGE` | how many seconds a backend is away; else 45 | 300 |
 //! | `WATCHPOST_SEED` | repeats what chance has done: each test prints it | |
 
+mod damage;
+mod disk;
+mod faults;
 mod kills;
 mod oracle;
 
