@@ -22,7 +22,7 @@ use serde_json::Value;
 
 use crate::support::daemon::{Daemon, write};
 use crate::support::probed::Probed;
-use crate::support::recorder::{Recorder, wall};
+use crate::support::recorder::{Recorder, Requests, wall};
 use crate::support::{run, until};
 
 /// A number of the environment, or what it is without.
@@ -144,4 +144,16 @@ fn files(directory: &Path, ending: &str) -> Vec<PathBuf> {
     list.retain(|path| path.to_string_lossy().ends_with(ending));
     list.sort();
     list
+}
+
+/// Every series goes on in time, through all requests.
+fn in_order(requests: &Requests) {
+    let mut last = vec![i64::MIN; requests.names.len()];
+    for (n, request) in requests.list.iter().enumerate() {
+        for sample in &request.samples {
+            let before = std::mem::replace(&mut last[sample.series as usize], sample.at);
+            let name = &requests.names[sample.series as usize];
+            assert!(before < sample.at, "request {n}: {name} goes from {before} to {}", sample.at);
+        }
+    }
 }

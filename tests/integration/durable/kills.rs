@@ -4,9 +4,10 @@
 use std::time::{Duration, Instant};
 
 use super::oracle::{Evidence, Life, judge};
-use super::{Books, Scene, files, number, seed};
-use crate::support::daemon::Daemon;
+use super::{Books, REST, Scene, files, in_order, number, seed};
+use crate::support::daemon::{Daemon, write};
 use crate::support::recorder::{Dice, Mood, wall};
+use crate::support::{free_port, until};
 
 /// Each of them makes 12 samples a second.
 const TARGETS: usize = 180;
@@ -113,4 +114,30 @@ fn nothing_is_lost_across_kills() {
     assert_eq!(files(&scene.directory(), ".corrupt"), [] as [std::path::PathBuf; 0]);
     let segments = files(&scene.directory(), ".seg");
     assert!(segments.len() <= 2, "what was sent does not stay: {segments:?}");
+}
+
+/// A start within an interval: the 0 with which a count of failures begins is behind what the life before has written.
+#[test]
+fn a_target_that_is_down_goes_on_in_time() {
+    let scene = Scene::new(0, "");
+    let text = format!(
+        "receivers: {{probe: {{interval: 2s, targets: ['127.0.0.1:{};closed']}}}}\n{}storage: {{directory: '{}'}}\n{REST}",
+        free_port(),
+        scene.recorder.exporters(),
+        scene.directory().display()
+    );
+    write(scene.folder.path(), "watchpost.yaml", &text);
+    for _ in 0..4 {
+        let requests = scene.recorder.count();
+        let mut daemon = Daemon::spawn(&scene.config(), |_| {});
+        until("a slot", || {
+            let new = scene.recorder.requests(requests);
+            new.names.iter().any(|name| name.starts_with("probe_failures_total{")).then_some(())
+        });
+        // The answer is there, too.
+        std::thread::sleep(Duration::from_millis(100));
+        daemon.kill();
+        scene.recorder.settle();
+    }
+    in_order(&scene.recorder.requests(0));
 }

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use watchpost::wire::remote_write::{Encoder, SeriesLabels, encode_labels};
 
-use super::{Books, REST, Scene, files, number, queued};
+use super::{Books, REST, Scene, files, in_order, number, queued};
 use crate::support::daemon::{Daemon, write};
 use crate::support::peers;
 use crate::support::probed::Probed;
-use crate::support::recorder::{Mood, Recorder, Requests, wall};
+use crate::support::recorder::{Mood, Recorder, wall};
 use crate::support::{free_port, skip, until};
 
 /// Addresses of loopback that take connections.
@@ -84,18 +84,6 @@ fn drained(daemon: &Daemon) {
     while queued(daemon) != Some(0.0) {
         assert!(begin.elapsed() < DRAIN, "{:?} of the backlog are left", queued(daemon));
         std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
-/// Every series goes on in time, through all requests.
-fn in_order(requests: &Requests) {
-    let mut last = vec![i64::MIN; requests.names.len()];
-    for (n, request) in requests.list.iter().enumerate() {
-        for sample in &request.samples {
-            let before = std::mem::replace(&mut last[sample.series as usize], sample.at);
-            let name = &requests.names[sample.series as usize];
-            assert!(before < sample.at, "request {n}: {name} goes from {before} to {}", sample.at);
-        }
     }
 }
 
