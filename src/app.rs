@@ -152,7 +152,10 @@ impl App {
         let page = TaskTracker::new();
         let ports = Ports::new(page.clone());
         let bound = ports.bind(&page::wanted(&plan)).await?;
-        let graph = Graph::new(Arc::clone(&board), Arc::clone(&meter), CancellationToken::new());
+        let folder = plan.storage.directory.clone().or_else(facts::state_directory);
+        let folder = folder.map(|folder| folder.join("queue"));
+        let hurry = CancellationToken::new();
+        let graph = Graph::new(Arc::clone(&board), Arc::clone(&meter), hurry, folder);
         let prepared = tokio::select! {
             prepared = graph.prepare(&plan) => prepared?,
             () = signals.asked_to_stop() => return Err(StartError::Stopped),

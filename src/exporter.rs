@@ -3,6 +3,7 @@
 pub mod client;
 pub mod debug;
 pub mod deliver;
+pub mod health;
 pub mod identity;
 pub mod otlp;
 pub mod prometheus;

@@ -1,5 +1,7 @@
-//! Between the pipeline and its exporters: one bounded queue for each exporter of each pipeline. The
-//! queues are in memory; a durable log takes their place at this seam.
+//! Between a pipeline and its exporters: one log for each pipeline, on the disk where there is one, and a
+//! cursor for each exporter.
 
+pub mod books;
+pub mod cursor;
 pub mod log;
-pub mod memory;
+pub mod quarantine;

@@ -16,7 +16,9 @@ use watchpost::pipeline::graph::Pipeline;
 use watchpost::pipeline::ring::{self, Ring};
 use watchpost::pipeline::selfmetrics::{Counter, Meter};
 use watchpost::pipeline::stage::Sink;
-use watchpost::queue::memory::{self, Books, MemoryQueue};
+use watchpost::queue::books::Books;
+use watchpost::queue::cursor::Cursor;
+use watchpost::queue::log::{Log, Surroundings};
 use watchpost::signal::batch::{Batch, Sample};
 use watchpost::signal::series::{Attributes, Resource, Series};
 use watchpost::wire::remote_write::{Label, WriteRequest};
@@ -35,10 +37,14 @@ pub(super) fn run(sink: &str, series: usize) {
     let meter = Arc::new(Meter::new(Resource::new("watchpost", "bench", []), clock::wall()));
     let batching = plan.pipelines[0].batching.unwrap_or_default();
     let books = Books::new(&meter, "prometheus_remote_write", "metrics");
-    let queue = Arc::new(MemoryQueue::new(memory::DEFAULT_SAMPLES, batching, books));
+    let surroundings =
+        Surroundings { boot_id: 1, synchronized: || true, meter: Arc::clone(&meter) };
+    let log = Arc::new(Log::in_memory("metrics", surroundings.clone()));
+    let queue = Cursor::new(&log, books, batching, None);
+    queue.open();
     let dropped = Counter::default();
     let ring = Arc::new(Ring::new(ring::DEFAULT_SAMPLES, dropped.clone()));
-    let sinks: Vec<Arc<dyn Sink>> = vec![Arc::clone(&queue) as _];
+    let sinks: Vec<Arc<dyn Sink>> = vec![Arc::clone(&log) as _];
     let chain = data::chain(&plan, true);
     let _pipeline =
         Pipeline::start("metrics", Arc::clone(&ring), chain, sinks, Counter::default()).unwrap();
@@ -47,6 +53,9 @@ pub(super) fn run(sink: &str, series: usize) {
         name: "prometheus_remote_write".to_owned(),
         pipeline: "metrics".to_owned(),
         queue: Arc::clone(&queue),
+        quarantine: None,
+        surroundings,
+        health: Arc::default(),
         meter,
         hurry: CancellationToken::new(),
         leave: CancellationToken::new(),

@@ -1,7 +1,7 @@
 //! What this process knows of itself and of its machine. The one place that reads the environment.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use procfs::process::Process;
 use rustix::process::{Resource as Limit, Rlimit, getrlimit, setrlimit};
@@ -73,6 +73,22 @@ pub(super) fn raise_descriptor_limit() -> usize {
 }
 
 /// Metrics about the process itself.
+/// The random number that the kernel has given this boot; 0 when it tells none.
+#[must_use]
+pub fn boot_id() -> u128 {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    u128::from_str_radix(&text.trim().replace('-', ""), 16).unwrap_or(0)
+}
+
+/// The folder that the service manager has made for our state.
+#[must_use]
+pub fn state_directory() -> Option<PathBuf> {
+    let named = std::env::var_os("STATE_DIRECTORY")?;
+    // Several are separated by colons; ours is the first.
+    let first = named.to_string_lossy().split(':').next().map(PathBuf::from);
+    first.filter(|path| path.is_absolute())
+}
+
 pub(super) fn own_metrics(meter: &Meter, started: Timestamp) {
     meter.gauge(&names::BUILD_INFO, &[("version", env!("CARGO_PKG_VERSION"))]).set(1.0);
     meter.gauge(&names::PROCESS_START_TIME, &[]).set(started.seconds());

@@ -4,6 +4,8 @@
 mod prepare;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -11,11 +13,13 @@ use tokio::sync::oneshot;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use crate::app::StartError;
 use crate::app::catalog::Standing;
+use crate::app::{StartError, facts};
 use crate::config::plan::{self, Plan};
 use crate::exporter::deliver::Work;
+use crate::exporter::health::Health;
 use crate::exporter::identity::Identity;
+use crate::host::kernel::is_synchronized;
 use crate::net::auth::Authenticator;
 use crate::pipeline::board::Board;
 use crate::pipeline::chain::Chain;
@@ -26,11 +30,15 @@ use crate::pipeline::ring::{DEFAULT_SAMPLES, Ring};
 use crate::pipeline::selfmetrics::Meter;
 use crate::pipeline::stage::Sink;
 use crate::processor::resource_detection::Facts;
-use crate::queue::memory::{Batching, MemoryQueue};
+use crate::queue::books::Batching;
+use crate::queue::cursor::Cursor;
+use crate::queue::log::{Log, Surroundings};
 use crate::signal::names;
 
-/// How long an exporter that is gone may go on trying to send what waits.
+/// How long an exporter that is gone may go on trying to send what waits in memory.
 const ORPHAN_TTL: Duration = Duration::from_secs(600);
+/// How long the queues may take for their last words when the daemon ends.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// All pipelines.
 pub(super) struct Graph {
@@ -46,10 +54,19 @@ pub(super) struct Graph {
     facts: BTreeMap<String, Known>,
     /// All queues that an exporter has in a pipeline: the present one, and those that are drained.
     queues: BTreeMap<(String, String), Queues>,
+    /// The folder of the queues; `None`: there is none.
+    folder: Option<PathBuf>,
+    surroundings: Surroundings,
+    /// The logs that are open, those of pipelines that are gone included while somebody reads them.
+    logs: BTreeMap<String, Weak<Log>>,
+    /// How long what waits on the disk for an exporter that is gone is kept.
+    orphan_ttl: Duration,
+    /// It has been said that nothing is kept.
+    said: AtomicBool,
 }
 
 /// The queues that one exporter has in one pipeline.
-type Queues = Arc<Mutex<Vec<Weak<MemoryQueue>>>>;
+type Queues = Arc<Mutex<Vec<Weak<Cursor>>>>;
 
 /// What is known of this machine for a processor, and the task that looks again.
 struct Known {
@@ -63,6 +80,7 @@ struct Running {
     /// The names and texts of its processors.
     stages: Vec<(String, u64)>,
     sending: BTreeMap<String, Sending>,
+    log: Option<Arc<Log>>,
 }
 
 /// An exporter that sends, for one pipeline.
@@ -71,9 +89,10 @@ struct Sending {
     /// Where it sends, in one number.
     destination: u64,
     identity: Option<Identity>,
-    queue: Arc<MemoryQueue>,
+    queue: Arc<Cursor>,
     /// How much the queue holds, and when a batch is worth a request.
-    limits: (usize, Batching),
+    limits: (Option<usize>, Batching),
+    health: Arc<Health>,
     leave: CancellationToken,
     hurry: CancellationToken,
     ended: CancellationToken,
@@ -93,6 +112,7 @@ struct PreparedPipeline {
     chain: Option<Chain>,
     sinks: Vec<Arc<dyn Sink>>,
     sending: BTreeMap<String, PreparedSending>,
+    log: Option<Arc<Log>>,
 }
 
 enum PreparedSending {
@@ -114,8 +134,19 @@ pub(super) struct Routes {
 
 impl Graph {
     /// No pipeline yet. `hurry` is cancelled when the daemon stops.
-    pub(super) fn new(board: Arc<Board>, meter: Arc<Meter>, hurry: CancellationToken) -> Self {
+    /// `folder`: where queues are kept.
+    pub(super) fn new(
+        board: Arc<Board>,
+        meter: Arc<Meter>,
+        hurry: CancellationToken,
+        folder: Option<PathBuf>,
+    ) -> Self {
         let memory = Arc::new(Memory::default());
+        let surroundings = Surroundings {
+            boot_id: facts::boot_id(),
+            synchronized: is_synchronized,
+            meter: Arc::clone(&meter),
+        };
         let counted = Arc::clone(&memory);
         meter.read(&names::MEMORY_ACCOUNTED, &[], move |_| Some(counted.bytes() as f64));
         Self {
@@ -129,6 +160,11 @@ impl Graph {
             authenticators: BTreeMap::new(),
             facts: BTreeMap::new(),
             queues: BTreeMap::new(),
+            folder,
+            surroundings,
+            logs: BTreeMap::new(),
+            orphan_ttl: ORPHAN_TTL,
+            said: AtomicBool::new(false),
         }
     }
 
@@ -144,6 +180,7 @@ impl Graph {
         lead: impl FnOnce(Routes) -> F,
     ) -> Result<(), StartError> {
         let Prepared { pipelines, standing, authenticators, facts } = prepared;
+        self.orphan_ttl = plan.storage.limits.orphan_ttl;
         let leaving = self.leaving(&pipelines);
         let mut later = Vec::new();
         let mut rings: BTreeMap<String, Arc<Ring>> = BTreeMap::new();
@@ -158,11 +195,20 @@ impl Graph {
             let refused = [("pipeline", name.as_str())];
             let refused = self.meter.counter(&names::PIPELINE_REFUSED, &refused);
             let chain = prepared.chain.unwrap_or_else(|| Chain::new(Vec::new()));
+            for prepared in prepared.sending.values() {
+                if let PreparedSending::New(sending, _) = prepared {
+                    sending.queue.open();
+                }
+            }
             let pipeline = Pipeline::start(&name, ring, chain, prepared.sinks, refused)
                 .map_err(StartError::Thread)?;
             self.memory.count(&pipeline.tables());
+            let log = prepared.log;
+            if let Some(log) = &log {
+                self.logs.insert(name.clone(), Arc::downgrade(log));
+            }
             let mut running =
-                Running { pipeline, stages: prepared.stages, sending: BTreeMap::new() };
+                Running { pipeline, stages: prepared.stages, sending: BTreeMap::new(), log };
             for (exporter, prepared) in prepared.sending {
                 if let PreparedSending::New(sending, work) = prepared {
                     self.watch(&exporter, &name, &sending.queue);
@@ -238,6 +284,7 @@ impl Graph {
     ) {
         let Some(mut running) = self.pipelines.remove(name) else { return };
         let mut ended: Vec<Arc<dyn Sink>> = Vec::new();
+        let mut begun: Vec<Arc<dyn Sink>> = Vec::new();
         let mut drained = Vec::new();
         let mut sending = BTreeMap::new();
         for (exporter, prepared) in prepared.sending {
@@ -256,6 +303,7 @@ impl Graph {
                     }
                     self.watch(&exporter, name, &next.queue);
                     self.begin(&next, self::before(leaving, &next), work);
+                    begun.push(Arc::clone(&next.queue) as Arc<dyn Sink>);
                     next
                 }
                 (PreparedSending::Kept | PreparedSending::Heir(..), None) => continue,
@@ -266,8 +314,12 @@ impl Graph {
         // Their series go on under other names, or not at all: these end.
         ended.extend(drained.iter().map(|(_, s)| Arc::clone(&s.queue) as Arc<dyn Sink>));
         let (done, is_done) = oneshot::channel();
-        let PreparedPipeline { chain, sinks, stages, .. } = prepared;
-        running.pipeline.exchange(Exchange { chain, sinks, ended, done });
+        let PreparedPipeline { chain, sinks, stages, log, .. } = prepared;
+        if let Some(log) = log {
+            self.logs.insert(name.to_owned(), Arc::downgrade(&log));
+            running.log = Some(log);
+        }
+        running.pipeline.exchange(Exchange { chain, sinks, ended, begun, done });
         // The thread that does it only moves memory.
         let _ = is_done.await;
         for (exporter, sending) in drained {
@@ -292,19 +344,25 @@ impl Graph {
     /// Lets an exporter that is gone send what waits, for a while.
     fn drain(&self, exporter: &str, pipeline: &str, sending: Sending) {
         let (exporter, pipeline) = (exporter.to_owned(), pipeline.to_owned());
+        let ttl = self.orphan_ttl;
         self.tasks.spawn(async move {
             let waiting = sending.queue.len();
             if waiting > 0 {
                 tracing::info!(exporter, pipeline, waiting, "gone; it goes on sending what waits");
             }
             let given_up = sending.queue.books.dropped.get();
-            tokio::select! {
-                _ = tokio::time::timeout(ORPHAN_TTL, sending.ended.cancelled()) => {}
-                () = sending.hurry.cancelled() => {}
-            }
+            let durable = sending.queue.is_durable();
+            let patience = if durable { ttl } else { ORPHAN_TTL };
+            let stopped = tokio::select! {
+                _ = tokio::time::timeout(patience, sending.ended.cancelled()) => false,
+                () = sending.hurry.cancelled() => true,
+            };
             sending.hurry.cancel();
             sending.ended.cancelled().await;
-            sending.queue.abandon();
+            if stopped && durable {
+                return;
+            }
+            sending.queue.leave("orphan");
             let lost = sending.queue.books.dropped.get() - given_up;
             if lost > 0 {
                 tracing::warn!(exporter, pipeline, lost, "gone; what waited could not be sent");
@@ -312,7 +370,7 @@ impl Graph {
         });
     }
 
-    fn watch(&mut self, exporter: &str, pipeline: &str, queue: &Arc<MemoryQueue>) {
+    fn watch(&mut self, exporter: &str, pipeline: &str, queue: &Arc<Cursor>) {
         let queues = self.queues.entry((exporter.to_owned(), pipeline.to_owned())).or_default();
         let queues = Arc::clone(queues);
         {
@@ -320,11 +378,10 @@ impl Graph {
             list.retain(|queue| queue.strong_count() > 0);
             list.push(Arc::downgrade(queue));
         }
-        let live = move || -> Vec<Arc<MemoryQueue>> {
+        let live = move || -> Vec<Arc<Cursor>> {
             let list = queues.lock().unwrap_or_else(PoisonError::into_inner);
             list.iter().filter_map(Weak::upgrade).collect()
         };
-        self.memory.count(&(Arc::clone(queue) as Arc<dyn Holder>));
         let own = [("exporter", exporter), ("pipeline", pipeline)];
         let all = live.clone();
         self.meter.read(&names::QUEUE_SAMPLES, &own, move |_| {
@@ -348,22 +405,32 @@ impl Graph {
     /// Ends everything: what is on its way goes through, exporters get one last try, until the
     /// deadline. Returns what was lost, by exporter.
     pub(super) async fn stop(self, deadline: tokio::time::Instant) -> Vec<(String, u64)> {
-        let mut queues = Vec::new();
+        let (mut queues, mut logs) = (Vec::new(), Vec::new());
         for (_, running) in self.pipelines {
             for (name, sending) in running.sending {
                 let before = sending.queue.books.dropped.get();
                 queues.push((name, sending.queue, before));
             }
             running.pipeline.stop();
+            logs.extend(running.log);
         }
         drop(self.facts);
         self.hurry.cancel();
         self.tasks.close();
         let _ = tokio::time::timeout_at(deadline, self.tasks.wait()).await;
         let mut lost: BTreeMap<String, u64> = BTreeMap::new();
-        for (name, queue, before) in queues {
-            queue.abandon();
-            *lost.entry(name).or_default() += queue.books.dropped.get() - before;
+        for (name, queue, before) in &queues {
+            queue.abandon("shutdown");
+            *lost.entry(name.clone()).or_default() += queue.books.dropped.get() - before;
+            let kept = queue.len();
+            if kept > 0 {
+                tracing::info!(exporter = %name, kept, "what was not sent is kept for the next start");
+            }
+        }
+        for log in logs {
+            if !log.stop(LAST_WORDS).await {
+                tracing::warn!("the disk of the queue does not answer: what is in memory is lost");
+            }
         }
         lost.into_iter().filter(|(_, lost)| *lost > 0).collect()
     }

@@ -18,13 +18,15 @@ use std::time::Duration;
 
 use watchpost_targets::yaml::{Node, Value};
 
-use crate::base::place::{At, Place, Problems};
+use crate::base::duration::GoDuration;
+use crate::base::place::{At, Place, Problems, given};
 use crate::config::decode::{Context, Keys, decode, unknown_key};
-use crate::config::plan::{Http, Modules, Plan};
+use crate::config::plan::{Http, Modules, Plan, Storage};
 use crate::config::raw::{RawHttp, RawResolver, RawStorage, SECTIONS, SECTIONS_LATER};
 use crate::net::http_server;
 use crate::net::resolve::ResolverSettings;
 use crate::probe::module::raw::LATER as MODULE_LATER;
+use crate::queue::log::store::Limits;
 use components::{CONNECTORS, EXPORTERS, EXTENSIONS, PROCESSORS, RECEIVERS};
 use modules::builtin_modules;
 
@@ -220,9 +222,29 @@ impl Checker<'_> {
         Http { listen: listen.unwrap_or(DEFAULT_LISTEN), search: false }
     }
 
-    fn storage(&self, document: &Node) -> Option<std::path::PathBuf> {
-        let raw: RawStorage = self.section(document, "storage")?;
-        raw.directory.and_then(|at| Some(at.place.beside(at.as_ref()?)))
+    fn storage(&self, document: &Node) -> Storage {
+        let Some(raw) = self.section::<RawStorage>(document, "storage") else {
+            return Storage::default();
+        };
+        let directory = raw.directory.and_then(|at| Some(at.place.beside(at.as_ref()?)));
+        let mut limits = Limits::default();
+        let Some(raw) = given(&raw.queue) else { return Storage { directory, limits } };
+        let mib = |at: &Option<At<u64>>, least: u64, default: u64| {
+            let Some(at) = at else { return default };
+            let Some(mib) = at.value else { return default };
+            if mib < least || mib > 1 << 30 {
+                self.error(&at.place, format!("must be {least} to {} MiB", 1 << 30));
+            }
+            mib << 20
+        };
+        limits.max_bytes = mib(&raw.max_size_mib, 1, limits.max_bytes);
+        limits.min_free = mib(&raw.min_free_mib, 0, limits.min_free);
+        limits.segment_bytes = mib(&raw.segment_size_mib, 1, limits.segment_bytes).min(32 << 20);
+        let span = |at: &Option<At<GoDuration>>| given(at).map(|span| span.0);
+        limits.max_age = span(&raw.max_age).filter(|age| !age.is_zero());
+        limits.fsync_interval = span(&raw.fsync_interval).unwrap_or(limits.fsync_interval);
+        limits.orphan_ttl = span(&raw.orphan_ttl).unwrap_or(limits.orphan_ttl);
+        Storage { directory, limits }
     }
 
     fn resolver(&self, document: &Node) -> ResolverSettings {

@@ -20,7 +20,8 @@ use crate::net::resolve::ResolverSettings;
 use crate::probe::module::Module;
 use crate::processor::actions::Action;
 use crate::processor::{filter, memory_limiter, resource_detection};
-use crate::queue::memory::Batching;
+use crate::queue::books::Batching;
+use crate::queue::log::store::Limits;
 
 /// Modules by name.
 pub type Modules = BTreeMap<String, Arc<Module>>;
@@ -46,8 +47,8 @@ pub struct Plan {
     pub telemetry: Telemetry,
     /// Our own page.
     pub http: Http,
-    /// Where things are kept; `None`: the default of the machine.
-    pub storage: Option<PathBuf>,
+    /// What is kept, and where.
+    pub storage: Storage,
     /// Where this instance stands; empty: nowhere in particular.
     pub vantage: String,
     /// Who is asked for names.
@@ -190,6 +191,15 @@ pub struct Inline {
     pub target: Target,
     /// A module of its own.
     pub module: Option<Arc<Module>>,
+}
+
+/// What is kept, and where.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Storage {
+    /// The folder; `None`: that of the machine, if it names one.
+    pub directory: Option<PathBuf>,
+    /// What the queues may take.
+    pub limits: Limits,
 }
 
 /// An exporter.

@@ -72,6 +72,18 @@ pub(super) struct RawHttp {
 #[serde(default)]
 pub(super) struct RawStorage {
     pub(super) directory: Option<At<String>>,
+    pub(super) queue: Option<At<RawStoredQueue>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawStoredQueue {
+    pub(super) max_size_mib: Option<At<u64>>,
+    pub(super) min_free_mib: Option<At<u64>>,
+    pub(super) segment_size_mib: Option<At<u64>>,
+    pub(super) max_age: Option<At<GoDuration>>,
+    pub(super) fsync_interval: Option<At<GoDuration>>,
+    pub(super) orphan_ttl: Option<At<GoDuration>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

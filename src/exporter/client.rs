@@ -14,7 +14,7 @@ use crate::base::backoff::Backoff;
 use crate::base::duration::GoDuration;
 use crate::base::place::{At, Place, Problems, given as get};
 use crate::net::tls::{TlsSettings, Version};
-use crate::queue::memory::{Batching, DEFAULT_SAMPLES};
+use crate::queue::books::Batching;
 
 /// Keys of the common blocks that are not built yet.
 pub const LATER: &[(&str, &[&str])] = &[
@@ -116,8 +116,8 @@ pub struct Client {
     pub backoff: Backoff,
     /// After this long a batch is given up; `None`: never.
     pub max_elapsed: Option<Duration>,
-    /// Samples that the queue holds.
-    pub queue_size: usize,
+    /// Samples that may wait; `None`: as many as there is room for.
+    pub queue_size: Option<usize>,
     /// When a batch is worth a request; `None`: as the pipeline says.
     pub batching: Option<Batching>,
 }
@@ -211,9 +211,9 @@ impl RawClient<'_> {
         (backoff, max_elapsed)
     }
 
-    fn queue(&self, problems: &mut Problems) -> (usize, Option<Batching>) {
+    fn queue(&self, problems: &mut Problems) -> (Option<usize>, Option<Batching>) {
         let defaults = Batching::default();
-        let Some(raw) = get(self.queue) else { return (DEFAULT_SAMPLES, None) };
+        let Some(raw) = get(self.queue) else { return (None, None) };
         if let Some(at) = raw.enabled.as_ref().filter(|at| at.value == Some(false)) {
             problems
                 .warning(&at.place, "there is always a queue: probing never waits for a backend");
@@ -231,16 +231,16 @@ impl RawClient<'_> {
             }
         };
         let size = match get(&raw.queue_size).copied() {
-            None => DEFAULT_SAMPLES,
+            None => None,
             Some(0) => {
                 let at = raw.queue_size.as_ref().expect("it was given");
                 problems.error(&at.place, "must be more than 0");
-                DEFAULT_SAMPLES
+                None
             }
-            Some(bytes) if each == 0 => (bytes / crate::signal::batch::SAMPLE_BYTES as u64)
-                .clamp(1_000, MAX_SAMPLES) as usize,
-            Some(count) => count.saturating_mul(each).clamp(1_000, MAX_SAMPLES) as usize,
+            Some(bytes) if each == 0 => Some(bytes / crate::signal::batch::SAMPLE_BYTES as u64),
+            Some(count) => Some(count.saturating_mul(each)),
         };
+        let size = size.map(|size| usize::try_from(size).unwrap_or(usize::MAX).max(1_000));
         let Some(batch) = get(&raw.batch) else { return (size, None) };
         let max_size = match get(&batch.max_size).copied() {
             None | Some(0) => defaults.max_size,
@@ -297,9 +297,6 @@ impl RawClient<'_> {
         }
     }
 }
-
-/// The most samples that a queue holds, however much is asked for (about 48 MiB).
-const MAX_SAMPLES: u64 = 1_000_000;
 
 fn headers(
     raw: &BTreeMap<String, At<String>>,

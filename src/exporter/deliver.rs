@@ -1,6 +1,10 @@
 //! Sees the batches of a queue through, whatever the protocol: one request in flight, retried until
 //! it is taken over, so that the samples of a series arrive in order.
 
+mod ledger;
+mod round;
+mod stamps;
+
 use std::future::Future;
 use std::ops::Range;
 use std::pin::Pin;
@@ -16,21 +20,25 @@ use crate::base::backoff::Backoff;
 use crate::base::clock::{self, BootTime, Moment};
 use crate::base::text::tame;
 use crate::exporter::client::Client;
-use crate::exporter::retry::{Action, HOLD, MAX_REFUSED, classify};
+use crate::exporter::health::Health;
+use crate::exporter::retry::{Action, HOLD, classify};
 use crate::net::auth::Authenticator;
 use crate::pipeline::selfmetrics::Meter;
 use crate::pipeline::selftrace;
-use crate::queue::memory::MemoryQueue;
+use crate::queue::cursor::{Cursor, Outcome, Taken};
+use crate::queue::log::Surroundings;
+use crate::queue::quarantine::Quarantine;
 use crate::signal::batch::Sample;
 use crate::signal::names::EXPORT_REQUESTS;
+use round::Round;
+use stamps::{Now, Stamps};
 
 /// How long the request under way may take when another exporter takes over.
 const LAST: Duration = Duration::from_secs(2);
 /// How often a fault that lasts is logged at most.
 const LOG_EVERY: Duration = Duration::from_secs(60);
-/// Requests that finding the refused samples of one batch may cost; what is left then is refused as
-/// a whole.
-const MAX_BISECT: u32 = 64;
+/// What is refused for so many of the longest waits (and ten times) is looked into.
+const PERSISTS: u32 = 20;
 
 /// What a backend has made of a batch.
 pub(super) struct Answer {
@@ -40,11 +48,18 @@ pub(super) struct Answer {
     pub(super) why: String,
     /// Of a batch that was taken over, how many samples were not.
     pub(super) rejected: usize,
+    /// There was none: nobody knows whether it was taken over.
+    pub(super) unanswered: bool,
 }
 
 impl Answer {
     pub(super) fn new(action: Action, why: impl Into<String>) -> Self {
-        Self { action, why: why.into(), rejected: 0 }
+        Self { action, why: why.into(), rejected: 0, unanswered: false }
+    }
+
+    /// No answer.
+    pub(super) fn none(why: impl Into<String>) -> Self {
+        Self { unanswered: true, ..Self::new(Action::Retry(None), why) }
     }
 
     /// The answer of an HTTP backend by its status, with what it says made fit for a log.
@@ -78,13 +93,29 @@ pub struct Duty {
     /// The pipeline that it serves.
     pub pipeline: String,
     /// Where its samples wait.
-    pub queue: Arc<MemoryQueue>,
+    pub queue: Arc<Cursor>,
+    /// Where what is refused for good is put aside.
+    pub quarantine: Option<Quarantine>,
+    /// What the log knows of this machine.
+    pub surroundings: Surroundings,
+    /// Told how sending goes.
+    pub health: Arc<Health>,
     /// Where requests are counted.
     pub meter: Arc<Meter>,
     /// Set when the daemon stops: no more waiting, one last try.
     pub hurry: CancellationToken,
     /// Set when another exporter takes the queue over: what was not sent stays in it.
     pub leave: CancellationToken,
+}
+
+impl Duty {
+    fn now(&self) -> Now {
+        Now {
+            moment: clock::now(),
+            synchronized: (self.surroundings.synchronized)(),
+            boot_id: self.surroundings.boot_id,
+        }
+    }
 }
 
 /// An exporter's work. It does nothing until it is begun, and ends when the queue is closed and empty,
@@ -102,6 +133,7 @@ struct Delivery<T> {
     backoff: Backoff,
     max_elapsed: Option<Duration>,
     transport: T,
+    stamps: Stamps,
     logged: Option<BootTime>,
     failing: bool,
     told_loss: Option<BootTime>,
@@ -117,6 +149,7 @@ impl<T: Transport> Delivery<T> {
             backoff,
             max_elapsed,
             transport,
+            stamps: Stamps::default(),
             logged: None,
             failing: false,
             told_loss: None,
@@ -129,13 +162,13 @@ impl<T: Transport> Delivery<T> {
     async fn run(mut self) {
         loop {
             let leave = self.duty.leave.clone();
-            let samples = tokio::select! {
+            let taken = tokio::select! {
                 biased;
                 () = leave.cancelled() => return,
-                samples = self.duty.queue.take() => samples,
+                taken = self.duty.queue.take() => taken,
             };
-            let Some(samples) = samples else { return };
-            if !self.deliver(&samples).await {
+            let Some(taken) = taken else { return };
+            if !self.deliver(taken).await {
                 return;
             }
             self.transport.tidy();
@@ -143,93 +176,218 @@ impl<T: Transport> Delivery<T> {
     }
 
     /// Sees a batch through: sent, refused, or given up because the daemon stops. `false`: another
-    /// one takes over.
-    async fn deliver(&mut self, samples: &[Sample]) -> bool {
-        let mut work: Vec<Range<usize>> = Vec::new();
-        work.push(0..samples.len());
-        let mut failures = 0;
-        let mut asked = 0;
-        let mut refused = 0;
-        let began = clock::now().boot;
-        while let Some(range) = work.pop() {
-            let part = &samples[range.clone()];
-            let started = clock::now();
-            let leave = self.duty.leave.clone();
-            let left = async {
-                leave.cancelled().await;
-                tokio::time::sleep(LAST).await;
+    /// one takes over, now or after a restart.
+    async fn deliver(&mut self, taken: Taken) -> bool {
+        let mut batch = Round::new(taken);
+        loop {
+            let Some(part) = batch.next() else {
+                if self.conclude(&mut batch).await {
+                    continue;
+                }
+                if let Some(file) = batch.taken.file.take() {
+                    let _ = tokio::task::spawn_blocking(move || std::fs::remove_file(file)).await;
+                }
+                return true;
             };
-            let answer = tokio::select! {
-                answer = self.transport.send(part) => answer,
-                // Whether it was taken over is not known: the next one sends it again.
-                () = left => Answer::new(Action::Retry(None), "left while it was being sent"),
-            };
-            let Answer { mut action, why, rejected } = answer;
-            self.trace(&started, part.len(), &action, &why);
-            if action == Action::Refused {
-                refused += 1;
-                if refused > MAX_REFUSED {
-                    action = Action::Bisect;
-                }
-            }
-            self.count(&action);
-            let late =
-                || self.max_elapsed.is_some_and(|limit| clock::now().boot.since(began) >= limit);
-            let queue = Arc::clone(&self.duty.queue);
-            let half = range.start + range.len() / 2;
-            match action {
-                Action::Done => {
-                    self.recovered();
-                    failures = 0;
-                    let rejected = rejected.min(part.len());
-                    if rejected > 0 || !why.is_empty() {
-                        self.lose("the backend refuses them", &why, rejected);
-                    }
-                    queue.settle(part.len() - rejected, rejected, 0);
-                }
-                // Halves are smaller; looking for refused samples has to end some time.
-                Action::Split | Action::Bisect
-                    if range.len() > 1 && (action == Action::Split || asked < MAX_BISECT) =>
-                {
-                    asked += u32::from(action == Action::Bisect);
-                    work.push(half..range.end);
-                    work.push(range.start..half);
-                }
-                Action::Split | Action::Bisect => {
-                    self.lose("the backend refuses them for good", &why, part.len());
-                    queue.settle(0, part.len(), 0);
-                }
-                Action::Retry(_) | Action::Hold | Action::Refused
-                    if self.duty.hurry.is_cancelled() =>
-                {
-                    self.lose("no time is left to send them", &why, part.len());
-                    queue.settle(0, 0, part.len());
-                }
-                Action::Retry(_) | Action::Hold | Action::Refused if late() => {
-                    self.lose("max_elapsed_time is over", &why, part.len());
-                    queue.settle(0, 0, part.len());
-                }
-                Action::Retry(after) => {
-                    failures += 1;
-                    self.log(&why, part.len());
-                    let own = self.backoff.wait(failures, random());
-                    self.wait(after.unwrap_or_default().max(own)).await;
-                    work.push(range);
-                }
-                Action::Hold | Action::Refused => {
-                    self.log(&format!("held until this is mended: {why}"), part.len());
-                    self.wait(HOLD).await;
-                    work.push(range);
-                }
-            }
-            if self.duty.leave.is_cancelled() {
-                work.sort_by_key(|range| range.start);
-                let left = work.iter().flat_map(|range| samples[range.clone()].iter().cloned());
-                queue.give_back(left.collect());
+            let (answer, stamped) = self.attempt(&batch, &part).await;
+            self.react(&mut batch, part, answer, stamped).await;
+            if self.duty.leave.is_cancelled() || batch.stays {
+                let Round { mut taken, ledger, .. } = batch;
+                let told = ledger.told();
+                taken.samples.drain(..told);
+                taken.runs.retain_mut(|run| {
+                    run.until = run.until.saturating_sub(told);
+                    run.until > 0
+                });
+                taken.first = taken.first.map(|first| first + told as u64);
+                taken.again = true;
+                self.duty.queue.give_back(taken);
                 return false;
             }
         }
-        true
+    }
+
+    /// Sends a part once. The second half of what is returned: samples that are not sent because of their time, as
+    /// (ahead, behind).
+    async fn attempt(&mut self, batch: &Round, part: &Range<usize>) -> (Answer, (usize, usize)) {
+        let now = self.duty.now();
+        if now.is_implausible() {
+            let why = "the clock of this machine is not set yet";
+            return (Answer::new(Action::Retry(None), why), (0, 0));
+        }
+        let stamped = self.stamps.stamp(&batch.taken, part, &now);
+        let kept_back = (stamped.ahead, stamped.behind);
+        if stamped.samples.is_empty() {
+            return (Answer::new(Action::Done, ""), kept_back);
+        }
+        let started = clock::now();
+        let leave = self.duty.leave.clone();
+        let left = async {
+            leave.cancelled().await;
+            tokio::time::sleep(LAST).await;
+        };
+        let answer = tokio::select! {
+            answer = self.transport.send(&stamped.samples) => answer,
+            // Whether it was taken over is not known: the next one sends it again.
+            () = left => Answer::none("left while it was being sent"),
+        };
+        if answer.action == Action::Done {
+            self.stamps.sent(&stamped.samples, started.boot);
+        }
+        self.trace(&started, stamped.samples.len(), &answer.action, &answer.why);
+        self.count(&answer.action);
+        (answer, kept_back)
+    }
+
+    async fn react(
+        &mut self,
+        batch: &mut Round,
+        part: Range<usize>,
+        answer: Answer,
+        (ahead, behind): (usize, usize),
+    ) {
+        let Answer { action, why, rejected, unanswered } = answer;
+        let queue = Arc::clone(&self.duty.queue);
+        batch.taken.again |= unanswered;
+        if action == Action::Done {
+            self.recovered();
+            batch.accepted();
+            let sent = part.len() - ahead - behind;
+            let rejected = rejected.min(sent);
+            if rejected > 0 || !why.is_empty() {
+                self.lose("the backend refuses them", &why, rejected);
+            }
+            if ahead + behind > 0 {
+                self.lose("their time", "the clock of this machine was set back", ahead + behind);
+            }
+            let outcomes = [
+                (sent - rejected, Outcome::Sent),
+                (rejected, Outcome::Rejected("partial_success")),
+                (ahead, Outcome::Dropped("future")),
+                (behind, Outcome::Dropped("backwards")),
+            ];
+            batch.ledger.note(&queue, &part, outcomes);
+            return;
+        }
+        let late =
+            self.max_elapsed.is_some_and(|limit| clock::now().boot.since(batch.began) >= limit);
+        match action {
+            // Halves are smaller; looking for refused samples has to end some time.
+            Action::Split | Action::Bisect(_)
+                if part.len() > 1 && (action == Action::Split || batch.may_ask()) =>
+            {
+                batch.halve(&part);
+            }
+            Action::Bisect(blame) if batch.taken.again && blame.may_be_there() => {
+                // An earlier attempt has brought them there.
+                batch.accepted();
+                batch.ledger.note(&queue, &part, [(part.len(), Outcome::Sent)]);
+            }
+            Action::Bisect(blame) => {
+                self.lose("the backend refuses them for good", &why, part.len());
+                let outcome = Outcome::Rejected(blame.word());
+                batch.ledger.note(&queue, &part, [(part.len(), outcome)]);
+            }
+            Action::Split => self.put_aside(batch, &part, "too_large", &why).await,
+            Action::Refused if batch.guilty => match part.len() > 1 && batch.may_ask() {
+                true => batch.halve(&part),
+                false => self.put_aside(batch, &part, "refused", &why).await,
+            },
+            _ if self.duty.hurry.is_cancelled() && queue.is_durable() => {
+                batch.work.push(part);
+                batch.stays = true;
+            }
+            _ if self.duty.hurry.is_cancelled() => {
+                self.lose("no time is left to send them", &why, part.len());
+                batch.ledger.note(&queue, &part, [(part.len(), Outcome::Dropped("shutdown"))]);
+            }
+            _ if late => {
+                self.lose("max_elapsed_time is over", &why, part.len());
+                let outcome = Outcome::Dropped("max_elapsed_time");
+                batch.ledger.note(&queue, &part, [(part.len(), outcome)]);
+            }
+            Action::Refused if batch.trial.is_some() => batch.suspect(part),
+            Action::Refused => {
+                self.failed();
+                self.log(&why, part.len());
+                if batch.refused(clock::now().boot, self.backoff.max_interval * PERSISTS) {
+                    // Is it the backend, or something in this batch?
+                    batch.begin_trial(part);
+                } else {
+                    let own = self.backoff.wait(batch.failures, random());
+                    self.wait(own).await;
+                    batch.work.push(part);
+                }
+            }
+            Action::Retry(after) => {
+                self.failed();
+                batch.failures += 1;
+                batch.end_trial();
+                self.log(&why, part.len());
+                let own = self.backoff.wait(batch.failures, random());
+                self.wait(after.unwrap_or_default().max(own)).await;
+                batch.work.push(part);
+            }
+            Action::Hold => {
+                self.failed();
+                batch.end_trial();
+                self.log(&format!("held until this is mended: {why}"), part.len());
+                self.wait(HOLD).await;
+                batch.work.push(part);
+            }
+            Action::Done => {}
+        }
+    }
+
+    /// All parts have been tried. `true`: there is more to do.
+    async fn conclude(&mut self, batch: &mut Round) -> bool {
+        let Some(trial) = &mut batch.trial else { return false };
+        if !trial.accepted && !std::mem::replace(&mut trial.extended, true) {
+            // Nothing of it was accepted: do later samples fare better?
+            if let Some(further) = self.duty.queue.further(&mut batch.taken).await {
+                batch.work.push(further);
+                return true;
+            }
+        }
+        let trial = batch.trial.take().expect("it is there");
+        batch.work = trial.suspects;
+        batch.work.sort_by_key(|part| std::cmp::Reverse(part.start));
+        if trial.accepted {
+            batch.guilty = true;
+        } else {
+            // The backend takes nothing: that is no fault of these samples.
+            let own = self.backoff.wait(batch.failures, random());
+            self.wait(own).await;
+        }
+        !batch.work.is_empty()
+    }
+
+    /// Puts samples into the quarantine.
+    async fn put_aside(
+        &mut self,
+        batch: &mut Round,
+        part: &Range<usize>,
+        reason: &'static str,
+        why: &str,
+    ) {
+        self.lose("the backend refuses them for good; they are put aside", why, part.len());
+        if let Some(quarantine) = self.duty.quarantine.clone() {
+            let samples = batch.taken.samples[part.clone()].to_vec();
+            let (name, why, now) = (self.duty.name.clone(), why.to_owned(), self.duty.now());
+            let put = tokio::task::spawn_blocking(move || {
+                let captured = now.captured();
+                quarantine.put(&name, &samples, captured, now.boot_id, &why)
+            });
+            if let Ok(Err(error)) = put.await {
+                tracing::warn!(exporter = %self.duty.name, "they cannot be put aside: {error}");
+            }
+        }
+        let outcome = Outcome::Rejected(reason);
+        batch.ledger.note(&self.duty.queue, part, [(part.len(), outcome)]);
+    }
+
+    fn failed(&mut self) {
+        self.duty.health.failed(clock::now().boot);
     }
 
     async fn wait(&mut self, span: Duration) {
@@ -283,6 +441,7 @@ impl<T: Transport> Delivery<T> {
     }
 
     fn recovered(&mut self) {
+        self.duty.health.succeeded();
         if std::mem::take(&mut self.failing) {
             self.logged = None;
             let queued = self.duty.queue.len();
@@ -297,7 +456,7 @@ fn word(action: &Action) -> &'static str {
         Action::Retry(_) => "retried",
         Action::Hold => "held",
         Action::Split => "split",
-        Action::Bisect | Action::Refused => "refused",
+        Action::Bisect(_) | Action::Refused => "refused",
     }
 }
 

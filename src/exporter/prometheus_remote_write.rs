@@ -66,7 +66,7 @@ impl Transport for Protocol {
             request.headers_mut().insert(name, http::HeaderValue::from_static(value));
         }
         match self.client.send(request, self.settings.client.timeout).await {
-            Err(error) => Answer::new(Action::Retry(None), error.to_string()),
+            Err(error) => Answer::none(error.to_string()),
             Ok(response) => {
                 let answer = Answer::of_http(&response);
                 // A backend that is content has nothing to say.

@@ -13,19 +13,62 @@ pub enum Action {
     Hold,
     /// It is too large: send it in two halves.
     Split,
-    /// Samples in it are refused for good: find them by halves, and put them aside.
-    Bisect,
-    /// It is refused, and not by a word that blames a sample: hold it, and bisect it only when that
-    /// lasts.
+    /// Samples in it are refused for good, for their time: find them by halves, and count them.
+    Bisect(Blame),
+    /// It is refused, and not by a word that blames a sample: a fault of the backend, or of something in the batch.
+    /// Send it again; what lasts while other samples are accepted is put aside.
     Refused,
 }
 
-/// How often [`Action::Refused`] is held before it is bisected.
-pub const MAX_REFUSED: u32 = 10;
+/// Why a backend will never take a sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blame {
+    /// It has one of that series and time.
+    Duplicate,
+    /// It has a later one of that series.
+    OutOfOrder,
+    /// It is older than what the backend takes at all.
+    TooOld,
+    /// Its time is yet to come.
+    TooFarAhead,
+}
 
-/// What backends say of samples that they will never take: old ones, duplicates, ones out of order.
-const BLAMES: [&str; 7] =
-    ["out of order", "out-of-order", "out of bounds", "too old", "too-old", "duplicate", "too far"];
+impl Blame {
+    /// Its name.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Duplicate => "duplicate",
+            Self::OutOfOrder => "out_of_order",
+            Self::TooOld => "too_old",
+            Self::TooFarAhead => "too_far_ahead",
+        }
+    }
+
+    /// Whether that is also said of samples that an earlier attempt has brought there.
+    #[must_use]
+    pub fn may_be_there(self) -> bool {
+        matches!(self, Self::Duplicate | Self::OutOfOrder)
+    }
+
+    /// What is said in this text, which is in small letters.
+    fn of(text: &str) -> Option<Self> {
+        let word = BLAMES.iter().find(|(word, _)| text.contains(word));
+        word.map(|(_, blame)| *blame)
+    }
+}
+
+/// What backends say of samples that they will never take.
+const BLAMES: [(&str, Blame); 8] = [
+    ("duplicate", Blame::Duplicate),
+    ("out of order", Blame::OutOfOrder),
+    ("out-of-order", Blame::OutOfOrder),
+    ("too old", Blame::TooOld),
+    ("too-old", Blame::TooOld),
+    ("out of bounds", Blame::TooOld),
+    ("too far", Blame::TooFarAhead),
+    ("in the future", Blame::TooFarAhead),
+];
 
 /// How long [`Action::Hold`] waits before it looks again.
 pub const HOLD: Duration = Duration::from_secs(60);
@@ -36,17 +79,16 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
 #[must_use]
 pub fn classify(status: u16, retry_after: Option<&str>, text: &str) -> Action {
     let text = text.to_lowercase();
-    let blames = || BLAMES.iter().any(|word| text.contains(word));
     let after = retry_after.and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
     match status {
         200..=299 => Action::Done,
         413 => Action::Split,
         401 | 403 | 404 | 405 | 415 => Action::Hold,
+        500 if after.is_none() => Blame::of(&text).map_or(Action::Refused, Action::Bisect),
         408 | 429 | 500..=599 | 300..=399 => {
             Action::Retry(after.map(|after| after.min(MAX_RETRY_AFTER)))
         }
-        _ if blames() => Action::Bisect,
-        _ => Action::Refused,
+        _ => Blame::of(&text).map_or(Action::Refused, Action::Bisect),
     }
 }
 
@@ -64,8 +106,7 @@ pub fn classify_grpc(code: i32, after: Option<Duration>, text: &str) -> Action {
         1 | 4 | 8 | 10 | 11 | 14 | 15 => Action::Retry(after),
         // NOT_FOUND, PERMISSION_DENIED, UNIMPLEMENTED, UNAUTHENTICATED
         5 | 7 | 12 | 16 => Action::Hold,
-        _ if BLAMES.iter().any(|word| text.contains(word)) => Action::Bisect,
-        _ => Action::Refused,
+        _ => Blame::of(&text).map_or(Action::Refused, Action::Bisect),
     }
 }
 
@@ -78,19 +119,21 @@ mod tests {
         for (status, after, text, action) in [
             (200, None, "", Action::Done),
             (204, None, "", Action::Done),
-            (400, None, "Out of order sample from remote write", Action::Bisect),
-            (400, None, "err-mimir-sample-timestamp-too-old", Action::Bisect),
+            (400, None, "Out of order sample from remote write", Action::Bisect(Blame::OutOfOrder)),
+            (400, None, "err-mimir-sample-timestamp-too-old", Action::Bisect(Blame::TooOld)),
             (400, None, "", Action::Refused),
             (401, None, "", Action::Hold),
             (403, None, "", Action::Hold),
             (404, None, "", Action::Hold),
             (408, None, "", Action::Retry(None)),
-            (409, None, "duplicate sample for timestamp", Action::Bisect),
+            (409, None, "duplicate sample for timestamp", Action::Bisect(Blame::Duplicate)),
             (413, None, "", Action::Split),
             (422, None, "what is this", Action::Refused),
             (429, Some("7"), "", Action::Retry(Some(Duration::from_secs(7)))),
             (429, Some("soon"), "", Action::Retry(None)),
-            (500, None, "", Action::Retry(None)),
+            (500, None, "", Action::Refused),
+            (500, Some("3"), "", Action::Retry(Some(Duration::from_secs(3)))),
+            (502, None, "", Action::Retry(None)),
             (503, Some("86400"), "", Action::Retry(Some(Duration::from_secs(300)))),
         ] {
             assert_eq!(classify(status, after, text), action, "{status}");

@@ -264,6 +264,12 @@ fn tally(mut rest: &[u8], counts: &mut Connections) -> Result<bool, Errno> {
     Ok(false)
 }
 
+/// Whether the wall clock is kept right by a time service. Where nobody may ask, it is believed.
+#[must_use]
+pub fn is_synchronized() -> bool {
+    Real.clock().map_or(true, |clock| clock.synchronized)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -46,8 +46,10 @@ pub struct Exchange {
     pub chain: Option<Chain>,
     /// All sinks from now on.
     pub sinks: Vec<Arc<dyn Sink>>,
-    /// Sinks that are not among them any more and whose series end: they get stale markers first.
+    /// Those whose series end: they get stale markers first, and are closed.
     pub ended: Vec<Arc<dyn Sink>>,
+    /// Those that begin: they get what comes after the exchange.
+    pub begun: Vec<Arc<dyn Sink>>,
     /// Told when it is done.
     pub done: oneshot::Sender<()>,
 }
@@ -163,13 +165,14 @@ impl Worker {
     }
 
     fn take_over(&mut self, exchange: Exchange, now: Moment) {
-        let Exchange { chain, sinks, ended, done } = exchange;
+        let Exchange { chain, sinks, ended, begun, done } = exchange;
         if let Some(farewell) = payload(self.chain.farewell(now.wall)).filter(|_| !ended.is_empty())
         {
             for sink in &ended {
                 sink.append(std::slice::from_ref(&farewell), now);
             }
         }
+        ended.iter().for_each(|sink| sink.close());
         if let Some(mut chain) = chain {
             let ended = chain.succeed(&self.chain, now);
             if let Some(markers) = payload(ended) {
@@ -184,6 +187,7 @@ impl Worker {
             sink.close();
         }
         self.sinks = sinks;
+        begun.iter().for_each(|sink| sink.open());
         let _ = done.send(());
     }
 }

@@ -65,6 +65,9 @@ pub trait Sink: Send + Sync {
     /// Takes payloads over. Never waits.
     fn append(&self, batches: &[Batch], now: Moment);
 
+    /// From now on it is one of those that get what comes.
+    fn open(&self) {}
+
     /// No more comes.
     fn close(&self);
 }

@@ -1,8 +1,286 @@
-//! The durable log, in the making: how samples become bytes that can be read again, each segment alone and past
-//! every damage. Nothing writes files yet: queues are those of `memory`.
+//! The durable log of a pipeline: what its exporters have to send, numbered, in memory and on the disk.
+//!
+//! Whoever appends only fills memory and never waits. A thread of the log's own brings it to the disk, with where the
+//! exporters stand; exporters that keep up read from memory, the others from the disk. Without a disk, or while it
+//! fails, the same log holds what memory may hold.
 
+pub mod backlog;
 pub mod bytes;
 pub mod columns;
+pub mod disk;
+pub mod position;
 pub mod record;
+pub mod seat;
 pub mod segment;
 pub mod series;
+pub mod state;
+pub mod store;
+pub mod tail;
+mod writer;
+
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use crate::base::clock::{self, Moment};
+use crate::pipeline::memory::Holder;
+use crate::pipeline::selfmetrics::{Counter, Meter};
+use crate::pipeline::stage::Sink;
+use crate::signal::batch::{Batch, SAMPLE_BYTES};
+use crate::signal::names::{QUEUE_DISK, QUEUE_ERRORS, QUEUE_STATE, QUEUE_SYNCS};
+use disk::{Disk, Folder};
+use segment::Captured;
+use state::{Mode, State, Task};
+use store::{Limits, Recovered, Store};
+
+/// Samples that a log holds in memory when nobody says otherwise (about 12 MiB).
+pub const DEFAULT_SAMPLES: usize = 256 << 10;
+/// Samples that are kept in memory although they are on the disk.
+const TAIL: usize = 64 << 10;
+
+/// What a log has to know.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// Which boot of which machine this is.
+    pub boot_id: u128,
+    /// Whether the wall clock is kept right by a time service, as far as is known.
+    pub synchronized: fn() -> bool,
+    /// Where it counts.
+    pub meter: Arc<Meter>,
+}
+
+/// What the log, its thread and its exporters have in common.
+pub(super) struct Shared {
+    pub(super) name: String,
+    state: Mutex<State>,
+    /// The thread is wanted.
+    work: Condvar,
+    /// Positions have been saved.
+    pub(super) saved: Notify,
+    pub(super) disk: Option<Arc<dyn Disk>>,
+    pub(super) surroundings: Surroundings,
+    pub(super) read_errors: Counter,
+}
+
+impl Shared {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes the thread.
+    pub(super) fn wake(&self) {
+        self.work.notify_one();
+    }
+
+    pub(super) fn captured(&self, now: Moment) -> Captured {
+        let synchronized = (self.surroundings.synchronized)();
+        Captured { boot: now.boot, wall: now.wall, synchronized }
+    }
+}
+
+/// The log of a pipeline.
+pub struct Log {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Log {
+    /// A log in a folder, which is made if it is not there.
+    ///
+    /// # Errors
+    /// When the folder cannot be used: [`io::ErrorKind::WouldBlock`] when another process has it.
+    pub fn open(
+        name: &str,
+        folder: &Path,
+        limits: Limits,
+        surroundings: Surroundings,
+    ) -> io::Result<Self> {
+        let disk = Arc::new(Folder::take(folder)?);
+        Self::on(name, disk, limits, surroundings)
+    }
+
+    /// A log on a disk.
+    ///
+    /// # Errors
+    /// When the disk cannot be read, or the system has no thread left.
+    pub fn on(
+        name: &str,
+        disk: Arc<dyn Disk>,
+        limits: Limits,
+        surroundings: Surroundings,
+    ) -> io::Result<Self> {
+        let boot_id = surroundings.boot_id;
+        let (store, found) = Store::open(Arc::clone(&disk), limits, boot_id)?;
+        tell(name, &found);
+        let state = State::recovered(store.segments(), found);
+        let log = Self::with(name, Some(disk), state, surroundings);
+        let shared = Arc::clone(&log.shared);
+        let thread = Builder::new().name(format!("log {name}"));
+        let thread = thread.spawn(move || writer::run(store, &shared))?;
+        *log.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        Ok(log)
+    }
+
+    /// A log in memory alone.
+    #[must_use]
+    pub fn in_memory(name: &str, surroundings: Surroundings) -> Self {
+        Self::with(name, None, State::empty(), surroundings)
+    }
+
+    fn with(
+        name: &str,
+        disk: Option<Arc<dyn Disk>>,
+        state: State,
+        surroundings: Surroundings,
+    ) -> Self {
+        let own = |operation| [("pipeline", name), ("operation", operation)];
+        let read_errors = surroundings.meter.counter(&QUEUE_ERRORS, &own("read"));
+        let shared = Arc::new(Shared {
+            name: name.to_owned(),
+            state: Mutex::new(state),
+            work: Condvar::new(),
+            saved: Notify::new(),
+            disk,
+            surroundings,
+            read_errors,
+        });
+        let meter = &shared.surroundings.meter;
+        for mode in [Mode::Disk, Mode::Memory, Mode::Degraded] {
+            let weak = Arc::downgrade(&shared);
+            meter.read(&QUEUE_STATE, &[("pipeline", name), ("state", mode.word())], move |_| {
+                Some(f64::from(u8::from(weak.upgrade()?.lock().mode == mode)))
+            });
+        }
+        let weak = Arc::downgrade(&shared);
+        meter.read(&QUEUE_DISK, &[("pipeline", name)], move |_| {
+            let shared = weak.upgrade()?;
+            shared.disk.as_ref()?;
+            let bytes = shared.lock().disk_bytes;
+            Some(bytes as f64)
+        });
+        Self { shared, thread: Mutex::new(None) }
+    }
+
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Other limits from now on.
+    pub fn limit(&self, limits: Limits) {
+        self.shared.lock().tasks.push(Task::Limit(limits));
+        self.shared.wake();
+    }
+
+    /// Whether what is appended outlives the process.
+    #[must_use]
+    pub fn is_durable(&self) -> bool {
+        self.shared.disk.is_some()
+    }
+
+    /// Where what waits is kept now.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        self.shared.lock().mode
+    }
+
+    /// Ends the log: what is in memory goes to the disk and is made safe. Returns whether that was done in this
+    /// time.
+    pub async fn stop(&self, patience: Duration) -> bool {
+        {
+            let mut state = self.shared.lock();
+            state.stopping = true;
+        }
+        self.shared.wake();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(thread) = thread else { return true };
+        // A disk that hangs must not hold up the end.
+        let until = clock::instant() + patience;
+        while !thread.is_finished() && clock::instant() < until {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        thread.is_finished() && thread.join().is_ok()
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.shared.lock().stopping = true;
+        self.shared.wake();
+    }
+}
+
+impl Sink for Log {
+    fn append(&self, batches: &[Batch], now: Moment) {
+        let captured = self.shared.captured(now);
+        let mut state = self.shared.lock();
+        state.append(batches, captured);
+        drop(state);
+        if self.shared.disk.is_some() {
+            self.shared.wake();
+        }
+    }
+
+    fn close(&self) {
+        self.shared.lock().close();
+    }
+}
+
+impl Holder for Log {
+    fn bytes(&self) -> usize {
+        self.shared.lock().tail.samples() * SAMPLE_BYTES
+    }
+
+    fn sheddable(&self) -> usize {
+        self.bytes()
+    }
+
+    fn shed(&self, bytes: usize) -> usize {
+        self.shared.lock().shed(bytes.div_ceil(SAMPLE_BYTES))
+    }
+}
+
+/// Says what was found that is not as it was left.
+fn tell(pipeline: &str, found: &Recovered) {
+    let Recovered { torn, set_aside, newer, lost_positions, .. } = found;
+    if *torn > 0 {
+        tracing::info!(pipeline, bytes = torn, "the end of the queue was not written whole");
+    }
+    for file in set_aside {
+        tracing::warn!(pipeline, file, "a file of the queue cannot be read; it is set aside");
+    }
+    for file in newer {
+        tracing::warn!(pipeline, file, "a newer version has written this file; it is left alone");
+    }
+    for exporter in lost_positions {
+        tracing::warn!(
+            pipeline,
+            exporter,
+            "nobody knows what was sent: all that is kept is sent again"
+        );
+    }
+}
+
+/// How often a log was made safe, and what its disk refused.
+struct Tallies {
+    syncs: Counter,
+    write_errors: Counter,
+    sync_errors: Counter,
+}
+
+impl Tallies {
+    fn new(shared: &Shared) -> Self {
+        let meter = &shared.surroundings.meter;
+        let pipeline = ("pipeline", shared.name.as_str());
+        let errors =
+            |operation| meter.counter(&QUEUE_ERRORS, &[pipeline, ("operation", operation)]);
+        Self {
+            syncs: meter.counter(&QUEUE_SYNCS, &[pipeline]),
+            write_errors: errors("write"),
+            sync_errors: errors("sync"),
+        }
+    }
+}

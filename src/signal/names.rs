@@ -60,7 +60,8 @@ metrics! {
     CONFIG_LAST_RELOAD_SUCCESSFUL = "watchpost.config_last_reload_successful", "", Gauge, [], "Whether the last reload was taken over.";
     CONFIG_LAST_RELOAD_SUCCESS_TIMESTAMP = "watchpost.config_last_reload_success_timestamp_seconds", "", Gauge, [], "When the last reload was taken over, in seconds since 1970.";
     RING_DROPPED = "watchpost.ring_dropped_samples", "{sample}", Counter, [], "Samples dropped because the ring before the queues was full.";
-    EXPORT_SAMPLES = "watchpost.export_samples", "{sample}", Counter, ["exporter", "pipeline", "result"], "Samples by what became of them: accepted, sent, rejected or dropped.";
+    EXPORT_SAMPLES = "watchpost.export_samples", "{sample}", Counter, ["exporter", "pipeline", "result"], "Samples by what became of them: accepted, recovered (found in the log at the start), sent, rejected or dropped.";
+    EXPORT_LOST = "watchpost.export_lost_samples", "{sample}", Counter, ["exporter", "pipeline", "reason"], "Samples that were rejected or dropped, by reason.";
     PROCESSOR_DROPPED = "watchpost.processor_dropped_samples", "{sample}", Counter, ["pipeline", "processor"], "Samples that a processor did not let pass.";
     PIPELINE_REFUSED = "watchpost.pipeline_refused_samples", "{sample}", Counter, ["pipeline"], "Samples of payloads that a processor refused.";
     MEMORY_ACCOUNTED = "watchpost.memory_accounted", "By", Gauge, [], "Bytes that samples in rings, queues and tables take, about.";
@@ -68,6 +69,10 @@ metrics! {
     EXPORT_REQUESTS = "watchpost.export_requests", "{request}", Counter, ["exporter", "pipeline", "result"], "Requests of exporters by how they ended.";
     QUEUE_SAMPLES = "watchpost.queue_samples", "{sample}", Gauge, ["exporter", "pipeline"], "Samples that wait for an exporter.";
     QUEUE_OLDEST_AGE = "watchpost.queue_oldest_age", "s", Gauge, ["exporter", "pipeline"], "Age of the oldest sample that waits for an exporter.";
+    QUEUE_STATE = "watchpost.queue_state", "", Gauge, ["pipeline", "state"], "Where the queue of a pipeline is: on disk, in memory only, or degraded (the disk cannot be written to, and memory has to do); 1 for the one that is.";
+    QUEUE_DISK = "watchpost.queue_disk_size", "By", Gauge, ["pipeline"], "Bytes that the queue of a pipeline takes on the disk.";
+    QUEUE_ERRORS = "watchpost.queue_errors", "{error}", Counter, ["pipeline", "operation"], "Calls that the disk of a queue has failed, by what was asked.";
+    QUEUE_SYNCS = "watchpost.queue_syncs", "{sync}", Counter, ["pipeline"], "How often the queue of a pipeline was made safe from power failures.";
     UNCLASSIFIED = "watchpost.unclassified_errors", "{error}", Counter, [], "Attempts that failed with an error without a name of its own: a fault of ours.";
     PROCESS_CPU_TIME = "process.cpu.time", "s", Counter, [], "CPU time of the process.";
     PROCESS_MEMORY_USAGE = "process.memory.usage", "By", Gauge, [], "Resident memory of the process.";

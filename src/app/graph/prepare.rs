@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 
 use tokio_util::sync::CancellationToken;
 
@@ -14,9 +16,14 @@ use crate::exporter::deliver::Duty;
 use crate::net::auth::Authenticator;
 use crate::net::resolve::Resolver;
 use crate::pipeline::chain::{Chain, Stage};
+use crate::pipeline::memory::Holder;
 use crate::pipeline::stage::Sink;
 use crate::processor::resource_detection::Facts;
-use crate::queue::memory::{Batching, Books, DEFAULT_SAMPLES, MemoryQueue};
+use crate::queue::books::{Batching, Books};
+use crate::queue::cursor::Cursor;
+use crate::queue::log::Log;
+use crate::queue::log::store::encoded;
+use crate::queue::quarantine::Quarantine;
 use crate::signal::names;
 
 impl Graph {
@@ -42,7 +49,13 @@ impl Graph {
         let standing = self.standing(plan);
         let mut pipelines = BTreeMap::new();
         for pipeline in &plan.pipelines {
-            let prepared = self.prepare_pipeline(pipeline, plan, &tools, &standing)?;
+            let sends =
+                |name: &String| plan.exporters.contains_key(name) && !standing.contains_key(name);
+            let log = match pipeline.exporters.iter().any(sends) {
+                true => Some(self.log(&pipeline.name, plan).await),
+                false => None,
+            };
+            let prepared = self.prepare_pipeline(pipeline, plan, &tools, &standing, log)?;
             pipelines.insert(pipeline.name.clone(), prepared);
         }
         Ok(Prepared { pipelines, standing, authenticators, facts })
@@ -118,6 +131,7 @@ impl Graph {
         plan: &Plan,
         tools: &Tools<'_>,
         standing: &BTreeMap<String, (u64, Standing)>,
+        log: Option<Arc<Log>>,
     ) -> Result<PreparedPipeline, StartError> {
         let running = self.pipelines.get(&pipeline.name);
         let listed = pipeline.processors.iter();
@@ -142,31 +156,32 @@ impl Graph {
                 continue;
             }
             let Some(exporter) = plan.exporters.get(name) else { continue };
+            let Some(log) = &log else { continue };
             let before = running.and_then(|running| running.sending.get(name));
-            let (prepared, queue) =
-                self.prepare_sending(pipeline, plan, name, exporter, before, tools)?;
-            sinks.push(queue);
+            let prepared =
+                self.prepare_sending(pipeline, plan, (name, exporter), (log, before), tools)?;
             sending.insert(name.clone(), prepared);
         }
-        Ok(PreparedPipeline { stages, chain, sinks, sending })
+        // Those that stand beside it wait for nobody: they come first.
+        sinks.extend(log.iter().map(|log| Arc::clone(log) as Arc<dyn Sink>));
+        Ok(PreparedPipeline { stages, chain, sinks, sending, log })
     }
 
     fn prepare_sending(
         &self,
         pipeline: &plan::Pipeline,
         plan: &Plan,
-        name: &str,
-        exporter: &plan::Exporter,
-        before: Option<&Sending>,
+        (name, exporter): (&str, &plan::Exporter),
+        (log, before): (&Arc<Log>, Option<&Sending>),
         tools: &Tools<'_>,
-    ) -> Result<(PreparedSending, Arc<MemoryQueue>), StartError> {
+    ) -> Result<PreparedSending, StartError> {
         let fingerprint = whole_fingerprint(pipeline, plan, exporter);
         let identity = match &exporter.settings {
             ExporterSettings::RemoteWrite(settings) => Some(settings.identity.clone()),
             _ => None,
         };
-        if let Some(before) = before.filter(|before| before.fingerprint == fingerprint) {
-            return Ok((PreparedSending::Kept, Arc::clone(&before.queue)));
+        if before.is_some_and(|before| before.fingerprint == fingerprint) {
+            return Ok(PreparedSending::Kept);
         }
         // The same names and labels: what waits goes the new way.
         let kept = before.filter(|before| before.identity == identity);
@@ -175,7 +190,7 @@ impl Graph {
             Some(before) => Arc::clone(&before.queue),
             None => {
                 let books = Books::new(&self.meter, name, &pipeline.name);
-                Arc::new(MemoryQueue::new(limits.0, limits.1, books))
+                Cursor::new(log, books, limits.1, limits.0)
             }
         };
         let sending = Sending {
@@ -184,6 +199,7 @@ impl Graph {
             identity,
             queue: Arc::clone(&queue),
             limits,
+            health: Arc::default(),
             leave: CancellationToken::new(),
             hurry: self.hurry.child_token(),
             ended: CancellationToken::new(),
@@ -191,7 +207,10 @@ impl Graph {
         let duty = Duty {
             name: name.to_owned(),
             pipeline: pipeline.name.clone(),
-            queue: Arc::clone(&queue),
+            queue,
+            quarantine: self.pipeline_folder(&pipeline.name).map(|at| Quarantine::beside(&at)),
+            surroundings: self.surroundings.clone(),
+            health: Arc::clone(&sending.health),
             meter: Arc::clone(&self.meter),
             hurry: sending.hurry.clone(),
             leave: sending.leave.clone(),
@@ -201,7 +220,56 @@ impl Graph {
             Some(_) => PreparedSending::Heir(sending, work),
             None => PreparedSending::New(sending, work),
         };
-        Ok((prepared, queue))
+        Ok(prepared)
+    }
+
+    /// Where the queue of a pipeline is kept.
+    pub(in crate::app) fn pipeline_folder(&self, pipeline: &str) -> Option<PathBuf> {
+        self.folder.as_ref().map(|folder| folder.join(encoded(pipeline)))
+    }
+
+    /// The log of a pipeline: the one that is open, else that of its folder, else one in memory.
+    async fn log(&self, pipeline: &str, plan: &Plan) -> Arc<Log> {
+        let limits = plan.storage.limits.clone();
+        if let Some(log) = self.logs.get(pipeline).and_then(Weak::upgrade) {
+            log.limit(limits);
+            return log;
+        }
+        let opened = match self.pipeline_folder(pipeline) {
+            None => {
+                if !self.said.swap(true, Ordering::Relaxed) {
+                    tracing::info!(
+                        "storage.directory is not set: what waits for exporters is kept in memory alone"
+                    );
+                }
+                None
+            }
+            Some(folder) => {
+                let (name, surroundings) = (pipeline.to_owned(), self.surroundings.clone());
+                let path = folder.clone();
+                let open = move || Log::open(&name, &path, limits, surroundings);
+                let opened = tokio::task::spawn_blocking(open).await;
+                match opened.map_err(std::io::Error::other).flatten() {
+                    Ok(log) => Some(log),
+                    Err(error) => {
+                        let why = match error.kind() {
+                            std::io::ErrorKind::WouldBlock => "another process has it".to_owned(),
+                            _ => error.to_string(),
+                        };
+                        tracing::error!(
+                            pipeline,
+                            "{} cannot be used: {why}; what waits is kept in memory alone",
+                            folder.display()
+                        );
+                        None
+                    }
+                }
+            }
+        };
+        let log = opened.unwrap_or_else(|| Log::in_memory(pipeline, self.surroundings.clone()));
+        let log = Arc::new(log);
+        self.memory.count(&(Arc::clone(&log) as Arc<dyn Holder>));
+        log
     }
 }
 
@@ -237,9 +305,12 @@ fn destination(settings: &ExporterSettings) -> u64 {
 }
 
 /// How much a queue holds, and when a batch is worth a request.
-fn queue_settings(pipeline: &plan::Pipeline, exporter: &plan::Exporter) -> (usize, Batching) {
+fn queue_settings(
+    pipeline: &plan::Pipeline,
+    exporter: &plan::Exporter,
+) -> (Option<usize>, Batching) {
     let client = exporter.settings.client();
     let batching = client.and_then(|client| client.batching).or(pipeline.batching);
-    let size = client.map_or(DEFAULT_SAMPLES, |client| client.queue_size);
+    let size = client.and_then(|client| client.queue_size);
     (size, batching.unwrap_or_default())
 }

@@ -25,7 +25,7 @@ use crate::extension::{basicauth, bearertokenauth, health_check};
 use crate::host::run::HostPlan;
 use crate::host::settings::{self as host, RawHostMetrics};
 use crate::processor::{actions, filter, memory_limiter, resource_detection};
-use crate::queue::memory::Batching;
+use crate::queue::books::Batching;
 
 /// The largest batch, in samples.
 const MAX_BATCH: u64 = 100_000;

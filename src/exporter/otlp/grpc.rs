@@ -71,10 +71,10 @@ impl Transport for Protocol {
         let timeout = self.settings.client.timeout;
         let called = tokio::time::timeout(timeout, self.call(samples)).await;
         match called {
-            Err(_) => Answer::new(Action::Retry(None), format!("no answer within {timeout:?}")),
+            Err(_) => Answer::none(format!("no answer within {timeout:?}")),
             Ok(Ok(response)) => {
                 let (rejected, why) = otlp::rejected(&response);
-                Answer { action: Action::Done, why: short(&why), rejected: rejected as usize }
+                Answer { rejected: rejected as usize, ..Answer::new(Action::Done, short(&why)) }
             }
             Ok(Err(status)) => {
                 let after = status.get_details_retry_info().and_then(|info| info.retry_delay);

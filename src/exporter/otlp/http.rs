@@ -67,7 +67,7 @@ impl Transport for Protocol {
             request.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
         let response = match self.client.send(request, self.settings.client.timeout).await {
-            Err(error) => return Answer::new(Action::Retry(None), error.to_string()),
+            Err(error) => return Answer::none(error.to_string()),
             Ok(response) => response,
         };
         let answer = Answer::of_http(&response);
@@ -82,7 +82,7 @@ impl Transport for Protocol {
             Encoding::Json => otlp::rejected_json(body),
         };
         let (rejected, why) = said.unwrap_or_default();
-        Answer { action: Action::Done, why: short(&why), rejected: rejected as usize }
+        Answer { rejected: rejected as usize, ..Answer::new(Action::Done, short(&why)) }
     }
 }
 

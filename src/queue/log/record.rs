@@ -73,21 +73,28 @@ pub enum Found {
 
 /// Finds the records in a segment's bytes, from the first one on.
 #[derive(Debug)]
-pub struct Scan<'a> {
-    bytes: &'a [u8],
+pub struct Scan<B> {
+    bytes: B,
     at: usize,
 }
 
-impl<'a> Scan<'a> {
+impl<B: AsRef<[u8]>> Scan<B> {
     /// Begins at `at`, where a record begins or nothing is.
     #[must_use]
-    pub fn new(bytes: &'a [u8], at: usize) -> Self {
+    pub fn new(bytes: B, at: usize) -> Self {
         Self { bytes, at }
+    }
+
+    /// What is scanned.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes.as_ref()
     }
 
     /// The record that begins there, if one does.
     fn record(&self, at: usize) -> Option<(usize, u8, Vec<u8>)> {
-        let head = self.bytes.get(at..)?.get(..HEAD)?;
+        let bytes = self.bytes();
+        let head = bytes.get(at..)?.get(..HEAD)?;
         if head[..2] != MAGIC {
             return None;
         }
@@ -96,7 +103,7 @@ impl<'a> Scan<'a> {
         let sum = u32::from_le_bytes(head[7..].try_into().expect("four bytes"));
         let begin = at + HEAD;
         let end = begin.checked_add(u32::from_le_bytes(length) as usize)?;
-        let content = self.bytes.get(begin..end).filter(|content| content.len() <= MAX_CONTENT)?;
+        let content = bytes.get(begin..end).filter(|content| content.len() <= MAX_CONTENT)?;
         if checksum(kind, length, content) != sum {
             return None;
         }
@@ -115,21 +122,22 @@ impl<'a> Scan<'a> {
     }
 }
 
-impl Iterator for Scan<'_> {
+impl<B: AsRef<[u8]>> Iterator for Scan<B> {
     type Item = Found;
 
     fn next(&mut self) -> Option<Found> {
         let at = self.at;
-        if at >= self.bytes.len() {
+        let long = self.bytes().len();
+        if at >= long {
             return None;
         }
         if let Some((end, kind, content)) = self.record(at) {
             self.at = end;
             return Some(Found::Record { at, end, kind, content });
         }
-        let next = (at + 1..self.bytes.len())
-            .find(|next| self.bytes[*next..].starts_with(&MAGIC) && self.record(*next).is_some());
-        self.at = next.unwrap_or(self.bytes.len());
+        let next = (at + 1..long)
+            .find(|next| self.bytes()[*next..].starts_with(&MAGIC) && self.record(*next).is_some());
+        self.at = next.unwrap_or(long);
         Some(match next {
             Some(end) => Found::Damage { at, end },
             None => Found::Torn { at },

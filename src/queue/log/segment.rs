@@ -18,6 +18,7 @@ const VERSION: u64 = 1;
 const HEAD: u8 = 1;
 const ENTRY: u8 = 2;
 const FOOT: u8 = 3;
+const NOTE: u8 = 4;
 /// Samples of an entry at most: more are several entries.
 pub const MAX_SAMPLES: usize = 1 << 18;
 
@@ -113,6 +114,14 @@ impl Writer {
         bytes
     }
 
+    /// A remark for people.
+    #[must_use]
+    pub fn note(text: &str) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        put_record(&mut bytes, NOTE, text.as_bytes());
+        bytes
+    }
+
     /// The last bytes of a segment that is full.
     #[must_use]
     pub fn foot(self) -> Vec<u8> {
@@ -150,6 +159,8 @@ pub enum Part {
     },
     /// It is full: nothing more comes.
     Foot,
+    /// A remark for people.
+    Note(String),
     /// So many bytes are damaged.
     Damage(usize),
     /// What comes from there on was not written whole.
@@ -161,20 +172,19 @@ pub enum Part {
 
 /// Reads a segment.
 #[derive(Debug)]
-pub struct Reader<'a> {
-    bytes: &'a [u8],
-    scan: Scan<'a>,
+pub struct Reader<B> {
+    scan: Scan<B>,
     series: SeriesReader,
     known: HashMap<u32, Arc<Series>>,
     begun: Option<Captured>,
 }
 
-impl<'a> Reader<'a> {
+impl<B: AsRef<[u8]>> Reader<B> {
     /// Reads these bytes from the first one on.
     #[must_use]
-    pub fn new(bytes: &'a [u8]) -> Self {
+    pub fn new(bytes: B) -> Self {
         let (series, known) = (SeriesReader::default(), HashMap::new());
-        Self { bytes, scan: Scan::new(bytes, 0), series, known, begun: None }
+        Self { scan: Scan::new(bytes, 0), series, known, begun: None }
     }
 
     fn head(&mut self, content: &[u8]) -> Result<Head, Broken> {
@@ -229,7 +239,7 @@ impl<'a> Reader<'a> {
 
     /// What a damaged record has named stands in the foot, if there is one.
     fn consult_foot(&mut self, from: usize) {
-        let content = Scan::new(self.bytes, from).find_map(|found| match found {
+        let content = Scan::new(self.scan.bytes(), from).find_map(|found| match found {
             Found::Record { kind: FOOT, content, .. } => Some(content),
             _ => None,
         });
@@ -239,7 +249,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-impl Iterator for Reader<'_> {
+impl<B: AsRef<[u8]>> Iterator for Reader<B> {
     type Item = Part;
 
     fn next(&mut self) -> Option<Part> {
@@ -254,6 +264,7 @@ impl Iterator for Reader<'_> {
                     HEAD => self.head(&content).map(Part::Head),
                     ENTRY => self.entry(&content).map(|entry| Part::Entry { entry, end }),
                     FOOT => Ok(Part::Foot),
+                    NOTE => Ok(Part::Note(String::from_utf8_lossy(&content).into_owned())),
                     _ => Err(Broken("a kind of record")),
                 };
                 read.unwrap_or_else(|_| {
@@ -263,6 +274,54 @@ impl Iterator for Reader<'_> {
             }
         })
     }
+}
+
+/// What a segment's bytes come to, without its samples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Survey {
+    /// The number after that of its last sample; `None`: it has none.
+    pub end: Option<u64>,
+    /// Where what was not written whole begins.
+    pub torn: Option<usize>,
+    /// A newer version has written it.
+    pub newer: bool,
+}
+
+/// Looks through a segment.
+#[must_use]
+pub fn survey(bytes: &[u8]) -> Survey {
+    let mut survey = Survey { end: None, torn: None, newer: false };
+    let mut last = None;
+    for found in Scan::new(bytes, 0) {
+        match found {
+            Found::Record { kind: HEAD, content, .. } => {
+                survey.newer |= Input::new(&content).number().is_ok_and(|n| n > VERSION);
+            }
+            Found::Record { kind: ENTRY, content, .. } => {
+                if let Ok(end) = end(&content) {
+                    last = Some(end);
+                }
+            }
+            Found::Record { .. } | Found::Damage { .. } => {}
+            Found::Torn { at } => survey.torn = Some(at),
+        }
+    }
+    survey.end = last;
+    survey
+}
+
+/// The number after that of an entry's last sample.
+fn end(content: &[u8]) -> Result<u64, Broken> {
+    let mut input = Input::new(content);
+    let first = input.number()?;
+    (input.signed()?, input.signed()?);
+    input.take(1)?;
+    input.number()?;
+    let mut series = SeriesReader::default();
+    for _ in 0..input.count()? {
+        series.series(&mut input)?;
+    }
+    Ok(first.wrapping_add(input.number()?))
 }
 
 #[cfg(test)]

@@ -1,0 +1,40 @@
+//! What becomes of the samples of one batch, told to the queue in their order.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use crate::queue::cursor::{Cursor, Outcome};
+
+/// Outcomes of the parts of a batch; those that are known too early wait.
+#[derive(Default)]
+pub(super) struct Ledger {
+    /// What is before has been told.
+    told: usize,
+    /// Where parts begin, with what became of how many samples.
+    known: BTreeMap<usize, (usize, Vec<(usize, Outcome)>)>,
+}
+
+impl Ledger {
+    /// Notes what became of a part: so many samples of each kind.
+    pub(super) fn note(
+        &mut self,
+        cursor: &Cursor,
+        part: &Range<usize>,
+        outcomes: impl IntoIterator<Item = (usize, Outcome)>,
+    ) {
+        self.known.insert(part.start, (part.len(), outcomes.into_iter().collect()));
+        while let Some((length, outcomes)) = self.known.remove(&self.told) {
+            self.told += length;
+            for (samples, outcome) in outcomes {
+                if samples > 0 {
+                    cursor.settle(samples, outcome);
+                }
+            }
+        }
+    }
+
+    /// Samples from the first one on whose outcome has been told.
+    pub(super) fn told(&self) -> usize {
+        self.told
+    }
+}

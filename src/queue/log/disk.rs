@@ -1,0 +1,208 @@
+//! The files of one log: what it asks of a disk, and the folder that gives it.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::base::clock::Timestamp;
+
+/// A file, as a listing has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Its name.
+    pub name: String,
+    /// Its bytes.
+    pub bytes: u64,
+    /// When it was written last.
+    pub modified: Timestamp,
+}
+
+/// Files in one folder, by their names. What is written is in the hands of the system at once and
+/// outlives the process; only what is synced outlives a power failure.
+pub trait Disk: Send + Sync {
+    /// All files, in no order.
+    ///
+    /// # Errors
+    /// As every call of this trait: what the system says.
+    fn list(&self) -> io::Result<Vec<Listed>>;
+
+    /// All bytes of a file.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn read(&self, name: &str) -> io::Result<Vec<u8>>;
+
+    /// Writes at a place of a file, which is made when it is not there.
+    ///
+    /// # Errors
+    /// What the system says; a part may have been written then.
+    fn write(&self, name: &str, at: u64, bytes: &[u8]) -> io::Result<()>;
+
+    /// Cuts a file off.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn truncate(&self, name: &str, bytes: u64) -> io::Result<()>;
+
+    /// Gives a file another name.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn rename(&self, name: &str, to: &str) -> io::Result<()>;
+
+    /// Removes a file.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn remove(&self, name: &str) -> io::Result<()>;
+
+    /// Returns when what was written to a file outlives a power failure.
+    ///
+    /// # Errors
+    /// What the system says: then nobody knows what of it does, whatever is said later.
+    fn sync(&self, name: &str) -> io::Result<()>;
+
+    /// Returns when the names of the files outlive a power failure.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn sync_names(&self) -> io::Result<()>;
+
+    /// Bytes that are free, and that there are at all.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn space(&self) -> io::Result<(u64, u64)>;
+
+    /// Whether what is written to a file can still be found by its name.
+    fn is_there(&self, name: &str) -> bool;
+}
+
+/// A folder that no other process may use meanwhile.
+#[derive(Debug)]
+pub struct Folder {
+    path: PathBuf,
+    open: Mutex<BTreeMap<String, Arc<File>>>,
+    /// Holds the lock for as long as it lives.
+    _lock: File,
+}
+
+/// The file that is locked.
+const LOCK: &str = "lock";
+/// Files that are kept open: the segment that is written, and cursors.
+const MAX_OPEN: usize = 64;
+
+impl Folder {
+    /// Makes the folder when it is not there, and takes it.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] when another process has it; else what the system says.
+    pub fn take(path: &Path) -> io::Result<Self> {
+        fs::DirBuilder::new().recursive(true).mode(0o750).create(path)?;
+        let lock = options().truncate(false).open(path.join(LOCK))?;
+        lock.try_lock().map_err(|error| match error {
+            fs::TryLockError::WouldBlock => io::ErrorKind::WouldBlock.into(),
+            fs::TryLockError::Error(error) => error,
+        })?;
+        Ok(Self { path: path.to_owned(), open: Mutex::default(), _lock: lock })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn open(&self) -> MutexGuard<'_, BTreeMap<String, Arc<File>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn file(&self, name: &str) -> io::Result<Arc<File>> {
+        if let Some(file) = self.open().get(name) {
+            return Ok(Arc::clone(file));
+        }
+        let file = Arc::new(options().truncate(false).open(self.path.join(name))?);
+        let mut open = self.open();
+        if open.len() >= MAX_OPEN {
+            open.pop_first();
+        }
+        open.insert(name.to_owned(), Arc::clone(&file));
+        Ok(file)
+    }
+}
+
+fn options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).mode(0o640);
+    options
+}
+
+impl Disk for Folder {
+    fn list(&self) -> io::Result<Vec<Listed>> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(&self.path)? {
+            let entry = entry?;
+            let Ok(meta) = entry.metadata() else { continue };
+            if let (Ok(name), true) = (entry.file_name().into_string(), meta.is_file()) {
+                let nanos = meta.mtime().saturating_mul(1_000_000_000) + meta.mtime_nsec();
+                let modified = Timestamp(u64::try_from(nanos).unwrap_or(0));
+                files.push(Listed { name, bytes: meta.len(), modified });
+            }
+        }
+        Ok(files)
+    }
+
+    fn read(&self, name: &str) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        File::open(self.path.join(name))?.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn write(&self, name: &str, at: u64, bytes: &[u8]) -> io::Result<()> {
+        self.file(name)?.write_all_at(bytes, at)
+    }
+
+    fn truncate(&self, name: &str, bytes: u64) -> io::Result<()> {
+        self.file(name)?.set_len(bytes)
+    }
+
+    fn rename(&self, name: &str, to: &str) -> io::Result<()> {
+        self.open().remove(name);
+        self.open().remove(to);
+        fs::rename(self.path.join(name), self.path.join(to))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.open().remove(name);
+        fs::remove_file(self.path.join(name))
+    }
+
+    fn sync(&self, name: &str) -> io::Result<()> {
+        let synced = self.file(name)?.sync_data();
+        if synced.is_err() {
+            // The system tells of a failure once, to this handle.
+            self.open().remove(name);
+        }
+        synced
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        File::open(&self.path)?.sync_all()
+    }
+
+    fn space(&self) -> io::Result<(u64, u64)> {
+        let there = rustix::fs::statvfs(&self.path)?;
+        Ok((there.f_bavail * there.f_frsize, there.f_blocks * there.f_frsize))
+    }
+
+    fn is_there(&self, name: &str) -> bool {
+        let Ok(named) = fs::metadata(self.path.join(name)) else { return false };
+        let open = self.open().get(name).cloned();
+        open.is_none_or(|file| {
+            file.metadata().is_ok_and(|m| (m.dev(), m.ino()) == (named.dev(), named.ino()))
+        })
+    }
+}

@@ -1,0 +1,335 @@
+//! What a log knows at this moment: its newest samples, who reads it, and what is on the disk.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::TAIL;
+use super::position::{OPEN, Position};
+use super::seat::Seat;
+use super::segment::{Captured, MAX_SAMPLES};
+use super::store::{Limits, Recovered};
+use super::tail::{Lot, Tail};
+use crate::base::clock::Timestamp;
+use crate::signal::batch::{Batch, Sample};
+
+/// Where what waits is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// On the disk.
+    Disk,
+    /// In memory: there is no disk for it.
+    Memory,
+    /// In memory, because the disk fails.
+    Degraded,
+}
+
+impl Mode {
+    /// Its name.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Disk => "disk",
+            Self::Memory => "memory",
+            Self::Degraded => "degraded",
+        }
+    }
+}
+
+/// What the thread is asked to do, beside writing.
+pub enum Task {
+    /// An exporter has another name from now on.
+    Rename {
+        /// Its name.
+        from: String,
+        /// Its new name.
+        to: String,
+    },
+    /// An exporter is gone for good.
+    Forget(String),
+    /// A segment cannot be read.
+    SetAside(u64),
+    /// Other limits.
+    Limit(Limits),
+}
+
+/// What a log knows.
+pub struct State {
+    /// The number of the next sample.
+    pub end: u64,
+    /// The newest samples.
+    pub tail: Tail,
+    /// What is before is on the disk, or lost.
+    pub written: u64,
+    /// The segments on the disk: the number of the first sample, and that after the last one.
+    pub segments: Vec<(u64, u64)>,
+    /// Bytes on the disk.
+    pub disk_bytes: u64,
+    /// Who reads it.
+    pub seats: BTreeMap<u64, Seat>,
+    /// Positions of exporters that do not run, and when they were saved.
+    pub orphans: BTreeMap<String, (Position, Timestamp)>,
+    /// Exporters whose positions are lost: they begin with the oldest sample.
+    pub lost_positions: BTreeSet<String>,
+    /// Where what waits is kept.
+    pub mode: Mode,
+    /// What the thread is to do.
+    pub tasks: Vec<Task>,
+    /// Nothing more comes, and the thread ends.
+    pub stopping: bool,
+    /// The number of the next seat.
+    next_seat: u64,
+}
+
+impl State {
+    /// A log in memory.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self {
+            end: 0,
+            tail: Tail::default(),
+            written: 0,
+            segments: Vec::new(),
+            disk_bytes: 0,
+            seats: BTreeMap::new(),
+            orphans: BTreeMap::new(),
+            lost_positions: BTreeSet::new(),
+            mode: Mode::Memory,
+            tasks: Vec::new(),
+            stopping: false,
+            next_seat: 0,
+        }
+    }
+
+    /// A log that was found on a disk.
+    #[must_use]
+    pub fn recovered(segments: Vec<(u64, u64)>, found: Recovered) -> Self {
+        let Recovered { end, positions, lost_positions, .. } = found;
+        Self {
+            end,
+            written: end,
+            segments,
+            orphans: positions,
+            lost_positions,
+            mode: Mode::Disk,
+            ..Self::empty()
+        }
+    }
+
+    /// Gives an exporter a seat.
+    pub fn sit(&mut self, seat: Seat) -> u64 {
+        self.next_seat += 1;
+        self.seats.insert(self.next_seat, seat);
+        self.next_seat
+    }
+
+    /// An exporter begins: where it stood when it was here before, else with what comes next.
+    pub fn begin(&mut self, id: u64) {
+        let (end, oldest) = (self.end, self.oldest());
+        let Some(name) = self.seats.get(&id).map(|seat| seat.name.clone()) else { return };
+        // One of this name that has not sent all it had goes on under another.
+        let before = self.seats.iter_mut().find(|(other, seat)| **other != id && seat.name == name);
+        if let Some((other, seat)) = before.filter(|(_, seat)| seat.position.is_some()) {
+            let to = format!("{name}~{end}-{other}");
+            seat.name.clone_from(&to);
+            seat.version += 1;
+            self.tasks.push(Task::Rename { from: name, to });
+        }
+        let Some(seat) = self.seats.get_mut(&id).filter(|seat| seat.position.is_none()) else {
+            return;
+        };
+        let lost = self.lost_positions.remove(&seat.name);
+        let mut position = match self.orphans.remove(&seat.name) {
+            Some((position, _)) => position,
+            None if lost => Position::at(oldest),
+            None => Position::at(end),
+        };
+        if position.until != OPEN {
+            if position.queued(end) == 0 {
+                // What came while it was away was not for it.
+                let accepted = position.accepted(end) - position.extra;
+                position.joined = end - accepted;
+                (position.settled, position.in_flight, position.next) = (end, end, end);
+            }
+            position.until = OPEN;
+        }
+        seat.books.recovered.add(position.queued(end));
+        seat.version += 1;
+        seat.position = Some(position);
+        seat.filled.notify_one();
+    }
+
+    /// The oldest sample that there is.
+    fn oldest(&self) -> u64 {
+        let disk = self.segments.first().map(|(first, _)| *first);
+        let memory = self.tail.front().map(|lot| lot.first);
+        disk.into_iter().chain(memory).min().unwrap_or(self.end)
+    }
+
+    /// Appends samples: everyone who is open has them to send.
+    pub fn append(&mut self, batches: &[Batch], captured: Captured) {
+        let mut rest = batches.iter().flat_map(|batch| &batch.samples);
+        let mut count: usize = batches.iter().map(Batch::len).sum();
+        while count > 0 {
+            let some = count.min(MAX_SAMPLES);
+            let samples: Vec<Sample> = rest.by_ref().take(some).cloned().collect();
+            count -= some;
+            self.push(Lot { first: self.end, captured, samples });
+        }
+        self.evict();
+    }
+
+    fn push(&mut self, lot: Lot) {
+        let (end, count) = (lot.end(), lot.samples.len() as u64);
+        for seat in self.seats.values_mut().filter(|s| s.position.is_some() && s.is_open()) {
+            let before = seat.waiting(self.end);
+            seat.books.accepted.add(count);
+            let min_size = seat.batching.min_size as u64;
+            let after = before + count;
+            // Every addition would wake the exporter; these are the ones that it waits for.
+            if before == 0 || (before < min_size && after >= min_size) {
+                seat.filled.notify_one();
+            }
+        }
+        self.end = end;
+        self.tail.push(lot);
+        for seat in self.seats.values_mut() {
+            seat.fit(end);
+        }
+    }
+
+    /// The number before which nobody needs anything.
+    #[must_use]
+    pub fn needed(&self) -> u64 {
+        let seats = self.seats.values().filter_map(|seat| seat.position.as_ref());
+        let orphans = self.orphans.values().map(|(position, _)| position);
+        let waiting = seats.chain(orphans).filter(|position| position.queued(self.end) > 0);
+        waiting.map(Position::needs).min().unwrap_or(self.end)
+    }
+
+    /// Lets go of what memory need not hold, and of what it cannot.
+    pub fn evict(&mut self) {
+        let needed = self.needed();
+        let durable = self.mode != Mode::Memory;
+        while let Some(end) = self.tail.front().map(|lot| lot.end()) {
+            let written = end <= self.written;
+            if (end <= needed && (written || !durable))
+                || (written && durable && self.tail.samples() > TAIL)
+            {
+                self.tail.pop();
+            } else if self.tail.samples() > self.most() {
+                let reason = if durable { "disk_full" } else { "memory_full" };
+                self.lose(end, reason);
+                self.tail.pop();
+            } else {
+                break;
+            }
+        }
+    }
+
+    /// Samples that memory may hold.
+    fn most(&self) -> usize {
+        let asked = self.seats.values().filter_map(|seat| seat.capacity).max();
+        // Whoever holds what it has taken may hold that as well.
+        asked.unwrap_or(super::DEFAULT_SAMPLES).max(super::DEFAULT_SAMPLES)
+    }
+
+    /// Nobody will have what is before a number.
+    pub fn lose(&mut self, to: u64, reason: &str) -> u64 {
+        self.written = self.written.max(to);
+        self.seats.values_mut().map(|seat| seat.skip(to, reason)).sum()
+    }
+
+    /// What a seat needs from one number up to another cannot be read any more; returns how many samples that are.
+    pub fn pass(&mut self, id: u64, from: u64, to: u64) -> u64 {
+        let end = self.end;
+        let Some(seat) = self.seats.get_mut(&id) else { return 0 };
+        let Some(position) = &mut seat.position else { return 0 };
+        if position.unsettled() > 0 && position.settled == from {
+            let lost = to.min(position.in_flight) - from;
+            position.settle(0, 0, lost);
+            seat.books.drop(lost, "damaged");
+            seat.version += 1;
+            return lost;
+        }
+        match position.next == from {
+            true => seat.skip(to.min(end), "damaged"),
+            false => 0,
+        }
+    }
+
+    /// What is before a number is no more on the disk: who needs it there has lost what memory lacks.
+    pub fn lose_stored(&mut self, to: u64, reason: &str) -> u64 {
+        let to = self.tail.front().map_or(to, |lot| to.min(lot.first));
+        let lost = self.seats.values_mut().map(|seat| seat.skip(to, reason)).sum();
+        for (position, _) in self.orphans.values_mut() {
+            position.skip(to.min(position.until));
+        }
+        lost
+    }
+
+    /// Frees so many samples of memory; returns how many are lost by that.
+    pub fn shed(&mut self, samples: usize) -> usize {
+        let goal = self.tail.samples().saturating_sub(samples);
+        let mut lost = 0;
+        while self.tail.samples() > goal {
+            let Some((end, written)) =
+                self.tail.front().map(|lot| (lot.end(), lot.end() <= self.written))
+            else {
+                break;
+            };
+            if !written || self.mode == Mode::Memory {
+                lost += self.lose(end, "memory_full");
+            }
+            self.tail.pop();
+        }
+        usize::try_from(lost).unwrap_or(usize::MAX)
+    }
+
+    /// Nothing more comes: exporters end when they have sent what is there.
+    pub fn close(&mut self) {
+        let ids: Vec<u64> = self.seats.keys().copied().collect();
+        ids.into_iter().for_each(|id| self.close_seat(id));
+    }
+
+    /// Nothing more comes for an exporter.
+    pub fn close_seat(&mut self, id: u64) {
+        let end = self.end;
+        if let Some(seat) = self.seats.get_mut(&id) {
+            if let Some(position) = seat.position.as_mut().filter(|p| p.until == OPEN) {
+                position.until = end;
+                seat.version += 1;
+            }
+            seat.filled.notify_one();
+        }
+    }
+
+    /// What the thread has to write: samples, a few at once, and positions with their versions.
+    #[must_use]
+    pub fn unwritten(&self, most: usize) -> Vec<Arc<Lot>> {
+        let mut count = 0;
+        let lots = self.tail.from(self.written).take_while(|lot| {
+            let fits = count < most;
+            count += lot.samples.len();
+            fits
+        });
+        lots.cloned().collect()
+    }
+
+    /// Positions that have changed, with their versions.
+    #[must_use]
+    pub fn unsaved(&self) -> Vec<(u64, String, u64, Position)> {
+        let dirty = self.seats.iter().filter(|(_, seat)| seat.version != seat.saved);
+        dirty
+            .filter_map(|(id, seat)| {
+                let position = seat.position.clone()?;
+                Some((*id, seat.name.clone(), seat.version, position))
+            })
+            .collect()
+    }
+
+    /// Samples that are in memory alone.
+    #[must_use]
+    pub fn in_memory_alone(&self) -> u64 {
+        self.end - self.written.min(self.end)
+    }
+}

@@ -1,0 +1,590 @@
+//! A log on a disk: appends segments, forgets what nobody needs or what is too much, and finds its way back after
+//! every end. It knows no threads and reads no clock.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::disk::{Disk, Listed};
+use super::position::{self, Position, SLOT, SLOTS};
+use super::segment::{Head, Survey, Writer, survey};
+use super::tail::Lot;
+use crate::base::clock::{BootTime, Timestamp};
+
+/// What a log may take, and what it does for its safety.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// All segments together.
+    pub max_bytes: u64,
+    /// The disk is never filled further than this.
+    pub min_free: u64,
+    /// When a segment is full.
+    pub segment_bytes: u64,
+    /// What is older goes.
+    pub max_age: Option<Duration>,
+    /// What not all exporters have sent by then is made safe from power failures.
+    pub fsync_interval: Duration,
+    /// How long what waits for an exporter that is gone is kept.
+    pub orphan_ttl: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_bytes: 1 << 30,
+            min_free: 256 << 20,
+            segment_bytes: 4 << 20,
+            max_age: None,
+            fsync_interval: Duration::from_secs(5),
+            orphan_ttl: Duration::from_secs(24 * 3600),
+        }
+    }
+}
+
+/// The smallest segment, however small the disk is.
+const MIN_SEGMENT: u64 = 32 << 10;
+/// Bytes that are written at once, about; and how often the free space is looked at.
+const STEP: usize = 1 << 20;
+const SEGMENT: &str = ".seg";
+const CURSOR: &str = ".cursor";
+/// What is set aside ends so.
+pub const CORRUPT: &str = ".corrupt";
+
+/// A segment that is on the disk.
+#[derive(Clone, Debug)]
+struct Segment {
+    first: u64,
+    end: u64,
+    bytes: u64,
+    newest: Timestamp,
+    /// Since when something in it has not been synced.
+    unsynced: Option<BootTime>,
+}
+
+struct Current {
+    segment: Segment,
+    writer: Writer,
+}
+
+/// Why something of the log is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// The log has come to its size.
+    Size,
+    /// It was too old.
+    Age,
+    /// No space is left on the disk, and no room in memory.
+    DiskFull,
+}
+
+impl Loss {
+    /// Its name.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Size => "max_size",
+            Self::Age => "max_age",
+            Self::DiskFull => "disk_full",
+        }
+    }
+}
+
+/// A log on a disk.
+pub struct Store {
+    disk: Arc<dyn Disk>,
+    limits: Limits,
+    boot_id: u128,
+    /// Oldest first.
+    sealed: VecDeque<Segment>,
+    current: Option<Current>,
+    /// What is set aside, oldest first, with its bytes.
+    corrupt: VecDeque<(String, u64)>,
+    /// The generation of each cursor, and whether it is to be synced.
+    cursors: BTreeMap<String, (u64, bool)>,
+    unsynced_names: bool,
+    /// Bytes written since the free space was looked at; `None`: look now.
+    since_look: Option<usize>,
+}
+
+/// What was found when a log was opened.
+#[derive(Debug, Default)]
+pub struct Recovered {
+    /// The number of the next sample.
+    pub end: u64,
+    /// Where exporters stood, and when that was written.
+    pub positions: BTreeMap<String, (Position, Timestamp)>,
+    /// Exporters whose position cannot be read.
+    pub lost_positions: BTreeSet<String>,
+    /// Bytes at the end of the last segment that were not written whole.
+    pub torn: u64,
+    /// Files that were set aside.
+    pub set_aside: Vec<String>,
+    /// Files of a newer version: they are left alone.
+    pub newer: Vec<String>,
+}
+
+impl Store {
+    /// Opens the log on a disk; `boot_id`: of this boot of this machine.
+    ///
+    /// # Errors
+    /// When the disk cannot be read.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        limits: Limits,
+        boot_id: u128,
+    ) -> io::Result<(Self, Recovered)> {
+        let mut store = Self {
+            disk,
+            limits,
+            boot_id,
+            sealed: VecDeque::new(),
+            current: None,
+            corrupt: VecDeque::new(),
+            cursors: BTreeMap::new(),
+            unsynced_names: false,
+            since_look: None,
+        };
+        let mut found = Recovered::default();
+        let mut files = store.disk.list()?;
+        files.sort_by(|a, b| a.name.cmp(&b.name));
+        for file in &files {
+            if let Some(exporter) = file.name.strip_suffix(CURSOR).and_then(decoded) {
+                store.cursor(file, exporter, &mut found)?;
+            } else if let Some(first) = number(&file.name) {
+                let segment = Segment {
+                    first,
+                    end: first,
+                    bytes: file.bytes,
+                    newest: file.modified,
+                    unsynced: None,
+                };
+                if let Some(before) = store.sealed.back_mut() {
+                    before.end = first;
+                }
+                store.sealed.push_back(segment);
+            } else if file.name.ends_with(CORRUPT) {
+                store.corrupt.push_back((file.name.clone(), file.bytes));
+            }
+        }
+        store.corrupt.make_contiguous().sort();
+        while let Some(last) = store.sealed.back().cloned() {
+            if store.last(last, &mut found)? {
+                break;
+            }
+        }
+        store.fit();
+        let log = store.sealed.back().map_or(0, |segment| segment.end);
+        let known = found.positions.values().map(|(position, _)| position.next);
+        found.end = known.chain([log]).max().unwrap_or(0);
+        Ok((store, found))
+    }
+
+    fn cursor(&mut self, file: &Listed, exporter: String, found: &mut Recovered) -> io::Result<()> {
+        match position::read(&self.disk.read(&file.name)?) {
+            Ok((generation, position)) => {
+                self.cursors.insert(exporter.clone(), (generation, false));
+                found.positions.insert(exporter, (position, file.modified));
+            }
+            Err(_) => {
+                self.aside(&file.name, file.bytes, found);
+                found.lost_positions.insert(exporter);
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at the last segment. `false`: it is none, and is not among the segments any more.
+    fn last(&mut self, mut last: Segment, found: &mut Recovered) -> io::Result<bool> {
+        let name = segment_name(last.first);
+        let bytes = self.disk.read(&name)?;
+        self.sealed.pop_back();
+        let Survey { end, torn, newer } = survey(&bytes);
+        if newer {
+            found.newer.push(name);
+            return Ok(false);
+        }
+        let Some(end) = end else {
+            match bytes.is_empty() || torn == Some(0) && bytes.len() < 64 {
+                // A segment that was begun, and nothing came of it.
+                true => drop(self.disk.remove(&name)),
+                false => self.aside(&name, bytes.len() as u64, found),
+            }
+            return Ok(false);
+        };
+        if let Some(at) = torn {
+            found.torn += (bytes.len() - at) as u64;
+            // Where that is not possible it is passed over at each reading.
+            let _ = self.disk.truncate(&name, at as u64);
+            last.bytes = at as u64;
+        }
+        last.end = end.max(last.first);
+        self.sealed.push_back(last);
+        Ok(true)
+    }
+
+    fn aside(&mut self, name: &str, bytes: u64, found: &mut Recovered) {
+        let to = format!("{name}{CORRUPT}");
+        if self.disk.rename(name, &to).is_ok() {
+            self.corrupt.push_back((to.clone(), bytes));
+            found.set_aside.push(to);
+        }
+    }
+
+    /// Other limits from now on.
+    pub fn limit(&mut self, limits: Limits) {
+        self.limits = limits;
+        self.fit();
+    }
+
+    /// Segments that are small enough for the disk and for all of them together.
+    fn fit(&mut self) {
+        let total = self.disk.space().map_or(u64::MAX, |(_, total)| total);
+        let most = (total / 16).min(self.limits.max_bytes / 4);
+        self.limits.segment_bytes = self.limits.segment_bytes.min(most).max(MIN_SEGMENT);
+    }
+
+    /// What the segments hold: the number of the first sample and that after the last one of each.
+    #[must_use]
+    pub fn segments(&self) -> Vec<(u64, u64)> {
+        let current = self.current.as_ref().map(|current| &current.segment);
+        self.sealed.iter().chain(current).map(|s| (s.first, s.end)).collect()
+    }
+
+    /// Bytes on the disk, what is set aside included.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        let current = self.current.as_ref().map_or(0, |current| current.segment.bytes);
+        let corrupt: u64 = self.corrupt.iter().map(|(_, bytes)| bytes).sum();
+        self.sealed.iter().map(|segment| segment.bytes).sum::<u64>() + current + corrupt
+    }
+
+    /// Appends what comes next; returns the number up to which all is in the hands of the system.
+    ///
+    /// # Errors
+    /// What the system says. Some of it may have been appended; the next try begins another segment.
+    pub fn append(&mut self, lots: &[Arc<Lot>]) -> io::Result<u64> {
+        let mut lots = lots;
+        let mut end = 0;
+        while let Some(lot) = lots.first() {
+            let mut bytes = Vec::new();
+            let (at, captured) = match &self.current {
+                Some(current) => (current.segment.bytes, lot.captured),
+                None => {
+                    bytes = self.begin(lot)?;
+                    (0, lot.captured)
+                }
+            };
+            let mut current = self.current.take().expect("there is one now");
+            let mut count = 0;
+            for lot in lots {
+                bytes.extend(current.writer.entry(lot.first, lot.captured, &lot.samples));
+                count += 1;
+                end = lot.end();
+                current.segment.newest = lot.captured.wall;
+                if bytes.len() > STEP || at + bytes.len() as u64 >= self.limits.segment_bytes {
+                    break;
+                }
+            }
+            let name = segment_name(current.segment.first);
+            if let Err(error) = self.write(&name, at, &bytes) {
+                // What was written of it is not part of the segment.
+                match at {
+                    0 => drop(self.disk.remove(&name)),
+                    _ => {
+                        let _ = self.disk.truncate(&name, at);
+                        self.sealed.push_back(current.segment);
+                    }
+                }
+                return Err(error);
+            }
+            current.segment.bytes = at + bytes.len() as u64;
+            current.segment.end = end;
+            current.segment.unsynced.get_or_insert(captured.boot);
+            lots = &lots[count..];
+            let full = current.segment.bytes >= self.limits.segment_bytes;
+            self.current = Some(current);
+            if full {
+                self.seal();
+            }
+        }
+        Ok(end)
+    }
+
+    fn begin(&mut self, lot: &Lot) -> io::Result<Vec<u8>> {
+        let name = segment_name(lot.first);
+        // What stands there could not be synced, and is written again as a whole.
+        self.sealed.retain(|segment| segment.first != lot.first);
+        let _ = self.disk.truncate(&name, 0);
+        let head = Head { boot_id: self.boot_id, begun: lot.captured };
+        let (writer, bytes) = Writer::new(head);
+        let segment = Segment {
+            first: lot.first,
+            end: lot.first,
+            bytes: 0,
+            newest: lot.captured.wall,
+            unsynced: None,
+        };
+        (self.since_look, self.unsynced_names) = (None, true);
+        self.current = Some(Current { segment, writer });
+        Ok(bytes)
+    }
+
+    fn write(&mut self, name: &str, at: u64, bytes: &[u8]) -> io::Result<()> {
+        let since = self.since_look.map(|since| since + bytes.len()).filter(|since| *since < STEP);
+        if since.is_none() && self.limits.min_free > 0 {
+            let (free, _) = self.disk.space()?;
+            if free < self.limits.min_free + bytes.len() as u64 {
+                let left = free >> 20;
+                let least = self.limits.min_free >> 20;
+                let why = format!("{left} MiB are free on the disk, {least} MiB have to stay free");
+                return Err(io::Error::new(io::ErrorKind::StorageFull, why));
+            }
+        }
+        self.since_look = Some(since.unwrap_or(0));
+        self.disk.write(name, at, bytes)
+    }
+
+    /// Ends the segment that is written: the next one begins anew.
+    pub fn seal(&mut self) {
+        if let Some(Current { mut segment, writer }) = self.current.take() {
+            let foot = writer.foot();
+            // Without a foot it is read as well.
+            if self.disk.write(&segment_name(segment.first), segment.bytes, &foot).is_ok() {
+                segment.bytes += foot.len() as u64;
+            }
+            self.sealed.push_back(segment);
+        }
+    }
+
+    /// Removes segments that nobody needs: all that is before a number.
+    pub fn reclaim(&mut self, needed: u64) {
+        while let Some(oldest) = self.sealed.front().filter(|oldest| oldest.end <= needed) {
+            if !self.gone(oldest.first) {
+                break;
+            }
+            self.sealed.pop_front();
+        }
+    }
+
+    /// Whether a segment's file is away.
+    fn gone(&self, first: u64) -> bool {
+        let removed = self.disk.remove(&segment_name(first));
+        removed.is_ok_and(|()| true) || !self.disk.is_there(&segment_name(first))
+    }
+
+    /// Removes what is too much or too old: returns the number before which all is gone, and why.
+    pub fn shrink(&mut self, now: Timestamp) -> Option<(u64, Loss)> {
+        let mut lost = None;
+        while self.bytes() > self.limits.max_bytes {
+            if let Some((oldest, _)) = self.corrupt.pop_front() {
+                let _ = self.disk.remove(&oldest);
+                continue;
+            }
+            match self.drop_oldest() {
+                Some(end) => lost = Some((end, Loss::Size)),
+                None => break,
+            }
+        }
+        let Some(max_age) = self.limits.max_age else { return lost };
+        let newest = |store: &Self| store.sealed.front().map(|segment| segment.newest);
+        while newest(self).is_some_and(|newest| newest < now.before(max_age)) {
+            match self.drop_oldest() {
+                Some(end) => lost = Some((end, Loss::Age)),
+                None => break,
+            }
+        }
+        lost
+    }
+
+    /// Removes the oldest segment; returns the number before which all is gone.
+    pub fn drop_oldest(&mut self) -> Option<u64> {
+        if self.sealed.is_empty() {
+            self.seal();
+        }
+        let Segment { first, end, .. } = self.sealed.front()?;
+        if !self.gone(*first) {
+            return None;
+        }
+        let end = *end;
+        self.sealed.pop_front();
+        Some(end)
+    }
+
+    /// Sets a segment aside that cannot be read.
+    pub fn set_aside(&mut self, first: u64) {
+        let Some(at) = self.sealed.iter().position(|segment| segment.first == first) else {
+            return;
+        };
+        let name = segment_name(first);
+        let to = format!("{name}{CORRUPT}");
+        if self.disk.rename(&name, &to).is_ok() {
+            if let Some(segment) = self.sealed.remove(at) {
+                self.corrupt.push_back((to, segment.bytes));
+            }
+        }
+    }
+
+    /// Whether the segment that is written can still be found; if not, another one begins.
+    ///
+    /// # Errors
+    /// The number from which on all has to be written again.
+    pub fn look(&mut self) -> Result<(), u64> {
+        let Some(current) = &self.current else { return Ok(()) };
+        if self.disk.is_there(&segment_name(current.segment.first)) {
+            return Ok(());
+        }
+        let first = current.segment.first;
+        self.current = None;
+        Err(first)
+    }
+
+    /// Makes safe from power failures what is needed from a number on and has been written for a while (or, with
+    /// `all`, at any time), cursors included. Returns whether there was something.
+    ///
+    /// # Errors
+    /// What the system says, and the number from which on nobody knows what is safe: it has to be
+    /// written again.
+    pub fn sync(
+        &mut self,
+        needed: u64,
+        now: BootTime,
+        all: bool,
+    ) -> Result<bool, (u64, io::Error)> {
+        let mut synced = false;
+        let due = |segment: &Segment| {
+            let since = segment.unsynced.filter(|_| segment.end > needed);
+            since.is_some_and(|at| all || now.since(at) >= self.limits.fsync_interval)
+        };
+        let current = self.current.as_ref().map(|current| &current.segment);
+        let due: Vec<u64> =
+            self.sealed.iter().chain(current).filter(|s| due(s)).map(|s| s.first).collect();
+        for first in due {
+            synced = true;
+            if let Err(error) = self.disk.sync(&segment_name(first)) {
+                // It is read for what it has, and never trusted with more.
+                if self.current.as_ref().is_some_and(|current| current.segment.first == first) {
+                    self.seal();
+                }
+                for segment in self.sealed.iter_mut().filter(|segment| segment.first == first) {
+                    segment.unsynced = None;
+                }
+                return Err((first, error));
+            }
+            let current = self.current.as_mut().map(|current| &mut current.segment);
+            for segment in self.sealed.iter_mut().chain(current).filter(|s| s.first == first) {
+                segment.unsynced = None;
+            }
+        }
+        if synced || all {
+            for (exporter, (_, unsynced)) in &mut self.cursors {
+                if std::mem::take(unsynced) {
+                    // A cursor that is older after a power failure sends twice, and loses nothing.
+                    let _ = self.disk.sync(&cursor_name(exporter));
+                }
+            }
+            if std::mem::take(&mut self.unsynced_names) {
+                self.disk.sync_names().map_err(|error| (u64::MAX, error))?;
+            }
+        }
+        Ok(synced)
+    }
+
+    /// Whether something would be synced later.
+    #[must_use]
+    pub fn is_unsynced(&self, needed: u64) -> bool {
+        let current = self.current.as_ref().map(|current| &current.segment);
+        self.sealed.iter().chain(current).any(|s| s.unsynced.is_some() && s.end > needed)
+    }
+
+    /// Writes down where an exporter stands.
+    ///
+    /// # Errors
+    /// What the system says; what was written before stands.
+    pub fn save(&mut self, exporter: &str, position: &Position) -> io::Result<()> {
+        let name = cursor_name(exporter);
+        let (generation, new) = match self.cursors.get(exporter) {
+            Some((generation, _)) => (generation + 1, false),
+            None => (1, true),
+        };
+        let slot = position::slot(generation, position);
+        if new {
+            // All of it at once: later it asks the disk for no more space.
+            let mut file = vec![0; SLOTS[1] as usize + SLOT];
+            let at = SLOTS[generation as usize % 2] as usize;
+            file[at..at + SLOT].copy_from_slice(&slot);
+            self.disk.write(&name, 0, &file)?;
+            self.unsynced_names = true;
+        } else {
+            self.disk.write(&name, SLOTS[generation as usize % 2], &slot)?;
+        }
+        self.cursors.insert(exporter.to_owned(), (generation, true));
+        Ok(())
+    }
+
+    /// How long what waits for an exporter that is gone is kept.
+    #[must_use]
+    pub fn orphan_ttl(&self) -> Duration {
+        self.limits.orphan_ttl
+    }
+
+    /// Whether much of what fills the disk is ours.
+    #[must_use]
+    pub fn is_much(&self) -> bool {
+        self.disk.space().is_ok_and(|(_, total)| self.bytes() > total / 4)
+    }
+
+    /// Gives an exporter another name.
+    pub fn rename(&mut self, from: &str, to: &str) {
+        if let Some(cursor) = self.cursors.remove(from) {
+            // If the file cannot be renamed, another one is begun: it is saved before it is needed.
+            if self.disk.rename(&cursor_name(from), &cursor_name(to)).is_ok() {
+                self.cursors.insert(to.to_owned(), cursor);
+            }
+        }
+    }
+
+    /// Forgets an exporter.
+    pub fn forget(&mut self, exporter: &str) {
+        self.cursors.remove(exporter);
+        let _ = self.disk.remove(&cursor_name(exporter));
+    }
+}
+
+/// The file of a segment, by the number of its first sample.
+#[must_use]
+pub fn segment_name(first: u64) -> String {
+    format!("{first:016x}{SEGMENT}")
+}
+
+fn number(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(SEGMENT).filter(|digits| digits.len() == 16)?;
+    u64::from_str_radix(digits, 16).ok()
+}
+
+/// The file of an exporter's position.
+fn cursor_name(exporter: &str) -> String {
+    format!("{}{CURSOR}", encoded(exporter))
+}
+
+/// A name as a file name.
+#[must_use]
+pub fn encoded(name: &str) -> String {
+    use std::fmt::Write as _;
+    name.bytes().fold(String::new(), |mut out, byte| {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'-' => out.push(byte.into()),
+            b'.' if !out.is_empty() => out.push('.'),
+            _ => write!(out, "%{byte:02x}").expect("a string takes it"),
+        }
+        out
+    })
+}
+
+/// The way back from [`encoded`].
+fn decoded(name: &str) -> Option<String> {
+    percent_encoding::percent_decode_str(name).decode_utf8().ok().map(Into::into)
+}
+
+#[cfg(test)]
+mod tests;

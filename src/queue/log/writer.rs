@@ -1,0 +1,259 @@
+//! The thread of a log: brings samples and positions to the disk, makes safe what has to wait, and goes on when the
+//! disk fails.
+
+use std::io;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use super::state::{Mode, State, Task};
+use super::store::{Loss, Store};
+use super::{DEFAULT_SAMPLES, Shared, Tallies};
+use crate::base::clock::{self, BootTime};
+
+/// How soon a disk that has failed is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+/// How often is looked whether something is to be synced, or a file is gone.
+const TICK: Duration = Duration::from_secs(1);
+/// How often is looked whether something is too old.
+const IDLE: Duration = Duration::from_secs(30);
+/// How often a fault that lasts is logged.
+const LOG_EVERY: Duration = Duration::from_secs(60);
+/// Samples that are written at once.
+const STRIDE: usize = 64 << 10;
+
+/// Runs until the log is stopped.
+pub(super) fn run(store: Store, shared: &Arc<Shared>) {
+    let tallies = Tallies::new(shared);
+    let mut writer = Writer {
+        store,
+        tallies,
+        retry_at: None,
+        told: None,
+        failing: false,
+        in_vain: false,
+        ticked: clock::now().boot,
+    };
+    while writer.round(shared) {}
+}
+
+struct Writer {
+    store: Store,
+    tallies: Tallies,
+    /// The disk has failed: it is left alone until then.
+    retry_at: Option<BootTime>,
+    told: Option<BootTime>,
+    failing: bool,
+    /// A segment was dropped for more space, and that has not helped yet.
+    in_vain: bool,
+    ticked: BootTime,
+}
+
+impl Writer {
+    /// Waits for work and does it; `false`: it was the last.
+    fn round(&mut self, shared: &Shared) -> bool {
+        let mut state = shared.lock();
+        loop {
+            let now = clock::now().boot;
+            let may = self.retry_at.is_none_or(|at| now >= at);
+            let wanted = may && (state.written < state.end || state.seats.values().any(unsaved));
+            let tick = self.tick(&state);
+            if state.stopping || !state.tasks.is_empty() || wanted || now.since(self.ticked) >= tick
+            {
+                break;
+            }
+            let mut rest = tick.saturating_sub(now.since(self.ticked));
+            if let Some(at) = self.retry_at {
+                rest = rest.min(at.since(now));
+            }
+            let waited = shared.work.wait_timeout(state, rest.max(Duration::from_millis(1)));
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        let stopping = state.stopping;
+        let tasks = std::mem::take(&mut state.tasks);
+        drop(state);
+        for task in tasks {
+            self.task(task);
+        }
+        let now = clock::now().boot;
+        if stopping || self.retry_at.is_none_or(|at| now >= at) {
+            match self.write(shared) {
+                Ok(()) => self.recovered(shared),
+                Err(error) => {
+                    self.tallies.write_errors.add(1);
+                    self.failed(shared, &error);
+                }
+            }
+        }
+        self.tidy(shared, stopping);
+        let state = shared.lock();
+        let more = state.written < state.end && self.retry_at.is_none();
+        drop(state);
+        !stopping || more
+    }
+
+    /// How long it may do nothing.
+    fn tick(&self, state: &State) -> Duration {
+        let busy = self.failing || self.store.is_unsynced(state.needed());
+        if busy { TICK } else { IDLE }
+    }
+
+    fn task(&mut self, task: Task) {
+        match task {
+            Task::Rename { from, to } => self.store.rename(&from, &to),
+            Task::Forget(exporter) => self.store.forget(&exporter),
+            Task::SetAside(first) => self.store.set_aside(first),
+            Task::Limit(limits) => self.store.limit(limits),
+        }
+    }
+
+    /// Brings samples and positions to the disk.
+    fn write(&mut self, shared: &Shared) -> io::Result<()> {
+        let lots = shared.lock().unwritten(STRIDE);
+        if !lots.is_empty() {
+            let written = self.store.append(&lots)?;
+            let mut state = shared.lock();
+            state.written = state.written.max(written);
+            self.publish(&mut state);
+            state.evict();
+        }
+        let unsaved = shared.lock().unsaved();
+        let mut saved = Vec::with_capacity(unsaved.len());
+        let mut failed = Ok(());
+        for (id, name, version, position) in unsaved {
+            match self.store.save(&name, &position) {
+                Ok(()) => saved.push((id, version)),
+                Err(error) => failed = Err(error),
+            }
+        }
+        let mut state = shared.lock();
+        for (id, version) in saved {
+            if let Some(seat) = state.seats.get_mut(&id) {
+                seat.saved = version;
+            }
+        }
+        drop(state);
+        shared.saved.notify_waiters();
+        failed
+    }
+
+    fn publish(&self, state: &mut State) {
+        state.segments = self.store.segments();
+        state.disk_bytes = self.store.bytes();
+    }
+
+    fn recovered(&mut self, shared: &Shared) {
+        self.retry_at = None;
+        self.in_vain = false;
+        if std::mem::take(&mut self.failing) {
+            self.told = None;
+            let pipeline = &shared.name;
+            tracing::info!(pipeline, "the queue is written to the disk again");
+            shared.lock().mode = Mode::Disk;
+        }
+    }
+
+    /// The disk has failed: memory has to do.
+    fn failed(&mut self, shared: &Shared, error: &io::Error) {
+        let now = clock::now().boot;
+        self.failing = true;
+        self.retry_at = Some(now + RETRY);
+        if self.told.is_none_or(|at| now.since(at) >= LOG_EVERY) {
+            self.told = Some(now);
+            tracing::warn!(
+                pipeline = %shared.name,
+                "the queue cannot be written to the disk: {error}; what comes is kept in memory"
+            );
+        }
+        let mut state = shared.lock();
+        state.mode = Mode::Degraded;
+        let full = matches!(
+            error.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+        );
+        let pressed = state.in_memory_alone() as usize > DEFAULT_SAMPLES / 2;
+        drop(state);
+        // Whoever fills the disk: the oldest goes before what is new is lost, once for each success.
+        if full && (pressed || self.store.is_much()) && !self.in_vain {
+            self.in_vain = true;
+            if let Some(end) = self.store.drop_oldest() {
+                self.lose(shared, end, Loss::DiskFull);
+                self.retry_at = None;
+            }
+        }
+        self.publish(&mut shared.lock());
+        shared.saved.notify_waiters();
+    }
+
+    fn lose(&mut self, shared: &Shared, end: u64, why: Loss) {
+        let mut state = shared.lock();
+        self.publish(&mut state);
+        let samples = state.lose_stored(end, why.word());
+        drop(state);
+        if samples > 0 {
+            let pipeline = &shared.name;
+            tracing::warn!(
+                pipeline,
+                samples,
+                "the oldest samples of the queue are given up: {}",
+                why.word()
+            );
+        }
+    }
+
+    /// Forgets what nobody needs, drops what is too much, makes safe what has to wait.
+    fn tidy(&mut self, shared: &Shared, stopping: bool) {
+        let now = clock::now();
+        let needed = shared.lock().needed();
+        self.store.reclaim(needed);
+        while let Some((end, why)) = self.store.shrink(now.wall) {
+            self.lose(shared, end, why);
+        }
+        if now.boot.since(self.ticked) >= TICK {
+            self.ticked = now.boot;
+            for (exporter, position) in self.expired(shared) {
+                let (pipeline, waiting) = (&shared.name, position.queued(shared.lock().end));
+                self.store.forget(&exporter);
+                tracing::warn!(
+                    pipeline,
+                    exporter,
+                    waiting,
+                    "this exporter has been gone for long: what waits for it is given up"
+                );
+            }
+            if let Err(first) = self.store.look() {
+                let gone = io::Error::new(io::ErrorKind::NotFound, "its file is gone");
+                self.again(shared, first, &gone);
+            }
+        }
+        match self.store.sync(needed, now.boot, stopping) {
+            Ok(true) => self.tallies.syncs.add(1),
+            Ok(false) => {}
+            Err((first, error)) => {
+                self.tallies.sync_errors.add(1);
+                self.again(shared, first, &error);
+            }
+        }
+        self.publish(&mut shared.lock());
+    }
+
+    /// What is on the disk from a number on is not to be trusted: what memory has of it is written again.
+    fn again(&mut self, shared: &Shared, first: u64, error: &io::Error) {
+        let mut state = shared.lock();
+        let oldest = state.tail.front().map_or(state.end, |lot| lot.first);
+        state.written = state.written.min(first.max(oldest));
+        drop(state);
+        self.failed(shared, error);
+    }
+
+    /// Orphans whose time is over.
+    fn expired(&self, shared: &Shared) -> Vec<(String, super::position::Position)> {
+        let limit = clock::wall().before(self.store.orphan_ttl());
+        let mut state = shared.lock();
+        let over = state.orphans.extract_if(.., |_, (_, at)| *at < limit);
+        over.map(|(name, (position, _))| (name, position)).collect()
+    }
+}
+
+fn unsaved(seat: &super::seat::Seat) -> bool {
+    seat.version != seat.saved
+}
