@@ -31,7 +31,8 @@ fn life(scene: &Scene, dice: &mut Dice) -> Life {
         _ => scene.recorder.mood(),
     };
     // The answer to what was taken is late, so that a kill comes before it now and then.
-    scene.recorder.hesitate(Duration::from_millis(dice.below(40)));
+    let most = if dice.below(3) == 0 { 400 } else { 40 };
+    scene.recorder.hesitate(Duration::from_millis(dice.below(most)));
     let requests = scene.recorder.count();
     let (begin, spawned) = (Instant::now(), wall());
     let mut daemon = Daemon::spawn(&scene.config(), |_| {});
