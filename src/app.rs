@@ -5,6 +5,7 @@
 //! empties its ring.
 
 mod catalog;
+mod control;
 mod detect;
 pub mod embedded;
 pub mod facts;
@@ -40,6 +41,7 @@ use crate::probe::icmp::Engine;
 use crate::probe::{Command, Prober, ProberHandle, Replacement, Tools};
 use crate::signal::names;
 use crate::signal::payload::Payload;
+use control::Order;
 use graph::{Graph, Routes};
 use jobs::Jobs;
 use page::{Ask, Site};
@@ -86,6 +88,7 @@ pub struct App {
     ports: Ports,
     site: Site,
     asks: mpsc::Receiver<Ask>,
+    orders: mpsc::Receiver<Order>,
     page: TaskTracker,
     address: SocketAddr,
     targets: TargetSource,
@@ -179,6 +182,15 @@ impl App {
             timestamp: meter.gauge(&names::CONFIG_LAST_RELOAD_SUCCESS_TIMESTAMP, &[]),
             unsupported: Arc::default(),
         };
+        let (order, orders) = mpsc::channel(1);
+        if let Some(folder) = graph.folder() {
+            match control::listen(folder).await {
+                Ok(listener) => drop(page.spawn(control::serve(listener, order))),
+                Err(error) => {
+                    tracing::warn!("{}: nobody can ask for the queues: {error}", folder.display())
+                }
+            }
+        }
         let targets = TargetSource::new(plan, &meter);
         let mut app = Self {
             board,
@@ -195,6 +207,7 @@ impl App {
             ports,
             site,
             asks,
+            orders,
             page,
             address: listen,
             targets,
@@ -251,6 +264,9 @@ impl App {
                 Some(ask) = self.asks.recv() => {
                     tracing::info!("reloading");
                     let _ = ask.send(self.reload().await);
+                }
+                Some((request, answer)) = self.orders.recv() => {
+                    let _ = answer.send(self.graph.order(request).await);
                 }
                 changed = self.watches.changed() => match changed {
                     Changed::Configuration => {
@@ -432,6 +448,7 @@ impl App {
         self.jobs.stop();
         self.ports.close();
         self.page.close();
+        self.orders.close();
         let _ = tokio::time::timeout_at(deadline, self.page.wait()).await;
         if stopped {
             // It has said its last word; a thread that hangs is left to the end of the process.

@@ -77,6 +77,8 @@ pub enum Command {
     Sweep(Sweep),
     /// Write a first configuration, from what can be seen on this machine; sends nothing
     Init(Init),
+    /// Show, dump, send once more or give up what waits for exporters, and what backends have refused
+    Queue(Queue),
 }
 
 /// Options of `check`.
@@ -122,6 +124,63 @@ pub struct Discover {
     /// Leave how it went in a file for node_exporter's textfile collector
     #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
     pub textfile: Option<std::path::PathBuf>,
+}
+
+/// Options of `queue`.
+#[derive(Debug, Args)]
+pub struct Queue {
+    /// Where it is kept [default: storage.directory of the configuration, else $STATE_DIRECTORY, else /var/lib/watchpost]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub directory: Option<std::path::PathBuf>,
+    /// What to do
+    #[command(subcommand)]
+    pub action: QueueAction,
+}
+
+/// What `queue` does.
+#[derive(Debug, Subcommand)]
+pub enum QueueAction {
+    /// What waits for which exporter, how old it is, and what became of the rest
+    Ls {
+        /// One JSON object for each exporter of each pipeline
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write what waits as OTLP in JSON, one request a line
+    Dump {
+        /// Of whom
+        #[command(flatten)]
+        of: QueueChoice,
+        /// What backends have refused for good instead
+        #[arg(long)]
+        rejected: bool,
+    },
+    /// Send once more what backends have refused for good and was put aside
+    Replay {
+        /// Of whom
+        #[command(flatten)]
+        of: QueueChoice,
+    },
+    /// Give up what waits
+    Purge {
+        /// Of whom
+        #[command(flatten)]
+        of: QueueChoice,
+        /// Throw away what was put aside instead
+        #[arg(long)]
+        rejected: bool,
+    },
+}
+
+/// Whose queue is meant.
+#[derive(Debug, Default, Args)]
+pub struct QueueChoice {
+    /// Of this pipeline [default: all]
+    #[arg(long, value_name = "NAME")]
+    pub pipeline: Option<String>,
+    /// Of this exporter [default: all]
+    #[arg(long, value_name = "NAME")]
+    pub exporter: Option<String>,
 }
 
 /// Options of `init`.

@@ -7,6 +7,7 @@ mod host;
 mod init;
 mod logging;
 mod probe;
+mod queue;
 mod rights;
 mod run;
 mod style;
@@ -39,6 +40,7 @@ pub fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Command::Host(options) => host::run(&options, global, &environment),
         Command::Init(options) => init::run(&options),
         Command::Probe(options) => probe::run(&options, global, &environment),
+        Command::Queue(options) => queue::run(&options, global, &environment),
         Command::Sweep(options) => sweep::run(&options, global, &environment),
     }
 }

@@ -5,3 +5,4 @@ pub mod books;
 pub mod cursor;
 pub mod log;
 pub mod quarantine;
+pub mod report;

@@ -1,10 +1,11 @@
 //! The pipelines at work, and how others take their place: everything that can fail is built first
 //! and apart, then sources are led over, then what is gone is drained.
 
+mod orders;
 mod prepare;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -33,6 +34,7 @@ use crate::processor::resource_detection::Facts;
 use crate::queue::books::Batching;
 use crate::queue::cursor::Cursor;
 use crate::queue::log::{Log, Surroundings};
+use crate::queue::report::Whose;
 use crate::signal::names;
 
 /// How long an exporter that is gone may go on trying to send what waits in memory.
@@ -168,6 +170,11 @@ impl Graph {
         }
     }
 
+    /// The folder of the queues.
+    pub(super) fn folder(&self) -> Option<&Path> {
+        self.folder.as_deref()
+    }
+
     /// Lets what was prepared run. Between its two halves the sources are led over: `lead` is handed
     /// their new routes.
     ///
@@ -233,6 +240,9 @@ impl Graph {
             }
         }
         (self.standing, self.authenticators, self.facts) = (standing, authenticators, facts);
+        for pipeline in self.pipelines.keys() {
+            self.replay(pipeline, &Whose::default()).await;
+        }
         Ok(())
     }
 

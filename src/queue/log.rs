@@ -26,10 +26,11 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::base::clock::{self, Moment};
+use crate::base::clock::{self, Moment, Timestamp};
 use crate::pipeline::memory::Holder;
 use crate::pipeline::selfmetrics::{Counter, Meter};
 use crate::pipeline::stage::Sink;
+use crate::queue::report::{Row, Whose};
 use crate::signal::batch::{Batch, SAMPLE_BYTES};
 use crate::signal::names::{QUEUE_DISK, QUEUE_ERRORS, QUEUE_STATE, QUEUE_SYNCS};
 use disk::{Disk, Folder};
@@ -185,6 +186,20 @@ impl Log {
     #[must_use]
     pub fn mode(&self) -> Mode {
         self.shared.lock().mode
+    }
+
+    /// What everyone has.
+    #[must_use]
+    pub fn rows(&self, now: Timestamp) -> Vec<Row> {
+        self.shared.lock().rows(&self.shared.name, now)
+    }
+
+    /// Gives up what waits for these; returns how many samples that were.
+    pub fn purge(&self, whose: &Whose) -> u64 {
+        let name = &self.shared.name;
+        let purged = self.shared.lock().purge(|exporter| whose.is(name, exporter));
+        self.shared.wake();
+        purged
     }
 
     /// Ends the log: what is in memory goes to the disk and is made safe. Returns whether that was done in this

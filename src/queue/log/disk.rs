@@ -87,7 +87,7 @@ pub struct Folder {
     path: PathBuf,
     open: Mutex<BTreeMap<String, Arc<File>>>,
     /// Holds the lock for as long as it lives.
-    _lock: File,
+    _lock: Option<File>,
 }
 
 /// The file that is locked.
@@ -107,7 +107,13 @@ impl Folder {
             fs::TryLockError::WouldBlock => io::ErrorKind::WouldBlock.into(),
             fs::TryLockError::Error(error) => error,
         })?;
-        Ok(Self { path: path.to_owned(), open: Mutex::default(), _lock: lock })
+        Ok(Self { path: path.to_owned(), open: Mutex::default(), _lock: Some(lock) })
+    }
+
+    /// A folder that others may use: to be read only.
+    #[must_use]
+    pub fn look(path: &Path) -> Self {
+        Self { path: path.to_owned(), open: Mutex::default(), _lock: None }
     }
 
     /// Where it is.

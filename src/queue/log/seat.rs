@@ -36,6 +36,8 @@ pub struct Seat {
     pub returned: Option<Taken>,
     /// Samples for it alone, and the files that keep them.
     pub extra: VecDeque<(Vec<Sample>, Option<PathBuf>)>,
+    /// The file out of which came what it holds.
+    pub held: Option<PathBuf>,
     /// How it takes.
     pub batching: Batching,
     /// Samples that may wait for it; `None`: as many as the log can keep.
@@ -62,6 +64,7 @@ impl Seat {
             holding: Holding::Nothing,
             returned: None,
             extra: VecDeque::new(),
+            held: None,
             batching,
             capacity,
             oldest: None,
@@ -123,6 +126,7 @@ impl Seat {
     /// Claims what was taken.
     pub fn claim(&mut self) -> Option<Taken> {
         let taken = self.returned.take()?;
+        self.held.clone_from(&taken.file);
         self.holding = match taken.first {
             Some(_) => Holding::Numbers,
             None => Holding::Extra(taken.samples.len() as u64),

@@ -10,6 +10,7 @@ use super::segment::{Captured, MAX_SAMPLES};
 use super::store::{Limits, Recovered};
 use super::tail::{Lot, Tail};
 use crate::base::clock::Timestamp;
+use crate::queue::report::{Row, age};
 use crate::signal::batch::{Batch, Sample};
 
 /// Where what waits is kept.
@@ -44,6 +45,8 @@ pub enum Task {
         /// Its new name.
         to: String,
     },
+    /// The position of an exporter that does not run has changed.
+    Save(String, Position),
     /// An exporter is gone for good.
     Forget(String),
     /// A segment cannot be read.
@@ -283,6 +286,57 @@ impl State {
             self.tail.pop();
         }
         usize::try_from(lost).unwrap_or(usize::MAX)
+    }
+
+    /// The time of the oldest sample of a seat that has no outcome.
+    #[must_use]
+    pub fn oldest_of(&self, seat: &Seat) -> Option<Timestamp> {
+        let position = seat.position.as_ref()?;
+        if seat.oldest.is_some() || seat.waiting(self.end) == 0 {
+            return seat.oldest;
+        }
+        let lot = self.tail.from(position.next).next()?;
+        let at = position.next.saturating_sub(lot.first) as usize;
+        lot.samples.get(at).map(|sample| sample.time)
+    }
+
+    /// What everyone has, those that do not run included.
+    #[must_use]
+    pub fn rows(&self, pipeline: &str, now: Timestamp) -> Vec<Row> {
+        let mut rows = Vec::new();
+        for seat in self.seats.values() {
+            let Some(position) = &seat.position else { continue };
+            let age = age(now, self.oldest_of(seat));
+            let names = (pipeline, seat.name.as_str(), self.mode.word());
+            let row = Row::of(names, position, self.end, age);
+            rows.push(Row {
+                accepted: seat.accepted(self.end),
+                queued: seat.queued(self.end),
+                ..row
+            });
+        }
+        for (exporter, (position, at)) in &self.orphans {
+            let waits = position.queued(self.end) > 0;
+            let age = age(now, waits.then_some(*at));
+            rows.push(Row::of((pipeline, exporter, "orphan"), position, self.end, age));
+        }
+        rows
+    }
+
+    /// Gives up what waits for these, orphans included; returns how many samples that were.
+    pub fn purge(&mut self, whose: impl Fn(&str) -> bool) -> u64 {
+        let end = self.end;
+        let seats = self.seats.values_mut().filter(|seat| whose(&seat.name));
+        let mut all: u64 = seats.map(|seat| seat.skip(end, "purged")).sum();
+        for (exporter, (position, _)) in &mut self.orphans {
+            if whose(exporter) {
+                position.settle(0, 0, position.unsettled());
+                all += position.skip(position.end(end));
+                self.tasks.push(Task::Save(exporter.clone(), position.clone()));
+            }
+        }
+        self.evict();
+        all
     }
 
     /// Nothing more comes: exporters end when they have sent what is there.

@@ -100,6 +100,11 @@ impl Writer {
     fn task(&mut self, task: Task) {
         match task {
             Task::Rename { from, to } => self.store.rename(&from, &to),
+            Task::Save(exporter, position) => {
+                if let Err(error) = self.store.save(&exporter, &position) {
+                    tracing::warn!(exporter, "where it stands cannot be written down: {error}");
+                }
+            }
             Task::Forget(exporter) => self.store.forget(&exporter),
             Task::SetAside(first) => self.store.set_aside(first),
             Task::Limit(limits) => self.store.limit(limits),

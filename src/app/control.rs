@@ -1,0 +1,72 @@
+//! The socket at which the daemon tells what is in its queues, and takes orders about them.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::time::Duration;
+use std::{fs, io};
+
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::queue::report::{Request, SOCKET};
+
+/// Who asks has to have said so by then, and to take the answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The longest order.
+const MAX_REQUEST: u64 = 64 << 10;
+
+/// An order, and where its answer goes.
+pub(super) type Order = (Request, oneshot::Sender<String>);
+
+/// Listens in the folder of the queues, if nobody else does.
+///
+/// # Errors
+/// What the system says.
+pub(super) async fn listen(folder: &Path) -> io::Result<UnixListener> {
+    fs::create_dir_all(folder)?;
+    let path = folder.join(SOCKET);
+    if UnixStream::connect(&path).await.is_ok() {
+        return Err(io::Error::new(io::ErrorKind::AddrInUse, "another daemon listens there"));
+    }
+    // One that was killed has left its own behind.
+    let _ = fs::remove_file(&path);
+    let listener = UnixListener::bind(&path)?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o660))?;
+    Ok(listener)
+}
+
+/// Takes orders for as long as somebody carries them out.
+pub(super) async fn serve(listener: UnixListener, orders: mpsc::Sender<Order>) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = orders.closed() => return,
+        };
+        let Ok((stream, _)) = accepted else { return };
+        // One after the other: an order takes no time, and who says nothing is not waited for.
+        let answered = tokio::time::timeout(PATIENCE, answer(stream, &orders)).await;
+        if let Ok(Err(error)) = answered {
+            tracing::debug!(%error, "somebody at the control socket went away");
+        }
+    }
+}
+
+async fn answer(mut stream: UnixStream, orders: &mpsc::Sender<Order>) -> io::Result<()> {
+    let mut line = String::new();
+    let (read, mut write) = stream.split();
+    BufReader::new(read.take(MAX_REQUEST)).read_line(&mut line).await?;
+    let text = match serde_json::from_str(&line) {
+        Err(error) => format!("error: this is no order: {error}\n"),
+        Ok(request) => {
+            let (answer, answered) = oneshot::channel();
+            let sent = orders.send((request, answer)).await;
+            let stopping = || "error: Watchpost is stopping\n".to_owned();
+            match sent {
+                Ok(()) => answered.await.unwrap_or_else(|_| stopping()),
+                Err(_) => stopping(),
+            }
+        }
+    };
+    write.write_all(text.as_bytes()).await
+}

@@ -1,0 +1,137 @@
+//! How a log is found again, whatever ended it.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
+use std::sync::Arc;
+
+use super::names::{CURSOR, decoded, number};
+use super::{CORRUPT, Limits, Segment, Store, segment_name};
+use crate::base::clock::Timestamp;
+use crate::queue::log::disk::{Disk, Listed};
+use crate::queue::log::position::{self, Position};
+use crate::queue::log::segment::{Survey, survey};
+
+/// What was found when a log was opened.
+#[derive(Debug, Default)]
+pub struct Recovered {
+    /// The number of the next sample.
+    pub end: u64,
+    /// Where exporters stood, and when that was written.
+    pub positions: BTreeMap<String, (Position, Timestamp)>,
+    /// Exporters whose position cannot be read.
+    pub lost_positions: BTreeSet<String>,
+    /// Bytes at the end of the last segment that were not written whole.
+    pub torn: u64,
+    /// Files that were set aside.
+    pub set_aside: Vec<String>,
+    /// Files of a newer version: they are left alone.
+    pub newer: Vec<String>,
+}
+
+impl Store {
+    /// Opens the log on a disk; `boot_id`: of this boot of this machine.
+    ///
+    /// # Errors
+    /// When the disk cannot be read.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        limits: Limits,
+        boot_id: u128,
+    ) -> io::Result<(Self, Recovered)> {
+        let mut store = Self {
+            disk,
+            limits,
+            boot_id,
+            sealed: VecDeque::new(),
+            current: None,
+            corrupt: VecDeque::new(),
+            cursors: BTreeMap::new(),
+            unsynced_names: false,
+            since_look: None,
+        };
+        let mut found = Recovered::default();
+        let mut files = store.disk.list()?;
+        files.sort_by(|a, b| a.name.cmp(&b.name));
+        for file in &files {
+            if let Some(exporter) = file.name.strip_suffix(CURSOR).and_then(decoded) {
+                store.cursor(file, exporter, &mut found)?;
+            } else if let Some(first) = number(&file.name) {
+                let segment = Segment {
+                    first,
+                    end: first,
+                    bytes: file.bytes,
+                    newest: file.modified,
+                    unsynced: None,
+                };
+                if let Some(before) = store.sealed.back_mut() {
+                    before.end = first;
+                }
+                store.sealed.push_back(segment);
+            } else if file.name.ends_with(CORRUPT) {
+                store.corrupt.push_back((file.name.clone(), file.bytes));
+            }
+        }
+        store.corrupt.make_contiguous().sort();
+        while let Some(last) = store.sealed.back().cloned() {
+            if store.last(last, &mut found)? {
+                break;
+            }
+        }
+        store.fit();
+        let log = store.sealed.back().map_or(0, |segment| segment.end);
+        let known = found.positions.values().map(|(position, _)| position.next);
+        found.end = known.chain([log]).max().unwrap_or(0);
+        Ok((store, found))
+    }
+
+    fn cursor(&mut self, file: &Listed, exporter: String, found: &mut Recovered) -> io::Result<()> {
+        match position::read(&self.disk.read(&file.name)?) {
+            Ok((generation, position)) => {
+                self.cursors.insert(exporter.clone(), (generation, false));
+                found.positions.insert(exporter, (position, file.modified));
+            }
+            Err(_) => {
+                self.aside(&file.name, file.bytes, found);
+                found.lost_positions.insert(exporter);
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at the last segment. `false`: it is none, and is not among the segments any more.
+    fn last(&mut self, mut last: Segment, found: &mut Recovered) -> io::Result<bool> {
+        let name = segment_name(last.first);
+        let bytes = self.disk.read(&name)?;
+        self.sealed.pop_back();
+        let Survey { end, torn, newer } = survey(&bytes);
+        if newer {
+            found.newer.push(name);
+            return Ok(false);
+        }
+        let Some(end) = end else {
+            match bytes.is_empty() || torn == Some(0) && bytes.len() < 64 {
+                // A segment that was begun, and nothing came of it.
+                true => drop(self.disk.remove(&name)),
+                false => self.aside(&name, bytes.len() as u64, found),
+            }
+            return Ok(false);
+        };
+        if let Some(at) = torn {
+            found.torn += (bytes.len() - at) as u64;
+            // Where that is not possible it is passed over at each reading.
+            let _ = self.disk.truncate(&name, at as u64);
+            last.bytes = at as u64;
+        }
+        last.end = end.max(last.first);
+        self.sealed.push_back(last);
+        Ok(true)
+    }
+
+    fn aside(&mut self, name: &str, bytes: u64, found: &mut Recovered) {
+        let to = format!("{name}{CORRUPT}");
+        if self.disk.rename(name, &to).is_ok() {
+            self.corrupt.push_back((to.clone(), bytes));
+            found.set_aside.push(to);
+        }
+    }
+}
