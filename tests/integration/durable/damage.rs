@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use watchpost::queue::log::record::put_record;
 
@@ -13,7 +14,7 @@ use super::{Books, Scene, files, number, queued, seed};
 use crate::support::daemon::{Daemon, write};
 use crate::support::probed::Probed;
 use crate::support::recorder::{Dice, Mood, Recorder, Requests, Sample};
-use crate::support::until;
+use crate::support::{PATIENCE, until};
 
 /// Each of them makes 12 samples a second.
 const TARGETS: usize = 25;
@@ -237,6 +238,18 @@ fn cases(log: &Log, count: usize, dice: &mut Dice) -> Vec<Case> {
     for length in [0, 1, 10, lengths[last] - 1] {
         list.push(cut(length));
     }
+    let flip = |n: usize, place: u64, bit: u64| {
+        let counted = if n == last { AtMost } else { Exactly };
+        let name = format!("segment {n}, bit {bit} of {place} of {}", lengths[n]);
+        let path = at(n);
+        Case::new(name, n..n + 1, counted, move |d| {
+            change(&path(d), |b| b[place as usize] ^= 1 << bit)
+        })
+    };
+    // What was on its way when it was killed is there, too.
+    for place in [20, 150, 350, 550, 750, 950] {
+        list.push(flip(0, place, 3));
+    }
     let most = lengths[last];
     while list.len() < count {
         match dice.below(5) {
@@ -252,13 +265,7 @@ fn cases(log: &Log, count: usize, dice: &mut Dice) -> Vec<Case> {
             }
             _ => {
                 let n = dice.below(LIVES as u64) as usize;
-                let (place, bit) = (dice.below(lengths[n]), dice.below(8));
-                let counted = if n == last { AtMost } else { Exactly };
-                let name = format!("segment {n}, bit {bit} of {place} of {}", lengths[n]);
-                let path = at(n);
-                list.push(Case::new(name, n..n + 1, counted, move |d| {
-                    change(&path(d), |b| b[place as usize] ^= 1 << bit)
-                }));
+                list.push(flip(n, dice.below(lengths[n]), dice.below(8)));
             }
         }
     }
@@ -276,12 +283,25 @@ fn attempt(log: &Log, case: &Case) -> Outcome {
     (case.damage)(&scene.directory());
     let mut daemon = Daemon::spawn(&scene.config(), |_| {});
     daemon.ready();
-    until(&format!("{}: a new sample, and no backlog", case.name), || {
+    let mut faults = Vec::new();
+    let begin = Instant::now();
+    loop {
         assert_eq!(daemon.child.try_wait().unwrap(), None, "{}: {}", case.name, daemon.log());
-        let requests = scene.recorder.requests(0);
-        let new = requests.names.iter().any(|name| name.contains("humanname=\"new\""));
-        (new && queued(&daemon)? < 24.0).then_some(())
-    });
+        let new = &scene.recorder.requests(0).names;
+        let new = new.iter().any(|name| name.contains("humanname=\"new\""));
+        let waiting = queued(&daemon);
+        if new && waiting.is_some_and(|waiting| waiting < 24.0) {
+            break;
+        }
+        if begin.elapsed() > PATIENCE / 2 {
+            faults.push(format!(
+                "it hangs: {waiting:?} wait, new ones came: {new}: {}",
+                daemon.log()
+            ));
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
     let metrics = daemon.metrics();
     let sum = |name: &str, part: &str| -> f64 {
         let of = |(series, _): &(&String, &f64)| series.starts_with(name) && series.contains(part);
@@ -297,7 +317,6 @@ fn attempt(log: &Log, case: &Case) -> Outcome {
     let came = known(&requests);
     let (new, old): (Known, Known) =
         came.into_iter().partition(|(series, ..)| series.contains("humanname=\"new\""));
-    let mut faults = Vec::new();
     let mut fault = |bad: bool, text: String| {
         if bad {
             faults.push(text);
