@@ -172,6 +172,7 @@ impl App {
             meter: Arc::clone(&meter),
             prober: prober.clone(),
             ready: Arc::clone(&ready),
+            healths: graph.healths(),
             started: started.wall,
             reload,
         };
@@ -182,15 +183,7 @@ impl App {
             timestamp: meter.gauge(&names::CONFIG_LAST_RELOAD_SUCCESS_TIMESTAMP, &[]),
             unsupported: Arc::default(),
         };
-        let (order, orders) = mpsc::channel(1);
-        if let Some(folder) = graph.folder() {
-            match control::listen(folder).await {
-                Ok(listener) => drop(page.spawn(control::serve(listener, order))),
-                Err(error) => {
-                    tracing::warn!("{}: nobody can ask for the queues: {error}", folder.display())
-                }
-            }
-        }
+        let orders = control::open(graph.folder(), &page).await;
         let targets = TargetSource::new(plan, &meter);
         let mut app = Self {
             board,

@@ -8,6 +8,7 @@ use std::{fs, io};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::task::TaskTracker;
 
 use crate::queue::report::{Request, SOCKET};
 
@@ -19,11 +20,23 @@ const MAX_REQUEST: u64 = 64 << 10;
 /// An order, and where its answer goes.
 pub(super) type Order = (Request, oneshot::Sender<String>);
 
-/// Listens in the folder of the queues, if nobody else does.
-///
-/// # Errors
-/// What the system says.
-pub(super) async fn listen(folder: &Path) -> io::Result<UnixListener> {
+/// Listens in the folder of the queues, if there is one; returns where orders arrive.
+pub(super) async fn open(folder: Option<&Path>, tasks: &TaskTracker) -> mpsc::Receiver<Order> {
+    let (order, orders) = mpsc::channel(1);
+    if let Some(folder) = folder {
+        match listen(folder).await {
+            Ok(listener) => drop(tasks.spawn(serve(listener, order))),
+            Err(error) => {
+                let folder = folder.display();
+                tracing::warn!("{folder}: nobody can ask for the queues: {error}");
+            }
+        }
+    }
+    orders
+}
+
+/// Listens in a folder, if nobody else does.
+async fn listen(folder: &Path) -> io::Result<UnixListener> {
     fs::create_dir_all(folder)?;
     let path = folder.join(SOCKET);
     if UnixStream::connect(&path).await.is_ok() {
@@ -37,18 +50,22 @@ pub(super) async fn listen(folder: &Path) -> io::Result<UnixListener> {
 }
 
 /// Takes orders for as long as somebody carries them out.
-pub(super) async fn serve(listener: UnixListener, orders: mpsc::Sender<Order>) {
+async fn serve(listener: UnixListener, orders: mpsc::Sender<Order>) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = orders.closed() => return,
+            () = orders.closed() => break,
         };
-        let Ok((stream, _)) = accepted else { return };
+        let Ok((stream, _)) = accepted else { break };
         // One after the other: an order takes no time, and who says nothing is not waited for.
         let answered = tokio::time::timeout(PATIENCE, answer(stream, &orders)).await;
         if let Ok(Err(error)) = answered {
             tracing::debug!(%error, "somebody at the control socket went away");
         }
+    }
+    let own = listener.local_addr().ok();
+    if let Some(path) = own.as_ref().and_then(|address| address.as_pathname()) {
+        let _ = fs::remove_file(path);
     }
 }
 

@@ -16,9 +16,10 @@ use tokio_util::task::TaskTracker;
 
 use crate::app::catalog::Standing;
 use crate::app::{StartError, facts};
+use crate::base::clock;
 use crate::config::plan::{self, Plan};
 use crate::exporter::deliver::Work;
-use crate::exporter::health::Health;
+use crate::exporter::health::{Health, Healths};
 use crate::exporter::identity::Identity;
 use crate::host::kernel::is_synchronized;
 use crate::net::auth::Authenticator;
@@ -59,6 +60,7 @@ pub(super) struct Graph {
     /// The folder of the queues; `None`: there is none.
     folder: Option<PathBuf>,
     surroundings: Surroundings,
+    healths: Arc<Healths>,
     /// The logs that are open, those of pipelines that are gone included while somebody reads them.
     logs: BTreeMap<String, Weak<Log>>,
     /// How long what waits on the disk for an exporter that is gone is kept.
@@ -164,10 +166,16 @@ impl Graph {
             queues: BTreeMap::new(),
             folder,
             surroundings,
+            healths: Arc::default(),
             logs: BTreeMap::new(),
             orphan_ttl: ORPHAN_TTL,
             said: AtomicBool::new(false),
         }
+    }
+
+    /// How sending goes.
+    pub(super) fn healths(&self) -> Arc<Healths> {
+        Arc::clone(&self.healths)
     }
 
     /// The folder of the queues.
@@ -219,7 +227,7 @@ impl Graph {
             for (exporter, prepared) in prepared.sending {
                 if let PreparedSending::New(sending, work) = prepared {
                     self.watch(&exporter, &name, &sending.queue);
-                    self.begin(&sending, before(&leaving, &sending), work);
+                    self.begin((&exporter, &name), &sending, before(&leaving, &sending), work);
                     running.sending.insert(exporter, sending);
                 }
             }
@@ -304,7 +312,7 @@ impl Graph {
                 (PreparedSending::Heir(next, work), Some(before)) => {
                     before.leave.cancel();
                     next.queue.resize(next.limits.0, next.limits.1);
-                    self.begin(&next, vec![before.ended], work);
+                    self.begin((&exporter, name), &next, vec![before.ended], work);
                     next
                 }
                 (PreparedSending::New(next, work), before) => {
@@ -312,7 +320,7 @@ impl Graph {
                         drained.push((exporter.clone(), before));
                     }
                     self.watch(&exporter, name, &next.queue);
-                    self.begin(&next, self::before(leaving, &next), work);
+                    self.begin((&exporter, name), &next, self::before(leaving, &next), work);
                     begun.push(Arc::clone(&next.queue) as Arc<dyn Sink>);
                     next
                 }
@@ -340,7 +348,20 @@ impl Graph {
     }
 
     /// Begins an exporter's work, when those before it have ended.
-    fn begin(&self, sending: &Sending, after: Vec<CancellationToken>, work: Work) {
+    fn begin(
+        &self,
+        (exporter, pipeline): (&str, &str),
+        sending: &Sending,
+        after: Vec<CancellationToken>,
+        work: Work,
+    ) {
+        self.healths.add(exporter, &sending.health);
+        let health = Arc::downgrade(&sending.health);
+        let own = [("exporter", exporter), ("pipeline", pipeline)];
+        self.meter.read(&names::EXPORT_FAILING, &own, move |_| {
+            let failing = health.upgrade()?.failing(clock::now().boot);
+            Some(failing.unwrap_or_default().as_secs_f64())
+        });
         let ended = sending.ended.clone().drop_guard();
         self.tasks.spawn(async move {
             let _ended = ended;

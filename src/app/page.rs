@@ -17,7 +17,9 @@ use tokio::sync::{mpsc, oneshot};
 use crate::app::catalog::Standing;
 use crate::app::ports::Wanted;
 use crate::base::clock::{self, Timestamp};
+use crate::base::duration;
 use crate::config::plan::{ExporterSettings, ExtensionSettings, Plan};
+use crate::exporter::health::Healths;
 use crate::exporter::prometheus::Prometheus;
 use crate::extension::health_check;
 use crate::pipeline::selfmetrics::Meter;
@@ -38,6 +40,7 @@ pub(super) struct Site {
     pub(super) meter: Arc<Meter>,
     pub(super) prober: ProberHandle,
     pub(super) ready: Arc<AtomicBool>,
+    pub(super) healths: Arc<Healths>,
     pub(super) started: Timestamp,
     pub(super) reload: mpsc::Sender<Ask>,
 }
@@ -100,7 +103,10 @@ impl Site {
         }
         for extension in plan.extensions.values() {
             if let ExtensionSettings::HealthCheck(settings) = &extension.settings {
-                let well = self.is_ready();
+                let (ready, healths) = (self.is_ready(), Arc::clone(&self.healths));
+                let limit = settings.max_failures;
+                let well =
+                    move || ready() && limit.is_none_or(|limit| healths.most_failures() <= limit);
                 let router = health_check::router(settings.clone(), self.started, Arc::new(well));
                 routers.push((settings.endpoint, router));
             }
@@ -134,9 +140,23 @@ impl Site {
         let healthy = move || async move {
             answer(well(), "Watchpost is healthy.\n", "The schedule is stuck.\n")
         };
-        let ready = self.is_ready();
-        let ready = move || async move {
-            answer(ready(), "Watchpost is ready.\n", "Watchpost is not ready.\n")
+        let (ready, healths) = (self.is_ready(), Arc::clone(&self.healths));
+        let limit = plan.http.export_failure_limit;
+        let ready = move || {
+            let failing = healths.longest(clock::now().boot);
+            let failing = failing.filter(|(_, span)| limit.is_some_and(|limit| *span >= limit));
+            let (code, text) = match failing {
+                _ if !ready() => {
+                    (StatusCode::SERVICE_UNAVAILABLE, "Watchpost is not ready.\n".to_owned())
+                }
+                Some((exporter, span)) => {
+                    let span = duration::format(Duration::from_secs(span.as_secs()));
+                    let text = format!("Exporter {exporter} has failed for {span}.\n");
+                    (StatusCode::SERVICE_UNAVAILABLE, text)
+                }
+                None => (StatusCode::OK, "Watchpost is ready.\n".to_owned()),
+            };
+            async move { (code, text) }
         };
         let mut index = concat!(
             "Watchpost ",

@@ -133,9 +133,12 @@ pub(super) fn plan(
     })
 }
 
+/// After how long without a success of an exporter we are not ready when nobody says otherwise.
+const EXPORT_FAILURE_LIMIT: Duration = Duration::from_secs(600);
+
 /// The settings of the page when there is no configuration.
 pub(super) fn default_http(search: bool) -> Http {
-    Http { listen: DEFAULT_LISTEN, search }
+    Http { listen: DEFAULT_LISTEN, search, export_failure_limit: Some(EXPORT_FAILURE_LIMIT) }
 }
 
 fn context<'a>(
@@ -214,12 +217,17 @@ impl Checker<'_> {
 
     fn http(&self, document: &Node) -> Http {
         let raw: Option<RawHttp> = self.section(document, "http");
-        let Some(at) = raw.and_then(|raw| raw.listen) else { return default_http(false) };
+        let Some(raw) = raw else { return default_http(false) };
+        let limit = given(&raw.export_failure_limit).map_or(EXPORT_FAILURE_LIMIT, |span| span.0);
+        let export_failure_limit = Some(limit).filter(|limit| !limit.is_zero());
+        let Some(at) = raw.listen else {
+            return Http { export_failure_limit, ..default_http(false) };
+        };
         let listen = at.as_ref().and_then(|text| http_server::address(text));
         if listen.is_none() && at.value.is_some() {
             self.error(&at.place, "must be an address and a port, such as 127.0.0.1:9115");
         }
-        Http { listen: listen.unwrap_or(DEFAULT_LISTEN), search: false }
+        Http { listen: listen.unwrap_or(DEFAULT_LISTEN), search: false, export_failure_limit }
     }
 
     fn storage(&self, document: &Node) -> Storage {

@@ -159,6 +159,8 @@ pub struct Http {
     pub listen: SocketAddr,
     /// Whether the next free port is taken when that one is not.
     pub search: bool,
+    /// After how long without a success of an exporter it is not ready; `None`: never.
+    pub export_failure_limit: Option<Duration>,
 }
 
 /// A `probe/*` receiver.

@@ -66,6 +66,7 @@ pub(super) struct RawSwitch {
 #[serde(default)]
 pub(super) struct RawHttp {
     pub(super) listen: Option<At<String>>,
+    pub(super) export_failure_limit: Option<At<GoDuration>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

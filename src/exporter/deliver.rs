@@ -41,15 +41,17 @@ const LOG_EVERY: Duration = Duration::from_secs(60);
 const PERSISTS: u32 = 20;
 
 /// What a backend has made of a batch.
-pub(super) struct Answer {
+#[doc(hidden)] // Public for the fuzz targets.
+#[derive(Debug)]
+pub struct Answer {
     /// What to do with the batch.
-    pub(super) action: Action,
+    pub action: Action,
     /// What it said.
-    pub(super) why: String,
+    pub why: String,
     /// Of a batch that was taken over, how many samples were not.
-    pub(super) rejected: usize,
+    pub rejected: usize,
     /// There was none: nobody knows whether it was taken over.
-    pub(super) unanswered: bool,
+    pub unanswered: bool,
 }
 
 impl Answer {
@@ -63,7 +65,8 @@ impl Answer {
     }
 
     /// The answer of an HTTP backend by its status, with what it says made fit for a log.
-    pub(super) fn of_http(response: &Response<bytes::Bytes>) -> Self {
+    #[must_use]
+    pub fn of_http(response: &Response<bytes::Bytes>) -> Self {
         let after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
         let text = String::from_utf8_lossy(response.body());
         let action = classify(response.status().as_u16(), after, &text);

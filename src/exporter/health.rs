@@ -1,6 +1,6 @@
 //! How sending goes, for whoever asks.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use crate::base::clock::BootTime;
@@ -43,5 +43,61 @@ impl Health {
     #[must_use]
     pub fn failures(&self) -> u64 {
         self.lock().failures
+    }
+}
+
+/// How sending goes for all exporters of a process.
+#[derive(Default)]
+pub struct Healths(Mutex<Vec<(String, Weak<Health>)>>);
+
+impl Healths {
+    /// Counts an exporter in for as long as it works.
+    pub fn add(&self, exporter: &str, health: &Arc<Health>) {
+        let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        list.retain(|(_, health)| health.strong_count() > 0);
+        list.push((exporter.to_owned(), Arc::downgrade(health)));
+    }
+
+    fn all(&self) -> Vec<(String, Arc<Health>)> {
+        let list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        list.iter().filter_map(|(name, health)| Some((name.clone(), health.upgrade()?))).collect()
+    }
+
+    /// The exporter that has failed for the longest, and for how long that is.
+    #[must_use]
+    pub fn longest(&self, now: BootTime) -> Option<(String, Duration)> {
+        let failing = self.all().into_iter();
+        let failing = failing.filter_map(|(name, health)| Some((name, health.failing(now)?)));
+        failing.max_by_key(|(_, span)| *span)
+    }
+
+    /// The most attempts that have failed for one exporter, one after the other.
+    #[must_use]
+    pub fn most_failures(&self) -> u64 {
+        self.all().iter().map(|(_, health)| health.failures()).max().unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_failure_is_told_until_something_works() {
+        let at = |seconds| BootTime(Duration::from_secs(seconds));
+        let healths = Healths::default();
+        let (one, other) = (Arc::new(Health::default()), Arc::new(Health::default()));
+        healths.add("one", &one);
+        healths.add("other", &other);
+        assert_eq!((healths.longest(at(9)), healths.most_failures()), (None, 0));
+        one.failed(at(10));
+        one.failed(at(20));
+        other.failed(at(15));
+        assert_eq!(healths.longest(at(30)), Some(("one".to_owned(), Duration::from_secs(20))));
+        assert_eq!(healths.most_failures(), 2);
+        one.succeeded();
+        assert_eq!(healths.longest(at(30)), Some(("other".to_owned(), Duration::from_secs(15))));
+        drop(other);
+        assert_eq!((healths.longest(at(30)), healths.most_failures()), (None, 0));
     }
 }

@@ -17,15 +17,18 @@ use crate::net::http_server;
 /// Keys of the Collector's extension that are not built yet.
 pub const LATER: &[(&str, &[&str])] =
     &[("RawHealthCheck", &["tls", "auth", "use_v2", "component_health", "grpc", "http"])];
-/// Keys of the Collector's extension that change nothing here, nor there.
-pub const IDLE: &[(&str, &[&str])] = &[(
-    "RawHealthCheck",
-    &["check_collector_pipeline", "cors", "max_request_body_size", "include_metadata"],
-)];
+/// Keys of the Collector's extension that change nothing here.
+pub const IDLE: &[(&str, &[&str])] = &[
+    ("RawHealthCheck", &["cors", "max_request_body_size", "include_metadata"]),
+    ("RawPipelineCheck", &["interval"]),
+];
 
 /// Where it listens when nobody says otherwise.
 const DEFAULT: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 13133);
+
+/// Attempts of an exporter that may fail, one after the other, when nobody says otherwise.
+const FAILURES: u64 = 5;
 
 /// The extension as it is written.
 #[derive(Debug, Default, Deserialize)]
@@ -34,6 +37,14 @@ pub struct RawHealthCheck {
     endpoint: Option<At<String>>,
     path: Option<At<String>>,
     response_body: Option<At<RawBody>>,
+    check_collector_pipeline: Option<At<RawPipelineCheck>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct RawPipelineCheck {
+    enabled: Option<At<bool>>,
+    exporter_failure_threshold: Option<At<u64>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -54,6 +65,9 @@ pub struct Settings {
     pub healthy: Option<String>,
     /// What is answered when it is not.
     pub unhealthy: Option<String>,
+    /// It is not well when so many attempts of an exporter and more have failed, one after the other; `None`: that
+    /// counts for nothing.
+    pub max_failures: Option<u64>,
 }
 
 impl RawHealthCheck {
@@ -72,11 +86,16 @@ impl RawHealthCheck {
             problems.error(&at.place, "must begin with a slash and hold no braces");
         }
         let body = given(&self.response_body);
+        let check = given(&self.check_collector_pipeline);
+        let check = check.filter(|check| given(&check.enabled).copied().unwrap_or(false));
+        let max_failures = check
+            .map(|check| given(&check.exporter_failure_threshold).copied().unwrap_or(FAILURES));
         Settings {
             endpoint: endpoint.unwrap_or(DEFAULT),
             path: if plain(path) { path } else { "/" }.to_owned(),
             healthy: body.and_then(|body| given(&body.healthy).cloned()),
             unhealthy: body.and_then(|body| given(&body.unhealthy).cloned()),
+            max_failures,
         }
     }
 }

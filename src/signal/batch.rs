@@ -37,7 +37,7 @@ impl Histogram {
     /// How many values there are.
     #[must_use]
     pub fn count(&self) -> u64 {
-        self.counts.iter().sum()
+        self.counts.iter().fold(0, |all, count| all.saturating_add(*count))
     }
 }
 
@@ -119,7 +119,7 @@ impl Exponential {
     /// How many values there are.
     #[must_use]
     pub fn count(&self) -> u64 {
-        self.zeros + self.counts.iter().sum::<u64>()
+        self.counts.iter().fold(self.zeros, |all, count| all.saturating_add(*count))
     }
 }
 

@@ -67,6 +67,7 @@ metrics! {
     MEMORY_ACCOUNTED = "watchpost.memory_accounted", "By", Gauge, [], "Bytes that samples in rings, queues and tables take, about.";
     UNSUPPORTED = "watchpost.config_unsupported", "", Gauge, ["path"], "Parts of the configuration that are left out because they do not exist here; always 1.";
     EXPORT_REQUESTS = "watchpost.export_requests", "{request}", Counter, ["exporter", "pipeline", "result"], "Requests of exporters by how they ended.";
+    EXPORT_FAILING = "watchpost.export_failing_time", "s", Gauge, ["exporter", "pipeline"], "For how long every attempt of an exporter has failed; 0 when the last one has not.";
     QUEUE_SAMPLES = "watchpost.queue_samples", "{sample}", Gauge, ["exporter", "pipeline"], "Samples that wait for an exporter.";
     QUEUE_OLDEST_AGE = "watchpost.queue_oldest_age", "s", Gauge, ["exporter", "pipeline"], "Age of the oldest sample that waits for an exporter.";
     QUEUE_STATE = "watchpost.queue_state", "", Gauge, ["pipeline", "state"], "Where the queue of a pipeline is: on disk, in memory only, or degraded (the disk cannot be written to, and memory has to do); 1 for the one that is.";

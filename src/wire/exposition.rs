@@ -126,9 +126,9 @@ fn write(family: &Family<'_>, format: Format, out: &mut String) {
             Value::Double(value) => line("", pairs, None, *value, time),
             Value::Int(value) => line("", pairs, None, *value as f64, time),
             Value::Histogram(histogram) => {
-                let mut sum = 0;
+                let mut sum = 0_u64;
                 for (index, count) in histogram.counts.iter().enumerate() {
-                    sum += count;
+                    sum = sum.saturating_add(*count);
                     let bound = histogram.bounds.get(index).map(|bound| le(*bound, open));
                     let bound = bound.unwrap_or_else(|| "+Inf".to_owned());
                     line("_bucket", pairs, Some(&bound), sum as f64, time);

@@ -90,7 +90,7 @@ impl Histogram {
         });
         let positive_deltas: Vec<i64> = deltas.collect();
         let length = from.counts.len() as u32;
-        let span = BucketSpan { offset: from.offset + 1, length };
+        let span = BucketSpan { offset: from.offset.saturating_add(1), length };
         Self {
             count_int: from.count(),
             sum: from.sum,

@@ -7,6 +7,7 @@
     missing_docs
 )]
 
+mod backends;
 mod cli;
 mod compose;
 mod conformance;
@@ -14,6 +15,7 @@ mod dashboards;
 mod discover;
 mod durable;
 mod end_to_end;
+mod fuzz;
 mod host;
 mod hostile;
 mod namespaces;

@@ -3,6 +3,7 @@
 //! ports that the kernel chose, and ends with the test.
 
 pub mod alone;
+pub mod backend;
 pub mod certificates;
 pub mod daemon;
 pub mod dns;

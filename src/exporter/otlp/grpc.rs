@@ -6,7 +6,6 @@ use http::uri::PathAndQuery;
 use tonic::client::Grpc;
 use tonic::codec::CompressionEncoding;
 use tonic::metadata::MetadataMap;
-use tonic::transport::Channel;
 use tonic::{Request, Status};
 use tonic_prost::ProstCodec;
 use tonic_types::StatusExt as _;
@@ -16,7 +15,7 @@ use crate::exporter::deliver::{Answer, Duty, Transport, Work, dress, short, work
 use crate::exporter::otlp::settings::Grpc as Settings;
 use crate::exporter::retry::{Action, classify_grpc};
 use crate::net::auth::Authenticator;
-use crate::net::grpc_client::channel;
+use crate::net::grpc_client::{Fit, channel};
 use crate::net::http_client::chain;
 use crate::net::resolve::Resolver;
 use crate::signal::batch::Sample;
@@ -24,7 +23,7 @@ use crate::wire::otlp;
 
 struct Protocol {
     settings: Settings,
-    client: Grpc<Channel>,
+    client: Grpc<Fit>,
     auth: Option<Arc<Authenticator>>,
 }
 
@@ -40,7 +39,7 @@ pub fn exporter(
 ) -> Result<Work, String> {
     let tls = &settings.client.tls;
     let channel = channel(&settings.endpoint, &settings.origin, resolver, tls)?;
-    let mut client = Grpc::new(channel).accept_compressed(CompressionEncoding::Gzip);
+    let mut client = Grpc::new(Fit(channel)).accept_compressed(CompressionEncoding::Gzip);
     if settings.compression == Compression::Gzip {
         client = client.send_compressed(CompressionEncoding::Gzip);
     }
@@ -76,18 +75,23 @@ impl Transport for Protocol {
                 let (rejected, why) = otlp::rejected(&response);
                 Answer { rejected: rejected as usize, ..Answer::new(Action::Done, short(&why)) }
             }
-            Ok(Err(status)) => {
-                let after = status.get_details_retry_info().and_then(|info| info.retry_delay);
-                // What has a cause on our side never reached the backend.
-                let (action, why) = match std::error::Error::source(&status) {
-                    Some(cause) => (Action::Retry(None), chain(cause)),
-                    None => {
-                        let action = classify_grpc(status.code() as i32, after, status.message());
-                        (action, status.message().to_owned())
-                    }
-                };
-                Answer::new(action, format!("{:?} {}", status.code(), short(&why)))
-            }
+            Ok(Err(status)) => answer(&status),
+        }
+    }
+}
+
+/// What a status means that is no success.
+#[doc(hidden)] // Public for the fuzz targets.
+#[must_use]
+pub fn answer(status: &Status) -> Answer {
+    let after = status.get_details_retry_info().and_then(|info| info.retry_delay);
+    // What has a cause on our side is no answer.
+    let said = |why: &str| format!("{:?} {}", status.code(), short(why));
+    match std::error::Error::source(status) {
+        Some(cause) => Answer::none(said(&chain(cause))),
+        None => {
+            let action = classify_grpc(status.code() as i32, after, status.message());
+            Answer::new(action, said(status.message()))
         }
     }
 }

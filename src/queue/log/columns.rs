@@ -8,8 +8,8 @@ use crate::base::clock::Timestamp;
 use crate::signal::batch::{Exponential, Histogram, Sample, Value};
 use crate::signal::series::Series;
 
-/// Buckets of a histogram that are read.
-const MAX_BUCKETS: usize = 65_536;
+/// Buckets of all histograms of a record that are read: a few bytes can ask for many that are alike.
+const MAX_BUCKETS: usize = 4 << 20;
 /// Different bounds of histograms that are read.
 const MAX_BOUNDS: usize = 64;
 
@@ -149,9 +149,11 @@ fn double(input: &mut Input<'_>) -> Result<f64, Broken> {
     Ok(signed(number >> 3) as f64 / factor)
 }
 
-fn counts(input: &mut Input<'_>) -> Result<Vec<u64>, Broken> {
-    let count = usize::try_from(input.number()?).ok().filter(|count| *count <= MAX_BUCKETS);
-    runs(input, count.ok_or(Broken("so many buckets"))?, Input::number)
+/// `room`: how many there may be still.
+fn counts(input: &mut Input<'_>, room: &mut usize) -> Result<Vec<u64>, Broken> {
+    let count = usize::try_from(input.number()?).map_err(|_| Broken("so many buckets"))?;
+    *room = room.checked_sub(count).ok_or(Broken("so many buckets"))?;
+    runs(input, count, Input::number)
 }
 
 /// Bounds that are kept for good: there are as many as histograms in the table of metrics, and those of other
@@ -204,6 +206,7 @@ pub fn points(input: &mut Input<'_>, most: usize) -> Result<Vec<Point>, Broken> 
     let kinds = runs(input, count, |input| Ok(input.take(1)?[0]))?;
     let (mut number, mut time) = (-1_i64, 0_u64);
     let mut points = Vec::with_capacity(count);
+    let mut room = MAX_BUCKETS;
     for (((step, time_step), start), kind) in
         steps.into_iter().zip(time_steps).zip(starts).zip(kinds)
     {
@@ -213,20 +216,20 @@ pub fn points(input: &mut Input<'_>, most: usize) -> Result<Vec<Point>, Broken> 
             number: u32::try_from(number).map_err(|_| Broken("the number of a series"))?,
             start: (start > 0).then(|| Timestamp(start.wrapping_sub(1))),
             time: Timestamp(time),
-            value: value(input, kind)?,
+            value: value(input, kind, &mut room)?,
         });
     }
     Ok(points)
 }
 
-fn value(input: &mut Input<'_>, kind: u8) -> Result<Value, Broken> {
+fn value(input: &mut Input<'_>, kind: u8, room: &mut usize) -> Result<Value, Broken> {
     Ok(match kind {
         0 => Value::Double(double(input)?),
         1 => Value::Int(input.signed()?),
         2 => {
             let bounds = input.count()?;
             let bounds: Vec<f64> = (0..bounds).map(|_| double(input)).collect::<Result<_, _>>()?;
-            let (sum, counts) = (double(input)?, counts(input)?);
+            let (sum, counts) = (double(input)?, counts(input, room)?);
             if counts.len() != bounds.len() + 1 {
                 return Err(Broken("one bucket more than bounds"));
             }
@@ -237,7 +240,7 @@ fn value(input: &mut Input<'_>, kind: u8) -> Result<Value, Broken> {
             let small = |number: i64| i32::try_from(number).map_err(|_| Broken("a small number"));
             let (scale, offset) = (small(input.signed()?)?, small(input.signed()?)?);
             let (zeros, sum) = (input.number()?, double(input)?);
-            let counts = counts(input)?;
+            let counts = counts(input, room)?;
             Value::Exponential(Arc::new(Exponential { scale, offset, counts, zeros, sum }))
         }
         4 => Value::Stale,

@@ -240,6 +240,13 @@ impl Store {
 
     /// Removes segments that nobody needs: all that is before a number.
     pub fn reclaim(&mut self, needed: u64) {
+        if self.sealed.front().is_some_and(|oldest| oldest.end <= needed) {
+            // Else a power failure could leave an exporter asking for what is gone.
+            self.sync_cursors();
+            if std::mem::take(&mut self.unsynced_names) {
+                let _ = self.disk.sync_names();
+            }
+        }
         while let Some(oldest) = self.sealed.front().filter(|oldest| oldest.end <= needed) {
             if !self.gone(oldest.first) {
                 break;
@@ -358,17 +365,21 @@ impl Store {
             }
         }
         if synced || all {
-            for (exporter, (_, unsynced)) in &mut self.cursors {
-                if std::mem::take(unsynced) {
-                    // A cursor that is older after a power failure sends twice, and loses nothing.
-                    let _ = self.disk.sync(&cursor_name(exporter));
-                }
-            }
+            self.sync_cursors();
             if std::mem::take(&mut self.unsynced_names) {
                 self.disk.sync_names().map_err(|error| (u64::MAX, error))?;
             }
         }
         Ok(synced)
+    }
+
+    fn sync_cursors(&mut self) {
+        for (exporter, (_, unsynced)) in &mut self.cursors {
+            if std::mem::take(unsynced) {
+                // A cursor that is older after a power failure sends twice, and loses nothing.
+                let _ = self.disk.sync(&cursor_name(exporter));
+            }
+        }
     }
 
     /// Whether something would be synced later.

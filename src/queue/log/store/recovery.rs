@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::names::{CURSOR, decoded, number};
 use super::{CORRUPT, Limits, Segment, Store, segment_name};
-use crate::base::clock::Timestamp;
+use crate::base::clock::{BootTime, Timestamp};
 use crate::queue::log::disk::{Disk, Listed};
 use crate::queue::log::position::{self, Position};
 use crate::queue::log::segment::{Survey, survey};
@@ -46,7 +46,7 @@ impl Store {
             current: None,
             corrupt: VecDeque::new(),
             cursors: BTreeMap::new(),
-            unsynced_names: false,
+            unsynced_names: true,
             since_look: None,
         };
         let mut found = Recovered::default();
@@ -61,7 +61,8 @@ impl Store {
                     end: first,
                     bytes: file.bytes,
                     newest: file.modified,
-                    unsynced: None,
+                    // Nobody knows whether who wrote it has made it safe.
+                    unsynced: Some(BootTime::default()),
                 };
                 if let Some(before) = store.sealed.back_mut() {
                     before.end = first;
@@ -87,7 +88,7 @@ impl Store {
     fn cursor(&mut self, file: &Listed, exporter: String, found: &mut Recovered) -> io::Result<()> {
         match position::read(&self.disk.read(&file.name)?) {
             Ok((generation, position)) => {
-                self.cursors.insert(exporter.clone(), (generation, false));
+                self.cursors.insert(exporter.clone(), (generation, true));
                 found.positions.insert(exporter, (position, file.modified));
             }
             Err(_) => {

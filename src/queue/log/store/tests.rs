@@ -1,1 +1,314 @@
+use std::collections::BTreeMap;
 
+use proptest::prelude::*;
+
+use super::*;
+use crate::queue::log::backlog::Backlog;
+use crate::queue::log::segment::Captured;
+use crate::signal::batch::{Sample, Value};
+use crate::signal::names::PROBE_DURATION;
+use crate::signal::series::{Attributes, Resource, Series};
+use fake::{Dice, Fake};
+
+mod fake;
+
+fn captured(seconds: u64) -> Captured {
+    let wall = Timestamp(1_790_000_000_000_000_000 + seconds * 1_000_000_000);
+    Captured { boot: BootTime(Duration::from_secs(seconds)), wall, synchronized: true }
+}
+
+fn series() -> Vec<Arc<Series>> {
+    let resource = Arc::new(Resource::new("j", "i", []));
+    let one = |n: u64| {
+        let own = Attributes::new([("n", n.to_string())]);
+        Series::new(&PROBE_DURATION, Attributes::default(), own, Arc::clone(&resource))
+    };
+    (0..3).map(one).collect()
+}
+
+fn limits() -> Limits {
+    Limits { min_free: 0, max_bytes: 1 << 30, segment_bytes: 0, ..Limits::default() }
+}
+
+/// What a log should be, beside one on a disk that forgets.
+struct Model {
+    disk: Arc<Fake>,
+    store: Store,
+    series: Vec<Arc<Series>>,
+    /// What stands at each number; a number that was lost is given again.
+    written: BTreeMap<u64, f64>,
+    /// Up to where all outlives a power failure.
+    safe: u64,
+    end: u64,
+    position: Position,
+    /// The positions that were saved since the last one that is safe.
+    saved: Vec<Position>,
+    epoch: u64,
+    time: u64,
+}
+
+impl Model {
+    fn new() -> Self {
+        let disk = Arc::new(Fake::default());
+        let (store, found) = Store::open(Arc::clone(&disk) as _, limits(), 7).unwrap();
+        assert_eq!(found.end, 0);
+        let mut model = Self {
+            disk,
+            store,
+            series: series(),
+            written: BTreeMap::new(),
+            safe: 0,
+            end: 0,
+            position: Position::at(0),
+            saved: Vec::new(),
+            epoch: 0,
+            time: 10,
+        };
+        model.small();
+        model
+    }
+
+    /// Segments of a few hundred bytes.
+    fn small(&mut self) {
+        self.store.limits.segment_bytes = 400;
+    }
+
+    fn append(&mut self, count: u64) {
+        self.time += 1;
+        let samples: Vec<Sample> = (self.end..self.end + count)
+            .map(|n| {
+                let value = n as f64 + self.epoch as f64 * 1e6;
+                let series = &self.series[n as usize % 3];
+                Sample { value: Value::Double(value), ..Sample::number(series, Timestamp(n), 0.0) }
+            })
+            .collect();
+        let values: Vec<f64> =
+            (0..count).map(|n| (self.end + n) as f64 + self.epoch as f64 * 1e6).collect();
+        let lot = Lot { first: self.end, captured: captured(self.time), samples };
+        if self.store.append(&[Arc::new(lot)]).is_ok() {
+            for (n, value) in values.into_iter().enumerate() {
+                self.written.insert(self.end + n as u64, value);
+            }
+        }
+        // What could not be written is lost here; in a log, memory has it.
+        self.end += count;
+    }
+
+    fn save(&mut self) {
+        self.saved.push(self.position.clone());
+        if self.store.save("x/y", &self.position).is_err() {
+            // A part of it may have been written: then the other slot counts.
+        }
+    }
+
+    fn sync(&mut self) {
+        self.time += 100;
+        let now = captured(self.time).boot;
+        match self.store.sync(self.position.needs(), now, true) {
+            Ok(_) => {
+                self.safe = self.end;
+                if let Some(last) = self.saved.pop() {
+                    self.saved = vec![last];
+                }
+            }
+            Err(_) => self.safe = self.safe.min(self.end),
+        }
+    }
+
+    /// The process ends, and another one opens the log.
+    fn reopen(&mut self, power_fails: bool) {
+        let (store, found) = Store::open(Arc::clone(&self.disk) as _, limits(), 7).unwrap();
+        self.store = store;
+        self.small();
+        self.epoch += 1;
+        assert!(found.end >= if power_fails { self.safe } else { 0 }, "{found:?}");
+        match found.positions.get("x/y") {
+            Some((position, _)) => {
+                assert!(position.is_balanced(found.end), "{position:?} of {}", found.end);
+                assert!(self.saved.contains(position), "{position:?}");
+                if !power_fails {
+                    assert_eq!(Some(position), self.saved.last(), "the last one that was saved");
+                }
+                self.position = position.clone();
+            }
+            None => {
+                // It was never safe.
+                self.position = Position::at(self.position.joined.min(found.end));
+            }
+        }
+        let mut read = BTreeMap::new();
+        let mut backlog = Backlog::default();
+        let mut from = self.position.needs();
+        let segments = self.store.segments();
+        while let Some(stretch) = backlog.read(&*self.disk, &segments, from, 5, |_| {}).unwrap() {
+            for (n, sample) in stretch.samples.iter().enumerate() {
+                let Value::Double(value) = sample.value else { panic!("{sample:?}") };
+                read.insert(stretch.first + n as u64, value);
+            }
+            from = stretch.end();
+        }
+        for (number, value) in &read {
+            assert_eq!(self.written.get(number), Some(value), "number {number}: it was written");
+        }
+        let whole = if power_fails { self.safe } else { self.end };
+        for (number, value) in
+            self.written.range(self.position.needs()..).filter(|(n, _)| **n < whole)
+        {
+            assert_eq!(read.get(number), Some(value), "number {number} is lost ({power_fails})");
+        }
+        let needed = self.position.needs();
+        self.written.retain(|number, _| *number < needed || read.contains_key(number));
+        if power_fails {
+            self.saved = vec![self.position.clone()];
+        }
+        self.end = found.end;
+        self.safe = self.safe.min(self.end);
+    }
+
+    fn step(&mut self, step: u8, by: u64, dice: &mut Dice) {
+        match step {
+            0..=3 => self.append(1 + by),
+            4 => {
+                // Some are taken, some settled.
+                if self.position.unsettled() == 0 {
+                    self.position.take((self.position.next + by).min(self.end));
+                }
+                self.save();
+            }
+            5 => {
+                let there = self.position.unsettled();
+                self.position.settle(there, 0, 0);
+                self.save();
+                self.store.reclaim(self.position.needs());
+            }
+            6 => self.sync(),
+            7 => self.reopen(false),
+            8 => {
+                self.disk.lose_power(dice);
+                self.reopen(true);
+            }
+            9 => self.store.seal(),
+            _ => {}
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(
+        std::env::var("WATCHPOST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(300)
+    ))]
+
+    /// Whatever comes when: what was appended is there after the process was killed, what was synced after the power
+    /// failed; nothing is there that was never written.
+    #[test]
+    fn a_disk_that_forgets_costs_what_was_not_synced(
+        steps in proptest::collection::vec((0..10_u8, 0..40_u64), 1..60), seed: u64,
+    ) {
+        let mut model = Model::new();
+        let mut dice = Dice(seed);
+        for (step, by) in steps {
+            model.step(step, by, &mut dice);
+        }
+        model.reopen(false);
+    }
+}
+
+#[test]
+fn names_of_exporters_are_names_of_files() {
+    for (name, file) in [
+        ("otlp_http", "otlp_http"),
+        ("prometheus_remote_write/home", "prometheus_remote_write%2fhome"),
+        ("..", "%2e."),
+        (".x", "%2ex"),
+        ("a.b~1", "a.b%7e1"),
+        ("ä", "%c3%a4"),
+    ] {
+        assert_eq!(encoded(name), file);
+        assert_eq!(names::decoded(file).as_deref(), Some(name));
+    }
+}
+
+/// Only what waits for somebody is worth a sync.
+#[test]
+fn what_everybody_has_is_not_synced() {
+    let mut model = Model::new();
+    model.append(10);
+    model.position.take(10);
+    model.position.settle(10, 0, 0);
+    let later = captured(1_000).boot;
+    assert_eq!(model.store.sync(10, later, false).unwrap(), false);
+    assert_eq!(model.disk.syncs(), 0);
+    model.append(10);
+    assert_eq!(model.store.sync(10, captured(model.time + 1).boot, false).unwrap(), false);
+    assert_eq!(model.store.sync(10, later, false).unwrap(), true);
+    assert!(model.disk.syncs() > 0);
+}
+
+/// A disk that fails now and then costs what could not be written, and nothing else.
+#[test]
+fn a_disk_that_fails_goes_on_with_another_segment() {
+    for after in 0..40 {
+        for count in [1, 2, 5] {
+            let mut model = Model::new();
+            model.append(8);
+            model.save();
+            model.disk.fail(after, count);
+            for _ in 0..20 {
+                model.append(7);
+            }
+            model.disk.fail(0, 0);
+            model.append(5);
+            model.save();
+            model.reopen(false);
+        }
+    }
+}
+
+/// What is too much goes from the oldest on, and it is known up to where.
+#[test]
+fn at_its_cap_a_log_forgets_its_oldest() {
+    let mut model = Model::new();
+    while model.store.segments().len() < 10 {
+        model.append(20);
+    }
+    let bytes = model.store.bytes();
+    model.store.limits.max_bytes = bytes / 2;
+    let oldest = model.store.segments()[0];
+    let mut lost = 0;
+    while let Some((end, why)) = model.store.shrink(Timestamp(0)) {
+        assert!(end > oldest.0 && end > lost && why == Loss::Size);
+        lost = end;
+    }
+    assert!(model.store.bytes() <= bytes / 2);
+    assert_eq!(model.store.segments()[0].0, lost);
+    // By its age.
+    model.store.limits.max_age = Some(Duration::from_secs(3600));
+    let late = Timestamp(captured(model.time + 2 * 3600).wall.0);
+    assert!(matches!(model.store.shrink(late), Some((_, Loss::Age))));
+}
+
+/// Segments of the version that wrote them first can be read for ever: made by a program of 2026-11.
+#[test]
+fn the_first_version_is_read() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cases/queue/version_1.seg");
+    if std::env::var_os("UPDATE").is_some() && !std::path::Path::new(path).exists() {
+        let mut model = Model::new();
+        model.store.limits.segment_bytes = 1 << 20;
+        (0..3).for_each(|_| model.append(8));
+        model.store.seal();
+        std::fs::write(path, model.disk.read(&segment_name(0)).unwrap()).unwrap();
+    }
+    let bytes = std::fs::read(path).unwrap();
+    let survey = crate::queue::log::segment::survey(&bytes);
+    assert_eq!((survey.end, survey.torn, survey.newer), (Some(24), None, false));
+    let disk = Fake::default();
+    disk.write(&segment_name(0), 0, &bytes).unwrap();
+    let read = Backlog::default().read(&disk, &[(0, 24)], 0, 100, |_| {}).unwrap().unwrap();
+    for (n, sample) in read.samples.iter().enumerate() {
+        assert_eq!((sample.time.0, &sample.value), (n as u64, &Value::Double(n as f64)));
+        assert_eq!(sample.series.own.text("n"), Some(["0", "1", "2"][n % 3]));
+        assert_eq!(sample.series.metric.name, PROBE_DURATION.name);
+    }
+    assert_eq!(read.samples.len(), 24);
+    assert_eq!(read.runs[0].boot_id, Some(7));
+}
