@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use watchpost::base::clock::{BootTime, Timestamp};
 use watchpost::queue::log::record::{Found, Scan, put_record};
-use watchpost::queue::log::segment::{Captured, Entry, Head, MAX_SAMPLES, Part, Reader, Writer};
+use watchpost::queue::log::segment::{
+    Captured, Entry, Head, MAX_SAMPLES, Part, Reader, Writer, survey,
+};
 use watchpost::signal::batch::{Sample, Value};
 
 use super::made_up::{self, Take};
@@ -31,7 +33,7 @@ fn read(bytes: &[u8]) -> Vec<Part> {
             (Part::Entry { end: said, .. }, Found::Record { .. }) => assert_eq!(*said, end),
             (Part::Damage(long), _) => assert_eq!(*long, end - at),
             (Part::Torn { at: said }, Found::Torn { .. }) => assert_eq!(*said, at),
-            (Part::Head(_) | Part::Foot, Found::Record { .. }) => {}
+            (Part::Head(_) | Part::Foot | Part::Note(_), Found::Record { .. }) => {}
             _ => panic!("{part:?} of {found:?}"),
         }
         if let Part::Entry { entry, .. } = &part {
@@ -41,6 +43,11 @@ fn read(bytes: &[u8]) -> Vec<Part> {
     }
     assert!(reader.next().is_none());
     assert_eq!(reached, bytes.len());
+    let torn = parts.last().and_then(|part| match part {
+        Part::Torn { at } => Some(*at),
+        _ => None,
+    });
+    assert_eq!(survey(bytes).torn, torn);
     parts
 }
 
@@ -66,7 +73,7 @@ pub fn contents(bytes: &[u8]) {
     let mut take = Take::new(bytes);
     let mut segment = Vec::new();
     for _ in 0..8 {
-        let kind = take.byte() % 5;
+        let kind = take.byte() % 6;
         let long = take.below(1 << 16);
         put_record(&mut segment, kind, take.bytes(long));
         if take.is_empty() {
@@ -183,7 +190,7 @@ fn compare(parts: &[Part], head: &Head, written: &Written) -> usize {
                 }
                 whole += usize::from(entry.nameless == 0);
             }
-            Part::Foot | Part::Damage(_) | Part::Torn { .. } => {}
+            Part::Foot | Part::Note(_) | Part::Damage(_) | Part::Torn { .. } => {}
         }
     }
     whole
@@ -194,6 +201,8 @@ pub fn damaged(bytes: &[u8]) {
     let mut take = Take::new(bytes);
     let (head, segment, written) = write(&mut take);
     assert_eq!(compare(&read(&segment), &head, &written), written.len());
+    let end = written.last_key_value().map(|(first, (_, samples))| first + samples.len() as u64);
+    assert_eq!(survey(&segment).end, end);
     compare(&read(&damage(segment, &mut take)), &head, &written);
 }
 

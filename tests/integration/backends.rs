@@ -228,7 +228,10 @@ impl Rig {
             let missing = probes.checked_sub(came).expect("no sample without a probe");
             assert!(
                 missing <= cancelled,
-                "{exporter}: {came} samples of {probes} probes of {name}"
+                "{exporter}: {came} samples of {probes} probes of {name}\n{:?}\n{:?}\n{}",
+                Books::of(&slots, exporter),
+                slots.iter().filter(|(series, _)| series.contains("_lost_")).collect::<Vec<_>>(),
+                self.daemon.log()
             );
             cancelled -= missing;
             assert!(came > 1, "{exporter}: {name}");

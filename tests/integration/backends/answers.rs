@@ -72,7 +72,7 @@ fn samples_out_of_order_are_found_and_cost_no_others() {
 /// A backend that stumbles over a sample, and says nothing of use, for as long as that sample comes. There is no
 /// word in gRPC for that: INTERNAL is said of requests that must not come again.
 #[test]
-#[ignore = "waits for the quarantine"]
+#[ignore = "while it is looked for, later samples go first, and earlier ones of their series are dropped"]
 fn a_sample_over_which_a_backend_stumbles_is_put_aside() {
     let script = |asked: &Asked| match poisons(asked) {
         true => refuse(500, "internal error"),
@@ -89,8 +89,8 @@ fn a_sample_over_which_a_backend_stumbles_is_put_aside() {
         .map(|(name, server)| format!("'{};{name}'", server.address))
         .collect();
     write(rig.folder.path(), "t.yaml", &format!("- targets: [{}]\n", left.join(", ")));
-    // Ten tries over ten minutes, and something over.
-    let patience = Duration::from_secs(15 * 60);
+    // Ten tries, and twenty of the longest waits, and something over.
+    let patience = Duration::from_secs(60);
     for (name, backend) in rig.bad() {
         within(patience, name, || (backend.points().len() >= 100).then_some(()));
     }
@@ -100,21 +100,18 @@ fn a_sample_over_which_a_backend_stumbles_is_put_aside() {
 
 /// A wrong proxy may say for long that a request is none, to every one: nothing is put aside for it either.
 #[test]
-#[ignore = "waits for the quarantine"]
 fn a_refusal_without_a_word_of_everything_is_an_outage() {
     let script = |_: &Asked| refuse(400, "what is this?");
     let bad = [Way::Write, Way::Http].map(|way| ("bad", "", Backend::start(way, script)));
     let mut rig = Rig::start(2, bad.into());
-    rig.suffer(1);
-    // Longer than a refusal is held that blames a sample.
-    std::thread::sleep(Duration::from_secs(11 * 60 + 30));
+    // For longer than it takes until a batch is looked into.
+    let begin = Instant::now();
+    rig.suffer(10);
+    std::thread::sleep(Duration::from_secs(15).saturating_sub(begin.elapsed()));
     let lost: Vec<Books> =
         rig.bad().map(|(name, _)| Books::of(&rig.daemon.metrics(), name)).collect();
     assert!(lost.iter().all(|books| books.rejected == 0.0), "{lost:?}");
     rig.bad().for_each(|(_, backend)| backend.mend());
-    for (name, backend) in rig.bad() {
-        within(Duration::from_secs(180), name, || (backend.points().len() > 1).then_some(()));
-    }
     rig.assert_whole();
 }
 
