@@ -87,6 +87,16 @@ fn drained(daemon: &Daemon) {
     }
 }
 
+/// What did not come to the queue: slots that were skipped, and samples for which the ring before it had no room.
+fn left_out_by(daemon: &mut Daemon) -> (f64, f64) {
+    daemon.ready();
+    let metrics = daemon.metrics();
+    let skipped = metrics
+        .iter()
+        .filter(|(name, _)| name.starts_with("watchpost_slots_total") && name.contains("skipped"));
+    (skipped.map(|(_, count)| count).sum(), metrics["watchpost_ring_dropped_samples_total"])
+}
+
 #[test]
 fn a_day_of_backlog_with_a_restart_and_a_kill() {
     let folder = tempfile::tempdir().unwrap();
@@ -108,15 +118,17 @@ fn a_day_of_backlog_with_a_restart_and_a_kill() {
     let begin = Instant::now();
     let third = Duration::from_secs(number("WATCHPOST_OUTAGE", 45)) / 3;
     std::thread::sleep(third);
+    let mut left_out = vec![left_out_by(&mut daemon)];
     let stopping = Instant::now();
     assert_eq!(daemon.stop(), 0, "{}", daemon.log());
     let stopped = stopping.elapsed();
     let mut daemon = start();
     std::thread::sleep(third);
+    left_out.push(left_out_by(&mut daemon));
     daemon.kill();
     let mut daemon = start();
     std::thread::sleep(third);
-    daemon.ready();
+    left_out.push(left_out_by(&mut daemon));
     let memory = daemon.metrics()["process_memory_usage_bytes"] / 1048576.0;
     assert_eq!(daemon.stop(), 0, "{}", daemon.log());
     let came = begin.elapsed();
