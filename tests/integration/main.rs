@@ -13,6 +13,7 @@ mod compose;
 mod conformance;
 mod dashboards;
 mod discover;
+mod durable;
 mod end_to_end;
 mod fuzz;
 mod host;

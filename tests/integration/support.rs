@@ -10,7 +10,9 @@ pub mod dns;
 pub mod grafana;
 pub mod otlp_reader;
 pub mod peers;
+pub mod probed;
 pub mod promql;
+pub mod recorder;
 pub mod servers;
 pub mod units;
 

@@ -42,20 +42,35 @@ impl Daemon {
 
     /// As [`Daemon::start`], with a command line that is changed before.
     pub fn start_with(config: &Path, change: impl FnOnce(&mut Command)) -> Self {
+        let mut daemon = Self::spawn(config, change);
+        daemon.ready();
+        daemon
+    }
+
+    /// Starts it, and waits for nothing: its page is not known yet.
+    pub fn spawn(config: &Path, change: impl FnOnce(&mut Command)) -> Self {
         let mut command = watchpost();
         command.args(["run", "--config", config.to_str().unwrap(), "--color", "never"]);
         change(&mut command);
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let log = log_of(&mut child);
-        // Owned before anything may fail: it ends with the test in any case.
-        let mut daemon = Self { child, log, page: SocketAddr::from(([127, 0, 0, 1], 0)) };
-        daemon.page = until("the page", || {
-            let log = daemon.log();
+        Self { child, log, page: SocketAddr::from(([127, 0, 0, 1], 0)) }
+    }
+
+    /// Waits until its page answers.
+    pub fn ready(&mut self) {
+        self.page = until("the page", || {
+            let log = self.log();
             let text = log.split("address=").nth(1).map(|rest| rest.split_whitespace().next());
             let json = || log.split("\"address\":\"").nth(1).map(|rest| rest.split('"').next());
             text.or_else(json)??.parse().ok()
         });
-        daemon
+    }
+
+    /// Ends it as a power cut ends a process: with SIGKILL.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     pub fn log(&self) -> String {
