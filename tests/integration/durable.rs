@@ -14,6 +14,7 @@ mod disk;
 mod faults;
 mod kills;
 mod oracle;
+mod orders;
 mod outage;
 
 use std::path::{Path, PathBuf};

@@ -126,11 +126,12 @@ impl Cursor {
             }
             return if seat.is_open() { Next::Idle } else { Next::End };
         }
-        if !again && !waited && waiting < min_size && seat.is_open() {
+        let in_memory = tail.front().is_some_and(|lot| lot.first <= from);
+        // What is no more in memory has waited long enough.
+        if in_memory && !again && !waited && waiting < min_size && seat.is_open() {
             return Next::More(flush_timeout);
         }
         let most = if again { waiting } else { waiting.min(max_size) };
-        let in_memory = tail.front().is_some_and(|lot| lot.first <= from);
         if !in_memory {
             let segments = segments.iter().filter(|(_, end)| *end > from).copied().collect();
             return Next::Read { from, most, again, segments };

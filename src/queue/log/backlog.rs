@@ -79,6 +79,8 @@ struct Open {
     boot_id: Option<u128>,
     /// Whether anything in it could be read.
     good: bool,
+    /// In which call of [`Backlog::read`] its bytes were read: it may have grown since.
+    call: u64,
 }
 
 /// One reader's way through the segments.
@@ -87,6 +89,7 @@ pub struct Backlog {
     open: Option<Open>,
     /// What has been read and not been taken.
     ahead: VecDeque<(u64, Sample, Captured, Option<u128>)>,
+    call: u64,
 }
 
 /// A segment in which nothing can be read.
@@ -107,9 +110,10 @@ impl Backlog {
         most: usize,
         mut unreadable: impl FnMut(Unreadable),
     ) -> io::Result<Option<Stretch>> {
+        self.call += 1;
         // Another way than last time, or far ahead: what was read is of no use.
         if self.ahead.front().is_some_and(|(number, ..)| *number > from) {
-            *self = Self::default();
+            (self.open, self.ahead) = (None, VecDeque::new());
         }
         loop {
             while self.ahead.front().is_some_and(|(number, ..)| *number < from) {
@@ -155,7 +159,8 @@ impl Backlog {
                     }
                     Err(error) => return Err(error),
                 };
-                self.open = Some(Open { first: *first, reader, boot_id: None, good: false });
+                let call = self.call;
+                self.open = Some(Open { first: *first, reader, boot_id: None, good: false, call });
                 continue;
             };
             match open.reader.next() {
@@ -172,10 +177,13 @@ impl Backlog {
                 }
                 Some(Part::Foot | Part::Note(_) | Part::Damage(_) | Part::Torn { .. }) => {}
                 None => {
-                    if !open.good {
-                        unreadable(Unreadable(open.first));
+                    // What was read long ago may be more by now.
+                    if open.call == self.call {
+                        done = Some(open.first);
+                        if !open.good {
+                            unreadable(Unreadable(open.first));
+                        }
                     }
-                    done = Some(open.first);
                     self.open = None;
                 }
             }

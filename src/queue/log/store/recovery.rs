@@ -11,6 +11,9 @@ use crate::queue::log::disk::{Disk, Listed};
 use crate::queue::log::position::{self, Position};
 use crate::queue::log::segment::{Survey, survey};
 
+/// What a newer version has written, and this one cannot read, ends so.
+const NEWER: &str = ".newer";
+
 /// What was found when a log was opened.
 #[derive(Debug, Default)]
 pub struct Recovered {
@@ -51,6 +54,17 @@ impl Store {
         };
         let mut found = Recovered::default();
         let mut files = store.disk.list()?;
+        for file in &mut files {
+            // What a newer version has left may be ours to read by now.
+            let Some(name) = file.name.strip_suffix(NEWER).map(str::to_owned) else { continue };
+            let ours = || Ok::<_, io::Error>(!survey(&store.disk.read(&file.name)?).newer);
+            if !store.disk.is_there(&name)
+                && ours()?
+                && store.disk.rename(&file.name, &name).is_ok()
+            {
+                file.name = name;
+            }
+        }
         files.sort_by(|a, b| a.name.cmp(&b.name));
         for file in &files {
             if let Some(exporter) = file.name.strip_suffix(CURSOR).and_then(decoded) {
@@ -106,6 +120,8 @@ impl Store {
         self.sealed.pop_back();
         let Survey { end, torn, newer } = survey(&bytes);
         if newer {
+            // Under a name that is not needed for what comes next.
+            let _ = self.disk.rename(&name, &format!("{name}{NEWER}"));
             found.newer.push(name);
             return Ok(false);
         }

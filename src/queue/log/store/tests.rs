@@ -213,6 +213,43 @@ proptest! {
     }
 }
 
+/// A segment that grows while it is read is read to its end.
+#[test]
+fn a_backlog_grows_while_it_is_read() {
+    let mut model = Model::new();
+    model.store.limits.segment_bytes = 1 << 20;
+    model.append(10);
+    let mut backlog = Backlog::default();
+    let mut from = 0;
+    for round in 1..5 {
+        model.append(10);
+        let segments = model.store.segments();
+        while let Some(stretch) = backlog.read(&*model.disk, &segments, from, 3, |_| {}).unwrap() {
+            assert_eq!(stretch.first, from, "nothing is passed over");
+            from = stretch.end();
+        }
+        assert_eq!(from, 10 + 10 * round);
+    }
+}
+
+/// What a newer version has written is not touched, and is there again for it.
+#[test]
+fn a_segment_of_a_newer_version_is_left_alone() {
+    let disk = Arc::new(Fake::default());
+    let mut bytes = Vec::new();
+    crate::queue::log::record::put_record(&mut bytes, 1, &[99; 40]);
+    disk.write(&segment_name(5), 0, &bytes).unwrap();
+    for _ in 0..2 {
+        let (mut store, found) = Store::open(Arc::clone(&disk) as _, limits(), 7).unwrap();
+        assert!(store.segments().is_empty());
+        let sample = Sample::number(&series()[0], Timestamp(1), 1.0);
+        let lot = Lot { first: 5.max(found.end), captured: captured(1), samples: vec![sample] };
+        store.append(&[Arc::new(lot)]).unwrap();
+        store.reclaim(u64::MAX);
+        assert_eq!(disk.read("0000000000000005.seg.newer").unwrap(), bytes);
+    }
+}
+
 #[test]
 fn names_of_exporters_are_names_of_files() {
     for (name, file) in [

@@ -1,0 +1,215 @@
+//! `watchpost queue`, and exporters that come, go and change while samples wait for them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::Scene;
+use crate::support::daemon::{Daemon, Sink, write};
+use crate::support::recorder::Mood;
+use crate::support::servers::{Response, Server};
+use crate::support::{run, until};
+
+/// The rows of `queue ls`, by exporter. The books of each balance.
+fn rows(directory: &Path) -> BTreeMap<String, Value> {
+    let output = run(&["queue", "ls", "--json", "--directory", directory.to_str().unwrap()]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    let rows = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let rows: BTreeMap<String, Value> =
+        rows.map(|row| (row["exporter"].as_str().unwrap().to_owned(), row)).collect();
+    for row in rows.values() {
+        let of = |name: &str| row[name].as_u64().unwrap();
+        assert_eq!(
+            of("accepted"),
+            of("sent") + of("rejected") + of("dropped") + of("queued"),
+            "{row}"
+        );
+    }
+    rows
+}
+
+fn queue(directory: &Path, arguments: &[&str]) -> String {
+    let directory = directory.to_str().unwrap();
+    let output = run(&[&["queue"], arguments, &["--directory", directory]].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Points in lines of OTLP's JSON.
+fn points(dump: &str) -> usize {
+    let mut count = 0;
+    for line in dump.lines() {
+        let line: Value = serde_json::from_str(line).unwrap();
+        for resource in line["resourceMetrics"].as_array().unwrap() {
+            for scope in resource["scopeMetrics"].as_array().unwrap() {
+                for metric in scope["metrics"].as_array().unwrap() {
+                    let data = metric.get("gauge").or(metric.get("sum")).unwrap();
+                    count += data["dataPoints"].as_array().unwrap().len();
+                }
+            }
+        }
+    }
+    count
+}
+
+/// What waits is shown, dumped and given up, of a daemon that runs and of files alone.
+#[test]
+fn what_waits_can_be_seen_dumped_and_given_up() {
+    let scene = Scene::new(5, "min_free_mib: 0");
+    scene.recorder.set(Mood::Unavailable);
+    let directory = scene.directory();
+    let name = "prometheus_remote_write";
+    let mut daemon = Daemon::start(&scene.config());
+    until("samples", || (rows(&directory).get(name)?["queued"].as_u64()? > 100).then_some(()));
+    let row = rows(&directory)[name].clone();
+    assert_eq!(row["state"], "disk");
+    assert!(row["oldest_age_seconds"].as_f64().unwrap() > 0.5, "{row}");
+    assert!(queue(&directory, &["ls"]).contains(name));
+    assert_eq!(daemon.stop(), 0, "{}", daemon.log());
+    assert!(daemon.log().contains("kept for the next start"), "{}", daemon.log());
+    let stopped = rows(&directory)[name].clone();
+    assert_eq!(stopped["state"], "stopped");
+    let waits = stopped["queued"].as_u64().unwrap();
+    assert!(
+        waits >= row["queued"].as_u64().unwrap()
+            && stopped["oldest_age_seconds"].as_f64() > Some(0.5)
+    );
+    assert_eq!(points(&queue(&directory, &["dump"])) as u64, waits);
+    assert_eq!(points(&queue(&directory, &["dump", "--exporter", "other"])), 0);
+    // Of files.
+    assert!(queue(&directory, &["purge", "--exporter", "other"]).starts_with("0 samples"));
+    assert!(queue(&directory, &["purge"]).starts_with(&format!("{waits} samples")));
+    let purged = rows(&directory)[name].clone();
+    assert_eq!((&purged["queued"], &purged["dropped"]), (&Value::from(0), &Value::from(waits)));
+    // Of a daemon: what is on its way stays.
+    let mut daemon = Daemon::start(&scene.config());
+    until("more", || (rows(&directory)[name]["queued"].as_u64()? > 100).then_some(()));
+    queue(&directory, &["purge"]);
+    let dropped = rows(&directory)[name]["dropped"].as_u64().unwrap();
+    assert!(dropped > waits, "{dropped}");
+    scene.recorder.set(Mood::Takes);
+    until("the rest", || (rows(&directory)[name]["sent"].as_u64()? > 0).then_some(()));
+    assert_eq!(daemon.stop(), 0, "{}", daemon.log());
+    assert!(!directory.join("queue/control.sock").exists());
+}
+
+/// What a backend refuses for good is put aside, dumped, and sent once more.
+#[test]
+fn what_was_put_aside_can_be_sent_once_more() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let scene = Scene::new(3, "min_free_mib: 0");
+    let strict = Arc::new(AtomicBool::new(true));
+    let mind = Arc::clone(&strict);
+    let backend = Server::http(move |request| {
+        let mut decoder = snap::raw::Decoder::new();
+        let body = decoder.decompress_vec(&request.body).unwrap_or_default();
+        let poison = body.windows(8).any(|eight| eight == b"probe_su");
+        match poison && mind.load(Ordering::SeqCst) {
+            true => Response::new(500, "no idea"),
+            false => Response::new(204, ""),
+        }
+    });
+    let text = std::fs::read_to_string(scene.config()).unwrap();
+    let at = text.find("endpoint: ").unwrap() + "endpoint: ".len();
+    let end = at + text[at..].find([',', '\n', '}']).unwrap();
+    write(
+        scene.folder.path(),
+        "watchpost.yaml",
+        &text.replace(&text[at..end], &format!("'{}'", backend.url("/"))),
+    );
+    let directory = scene.directory();
+    let name = "prometheus_remote_write";
+    let mut daemon = Daemon::start(&scene.config());
+    until("something put aside", || {
+        (rows(&directory).get(name)?["rejected"].as_u64()? > 0).then_some(())
+    });
+    strict.store(false, Ordering::SeqCst);
+    let rejected = rows(&directory)[name]["rejected"].as_u64().unwrap();
+    let dump = queue(&directory, &["dump", "--rejected"]);
+    assert!(points(&dump) as u64 >= rejected && dump.contains("probe.success"), "{dump}");
+    let said = queue(&directory, &["replay"]);
+    assert!(said.contains("are sent once more"), "{said}");
+    until("an empty quarantine", || {
+        queue(&directory, &["dump", "--rejected"]).is_empty().then_some(())
+    });
+    rows(&directory);
+    assert_eq!(daemon.stop(), 0, "{}", daemon.log());
+    rows(&directory);
+}
+
+/// Exporters are added, pointed elsewhere, renamed and taken away while samples wait for them; the daemon is killed in
+/// between: what each backend has is what the books say.
+#[test]
+fn books_stay_exact_while_exporters_come_and_go() {
+    let scene = Scene::new(20, "min_free_mib: 0");
+    let (one, two) = (Sink::new(), Sink::new());
+    let directory = scene.directory();
+    let whole = std::fs::read_to_string(scene.config()).unwrap();
+    let begin = whole.find("exporters:").unwrap();
+    let end = whole.find("storage:").unwrap();
+    let configure = |exporters: &str| {
+        let text = format!("{}exporters:\n{exporters}{}", &whole[..begin], &whole[end..]);
+        write(scene.folder.path(), "watchpost.yaml", &text);
+    };
+    let exporter = |name: &str, endpoint: &str| {
+        format!(
+            "  prometheus_remote_write/{name}: {{endpoint: '{endpoint}', target_info: {{enabled: false}}, \
+             retry_on_failure: {{initial_interval: 50ms, max_interval: 100ms}}}}\n"
+        )
+    };
+    let endpoint = |sink: &Sink| {
+        let text = sink.exporters();
+        let at = text.find("http://").unwrap();
+        text[at..].split(['\'', '"', ',', '}', '\n', ' ']).next().unwrap().to_owned()
+    };
+    let (one_at, two_at) = (endpoint(&one), endpoint(&two));
+    let nowhere = "http://127.0.0.1:1/";
+    // One that works, one whose backend is away.
+    configure(&[exporter("a", &one_at), exporter("b", nowhere)].concat());
+    let daemon = Daemon::start(&scene.config());
+    let row =
+        |name: &str| rows(&directory).get(&format!("prometheus_remote_write/{name}")).cloned();
+    let more = |name: &str, key: &str, than: u64| {
+        until(&format!("{name}: more than {than} {key}"), || {
+            (row(name)?[key].as_u64()? > than).then_some(())
+        });
+    };
+    more("b", "queued", 500);
+    more("a", "sent", 500);
+    // Another one is added: it begins with what comes next.
+    configure(&[exporter("a", &one_at), exporter("b", nowhere), exporter("c", &two_at)].concat());
+    more("c", "sent", 100);
+    let (b, c) = (row("b").unwrap(), row("c").unwrap());
+    assert!(c["accepted"].as_u64() < b["accepted"].as_u64(), "{b} {c}");
+    // The second is pointed to the backend of the third: what waits goes there.
+    let before = two.count();
+    configure(&[exporter("a", &one_at), exporter("b", &two_at), exporter("c", &two_at)].concat());
+    more("b", "sent", 500);
+    assert!(two.count() > before);
+    // The daemon is killed, and the first has gone meanwhile: what it had not sent is kept for it.
+    configure(&[exporter("b", &two_at), exporter("c", nowhere)].concat());
+    more("c", "queued", 300);
+    daemon.kill();
+    let kept = row("c").unwrap();
+    drop(daemon);
+    configure(&[exporter("b", &two_at), exporter("d", &two_at)].concat());
+    let mut daemon = Daemon::start(&scene.config());
+    more("d", "sent", 100);
+    let orphan = row("c").expect("it is kept");
+    assert_eq!(orphan["state"], "orphan", "{orphan}");
+    assert!(orphan["queued"].as_u64() >= kept["queued"].as_u64(), "{orphan} {kept}");
+    // It comes back, and goes on where it was.
+    configure(&[exporter("b", &two_at), exporter("c", &two_at), exporter("d", &two_at)].concat());
+    more("c", "sent", kept["accepted"].as_u64().unwrap());
+    std::thread::sleep(Duration::from_millis(300));
+    let c = row("c").unwrap();
+    assert_eq!((c["dropped"].as_u64(), c["rejected"].as_u64()), (Some(0), Some(0)), "{c}");
+    assert_eq!(daemon.stop(), 0, "{}", daemon.log());
+    for row in rows(&directory).values() {
+        assert_eq!(row["dropped"], 0, "{row}");
+    }
+}
