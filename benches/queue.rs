@@ -117,7 +117,7 @@ impl Target {
     fn probe(&mut self, time: u64, dice: &mut Dice) -> Batch {
         self.attempts += 1.0;
         let phases = [dice.around(0.3), dice.around(0.8), dice.around(12.0), dice.around(0.4)];
-        let took: f64 = phases.iter().sum();
+        let took = (phases.iter().sum::<f64>() * 1e9).round() / 1e9;
         let values =
             [1.0, took, 10.0, phases[0], 4.0, 1.234e9, 0.0, 200.0, 1.1, 0.0, 1.0, 5120.0, 5120.0];
         let values = values.into_iter().chain(phases).chain([1.0, self.attempts, 1.0]);

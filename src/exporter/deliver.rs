@@ -187,6 +187,7 @@ impl<T: Transport> Delivery<T> {
                 if self.conclude(&mut batch).await {
                     continue;
                 }
+                batch.ledger.tell(&self.duty.queue);
                 if let Some(file) = batch.taken.file.take() {
                     let _ = tokio::task::spawn_blocking(move || std::fs::remove_file(file)).await;
                 }
@@ -348,16 +349,15 @@ impl<T: Transport> Delivery<T> {
         if !trial.accepted && !std::mem::replace(&mut trial.extended, true) {
             // Nothing of it was accepted: do later samples fare better?
             if let Some(further) = self.duty.queue.further(&mut batch.taken).await {
+                batch.work = std::mem::take(&mut trial.suspects);
                 batch.work.push(further);
+                batch.sort();
                 return true;
             }
         }
         let trial = batch.trial.take().expect("it is there");
-        batch.work = trial.suspects;
-        batch.work.sort_by_key(|part| std::cmp::Reverse(part.start));
-        if trial.accepted {
-            batch.guilty = true;
-        } else {
+        batch.judge(trial);
+        if !batch.guilty {
             // The backend takes nothing: that is no fault of these samples.
             let own = self.backoff.wait(batch.failures, random());
             self.wait(own).await;

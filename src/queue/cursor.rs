@@ -33,6 +33,31 @@ pub struct Taken {
     pub file: Option<PathBuf>,
 }
 
+impl Taken {
+    /// Sorts the samples from one on by their series; those of one series stay in their order.
+    pub fn sort_by_series(&mut self, from: usize) {
+        let mut runs = self.runs.iter().copied().peekable();
+        let mut rest = Vec::with_capacity(self.samples.len().saturating_sub(from));
+        for (n, sample) in self.samples.drain(..).enumerate() {
+            while runs.peek().is_some_and(|run| run.until <= n) {
+                runs.next();
+            }
+            rest.push((sample, runs.peek().copied()));
+        }
+        rest[from..].sort_by_key(|(sample, _)| sample.series.id);
+        self.runs.clear();
+        for (sample, run) in rest {
+            self.samples.push(sample);
+            let until = self.samples.len();
+            let Some(run) = run else { continue };
+            match self.runs.last_mut().filter(|last| last.is_like(&run)) {
+                Some(last) => last.until = until,
+                None => self.runs.push(Run { until, ..run }),
+            }
+        }
+    }
+}
+
 /// What became of samples that were taken, from the first one on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {

@@ -162,6 +162,13 @@ impl Rig {
         write(self.folder.path(), "t.yaml", "- targets: []\n");
         let targets = "watchpost_targets{receiver=\"probe\"}";
         until("the end of probing", || (self.daemon.metrics()[targets] == 0.0).then_some(()));
+        // The last of it may still be on its way to the queues.
+        let mut accepted = 0.0;
+        until("the last samples", || {
+            std::thread::sleep(Duration::from_millis(500));
+            let now = Books::of(&self.daemon.metrics(), "prometheus_remote_write/good").accepted;
+            (std::mem::replace(&mut accepted, now) == now).then_some(())
+        });
     }
 
     /// Waits until nothing is queued any more, and the books say what the backend says.

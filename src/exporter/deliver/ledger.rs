@@ -12,6 +12,8 @@ pub(super) struct Ledger {
     told: usize,
     /// Where parts begin, with what became of how many samples.
     known: BTreeMap<usize, (usize, Vec<(usize, Outcome)>)>,
+    /// Nothing is told before all is known: the samples are not in the order of their numbers.
+    held: bool,
 }
 
 impl Ledger {
@@ -23,6 +25,18 @@ impl Ledger {
         outcomes: impl IntoIterator<Item = (usize, Outcome)>,
     ) {
         self.known.insert(part.start, (part.len(), outcomes.into_iter().collect()));
+        if !self.held {
+            self.tell(cursor);
+        }
+    }
+
+    /// Tells nothing from now on, until [`Ledger::tell`].
+    pub(super) fn hold(&mut self) {
+        self.held = true;
+    }
+
+    /// Tells what is known.
+    pub(super) fn tell(&mut self, cursor: &Cursor) {
         while let Some((length, outcomes)) = self.known.remove(&self.told) {
             self.told += length;
             for (samples, outcome) in outcomes {

@@ -12,6 +12,8 @@ const MAX_REFUSED: u32 = 10;
 /// Requests that finding the refused samples of one batch may cost; what is left then is refused as
 /// a whole.
 const MAX_BISECT: u32 = 64;
+/// Requests that one trial may cost.
+const MAX_TRIAL: u32 = 256;
 
 /// Whether the backend takes anything at all.
 #[derive(Default)]
@@ -22,6 +24,7 @@ pub(super) struct Trial {
     pub(super) suspects: Vec<Range<usize>>,
     /// Later samples have been tried, too.
     pub(super) extended: bool,
+    asked: u32,
 }
 
 /// One batch on its way.
@@ -102,25 +105,67 @@ impl Round {
         persists
     }
 
+    /// Looks for what is to blame. From here on a part is of few series, not of a short time: so no series goes
+    /// backwards when the innocent ones of it are sent after others.
     pub(super) fn begin_trial(&mut self, part: Range<usize>) {
         self.trial = Some(Trial::default());
-        match part.len() {
-            1 => self.suspect(part),
-            _ => self.halve(&part),
+        self.asked = 0;
+        self.work.push(part);
+        self.sort();
+    }
+
+    /// Sorts what is left by series.
+    pub(super) fn sort(&mut self) {
+        let told = self.ledger.told();
+        let mut parts = self.work.clone();
+        parts.sort_by_key(|part| part.start);
+        let whole = parts.windows(2).all(|pair| pair[0].end == pair[1].start)
+            && parts.first().is_some_and(|part| part.start == told)
+            && parts.last().is_some_and(|part| part.end == self.taken.samples.len());
+        // Where a later part has its outcome already, the others stay as they are.
+        if whole {
+            self.ledger.hold();
+            self.taken.sort_by_series(told);
+            let rest: Range<usize> = told..self.taken.samples.len();
+            self.work.clear();
+            self.work.push(rest);
         }
     }
 
+    /// A part is refused while it is found out whether that is the backend's fault.
     pub(super) fn suspect(&mut self, part: Range<usize>) {
-        if let Some(trial) = &mut self.trial {
+        let Some(trial) = &mut self.trial else { return };
+        trial.asked += 1;
+        if part.len() > 1 && trial.asked <= MAX_TRIAL {
+            self.halve(&part);
+        } else {
             trial.suspects.push(part);
         }
+    }
+
+    /// The trial is over: what was refused is to be sent once more.
+    pub(super) fn judge(&mut self, trial: Trial) {
+        self.guilty = trial.accepted;
+        self.work.extend(trial.suspects);
+        self.work.sort_by_key(|part| part.start);
+        if !self.guilty {
+            // In as few requests as before.
+            self.work =
+                self.work.drain(..).fold(Vec::new(), |mut parts: Vec<Range<usize>>, part| {
+                    match parts.last_mut().filter(|last| last.end == part.start) {
+                        Some(last) => last.end = part.end,
+                        None => parts.push(part),
+                    }
+                    parts
+                });
+        }
+        self.work.reverse();
     }
 
     /// The backend cannot be asked any more: everything is to be sent as before.
     pub(super) fn end_trial(&mut self) {
         if let Some(trial) = self.trial.take() {
-            self.work.extend(trial.suspects);
-            self.work.sort_by_key(|part| std::cmp::Reverse(part.start));
+            self.judge(Trial { accepted: false, ..trial });
         }
     }
 }

@@ -19,6 +19,14 @@ pub struct Run {
     pub boot_id: Option<u128>,
 }
 
+impl Run {
+    /// Whether these were captured by the same clocks.
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        (self.captured, self.boot_id) == (other.captured, other.boot_id)
+    }
+}
+
 /// Samples with numbers that follow each other.
 #[derive(Clone, Debug, Default)]
 pub struct Stretch {
@@ -50,9 +58,10 @@ impl Stretch {
 
     fn ran(&mut self, captured: Captured, boot_id: Option<u128>) {
         let until = self.samples.len();
-        match self.runs.last_mut().filter(|r| r.captured == captured && r.boot_id == boot_id) {
+        let next = Run { until, captured, boot_id };
+        match self.runs.last_mut().filter(|run| run.is_like(&next)) {
             Some(run) => run.until = until,
-            None => self.runs.push(Run { until, captured, boot_id }),
+            None => self.runs.push(next),
         }
     }
 

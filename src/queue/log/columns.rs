@@ -55,28 +55,126 @@ fn runs<'a, T: Copy>(
     Ok(values)
 }
 
-/// Writes samples; `numbers`: those of their series in the dictionary, one for each sample.
-pub fn put_samples(out: &mut Vec<u8>, samples: &[Sample], numbers: &[u32]) {
+/// What the dictionary says of a series for the sake of its samples: what the first one was. Most series hardly ever
+/// have another value.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Usual {
+    start: Option<Timestamp>,
+    value: Option<f64>,
+}
+
+impl Usual {
+    /// What is usual after a first sample.
+    #[must_use]
+    pub fn of(sample: &Sample) -> Self {
+        let value = match sample.value {
+            Value::Double(double) => Some(double),
+            _ => None,
+        };
+        Self { start: sample.start, value }
+    }
+
+    /// Writes it.
+    pub fn put(&self, out: &mut Vec<u8>) {
+        put(out, self.start.map_or(0, |start| start.0.wrapping_add(1)));
+        out.push(u8::from(self.value.is_some()));
+        if let Some(value) = self.value {
+            put_double(out, value);
+        }
+    }
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// When it is cut off.
+    pub fn read(input: &mut Input<'_>) -> Result<Self, Broken> {
+        let start = input.number()?;
+        let start = (start > 0).then(|| Timestamp(start.wrapping_sub(1)));
+        let value = if input.take(1)?[0] == 0 { None } else { Some(double(input)?) };
+        Ok(Self { start, value })
+    }
+
+    fn is(&self, value: &Value) -> bool {
+        let usual = self.value.map(f64::to_bits);
+        matches!(value, Value::Double(value) if Some(value.to_bits()) == usual)
+    }
+}
+
+/// The kind of a value that is the usual one.
+const USUAL: u8 = 5;
+/// A kind and how often it stands in a row are one byte, below this.
+const ROW: u64 = 1 << 5;
+
+/// Writes the column of kinds.
+fn put_kinds(out: &mut Vec<u8>, kinds: impl IntoIterator<Item = u8>) {
+    let mut rows: Vec<(u8, u64)> = Vec::new();
+    for kind in kinds {
+        match rows.last_mut() {
+            Some((same, count)) if *same == kind => *count += 1,
+            _ => rows.push((kind, 1)),
+        }
+    }
+    for (kind, count) in rows {
+        out.push(kind | if count < ROW { (count as u8) << 3 } else { 0 });
+        if count >= ROW {
+            put(out, count);
+        }
+    }
+}
+
+/// Reads the column of kinds.
+fn kinds(input: &mut Input<'_>, count: usize) -> Result<Vec<u8>, Broken> {
+    let mut kinds = Vec::with_capacity(count);
+    while kinds.len() < count {
+        let byte = input.take(1)?[0];
+        let row = match byte >> 3 {
+            0 => input.number()?,
+            row => row.into(),
+        };
+        let row = usize::try_from(row).unwrap_or(usize::MAX);
+        if row == 0 || row > count - kinds.len() {
+            return Err(Broken("as many values as there are samples"));
+        }
+        kinds.resize(kinds.len() + row, byte & 7);
+    }
+    Ok(kinds)
+}
+
+/// Writes samples. `named`: the numbers of their series in the dictionary and what is usual there, one for each
+/// sample; `about`: the time at which most were taken, about.
+pub fn put_samples(
+    out: &mut Vec<u8>,
+    samples: &[Sample],
+    named: &[(u32, Usual)],
+    about: Timestamp,
+) {
     put(out, samples.len() as u64);
     let mut before = -1;
-    let steps = numbers.iter().map(|number| {
+    let steps = named.iter().map(|(number, _)| {
         let number = i64::from(*number);
         number - std::mem::replace(&mut before, number)
     });
     put_runs(out, steps, put_signed);
-    let mut before = 0;
+    let mut before = about.0;
     let steps = samples.iter().map(|sample| {
         let time = sample.time.0;
         time.wrapping_sub(std::mem::replace(&mut before, time)) as i64
     });
     put_runs(out, steps, put_signed);
-    // Zero for those that have no start.
-    let starts =
-        samples.iter().map(|sample| sample.start.map_or(0, |start| start.0.wrapping_add(1)));
+    // 0: no start; 1: as the dictionary says; else before that time.
+    let starts = samples.iter().zip(named).map(|(sample, (_, usual))| match sample.start {
+        None => 0,
+        start if start == usual.start => 1,
+        Some(start) => unsigned(about.0.wrapping_sub(start.0) as i64).saturating_add(2),
+    });
     put_runs(out, starts, put);
-    put_runs(out, samples.iter().map(|sample| kind(&sample.value)), |out, kind| out.push(kind));
-    for sample in samples {
+    let kind = |(sample, (_, usual)): (&Sample, &(u32, Usual))| {
+        if usual.is(&sample.value) { USUAL } else { kind(&sample.value) }
+    };
+    put_kinds(out, samples.iter().zip(named).map(kind));
+    for (sample, (_, usual)) in samples.iter().zip(named) {
         match &sample.value {
+            value if usual.is(value) => {}
             Value::Double(double) => put_double(out, *double),
             Value::Int(int) => put_signed(out, *int),
             Value::Histogram(histogram) => {
@@ -197,14 +295,19 @@ impl Point {
 ///
 /// # Errors
 /// When they are none.
-pub fn points(input: &mut Input<'_>, most: usize) -> Result<Vec<Point>, Broken> {
+pub fn points(
+    input: &mut Input<'_>,
+    most: usize,
+    about: Timestamp,
+    usual: impl Fn(u32) -> Usual,
+) -> Result<Vec<Point>, Broken> {
     let count = usize::try_from(input.number()?).ok().filter(|count| *count <= most);
     let count = count.ok_or(Broken("so many samples"))?;
     let steps = runs(input, count, Input::signed)?;
     let time_steps = runs(input, count, Input::signed)?;
     let starts = runs(input, count, Input::number)?;
-    let kinds = runs(input, count, |input| Ok(input.take(1)?[0]))?;
-    let (mut number, mut time) = (-1_i64, 0_u64);
+    let kinds = kinds(input, count)?;
+    let (mut number, mut time) = (-1_i64, about.0);
     let mut points = Vec::with_capacity(count);
     let mut room = MAX_BUCKETS;
     for (((step, time_step), start), kind) in
@@ -212,11 +315,20 @@ pub fn points(input: &mut Input<'_>, most: usize) -> Result<Vec<Point>, Broken> 
     {
         number = number.wrapping_add(step);
         time = time.wrapping_add(time_step as u64);
+        let number = u32::try_from(number).map_err(|_| Broken("the number of a series"))?;
         points.push(Point {
-            number: u32::try_from(number).map_err(|_| Broken("the number of a series"))?,
-            start: (start > 0).then(|| Timestamp(start.wrapping_sub(1))),
+            number,
+            start: match start {
+                0 => None,
+                1 => usual(number).start,
+                start => Some(Timestamp(about.0.wrapping_sub(signed(start - 2) as u64))),
+            },
             time: Timestamp(time),
-            value: value(input, kind, &mut room)?,
+            // Of a series that is not known, nothing is.
+            value: match kind {
+                USUAL => Value::Double(usual(number).value.unwrap_or_default()),
+                kind => value(input, kind, &mut room)?,
+            },
         });
     }
     Ok(points)
@@ -304,18 +416,25 @@ mod tests {
             let none = Attributes::default();
             let series = Series::new(&PROBE_DURATION, none.clone(), none, resource);
             let (mut samples, mut numbers) = (Vec::new(), Vec::new());
+            let usual = |number: u32| Usual {
+                start: (number % 2 == 0).then_some(Timestamp(77)),
+                value: (number % 5 == 0).then_some(0.25),
+            };
             for (number, time, start, value) in rows {
+                let start = if number % 3 == 0 { Some(77) } else { start };
+                let value = if number % 5 < 2 { Value::Double(0.25) } else { value };
                 let (start, time) = (start.map(Timestamp), Timestamp(time));
                 samples.push(Sample { series: Arc::clone(&series), start, time, value });
-                numbers.push(number);
+                numbers.push((number, usual(number)));
             }
             let mut out = Vec::new();
-            put_samples(&mut out, &samples, &numbers);
+            let about = Timestamp(1_790_000_000_000_000_000);
+            put_samples(&mut out, &samples, &numbers, about);
             let mut input = Input::new(&out);
-            let read = points(&mut input, 50).unwrap();
+            let read = points(&mut input, 50, about, usual).unwrap();
             prop_assert!(input.is_empty());
             prop_assert_eq!(read.len(), samples.len());
-            for ((point, sample), number) in read.iter().zip(&samples).zip(&numbers) {
+            for ((point, sample), (number, _)) in read.iter().zip(&samples).zip(&numbers) {
                 prop_assert_eq!((point.number, point.start, point.time), (*number, sample.start, sample.time));
                 prop_assert_eq!(bits(&point.value), bits(&sample.value));
             }
@@ -323,7 +442,7 @@ mod tests {
 
         #[test]
         fn any_bytes_are_samples_or_an_error(bytes: Vec<u8>) {
-            let _ = points(&mut Input::new(&bytes), 1000);
+            let _ = points(&mut Input::new(&bytes), 1000, Timestamp(5), |_| Usual::default());
         }
     }
 
@@ -338,9 +457,9 @@ mod tests {
             })
             .map(|series| Sample::number(&series, Timestamp(1_790_000_000_000_000_000), 1.0))
             .collect();
-        let numbers: Vec<u32> = (0..100).collect();
+        let numbers: Vec<(u32, Usual)> = (0..100).map(|n| (n, Usual::default())).collect();
         let mut out = Vec::new();
-        put_samples(&mut out, &samples, &numbers);
+        put_samples(&mut out, &samples, &numbers, Timestamp(0));
         assert!(out.len() < 130, "{}", out.len());
         let mut short = Vec::new();
         put_double(&mut short, 0.001_5);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::bytes::{Broken, Input, put, put_signed};
-use super::columns::{Point, points, put_samples};
+use super::columns::{Point, Usual, points, put_samples};
 use super::record::{Found, MAX_CONTENT, Scan, put_record};
 use super::series::{Reader as SeriesReader, put_series};
 use crate::base::clock::{BootTime, Timestamp};
@@ -31,6 +31,19 @@ pub struct Captured {
     pub wall: Timestamp,
     /// Whether the wall clock was kept right by a time service, as far as is known.
     pub synchronized: bool,
+}
+
+/// Nanoseconds in which captures are told apart on the disk.
+const TICK: u64 = 1_000_000;
+
+impl Captured {
+    /// The last tick before, by both clocks.
+    #[must_use]
+    pub fn rounded(self) -> Self {
+        let over = self.wall.0 % TICK;
+        let boot = BootTime(Duration::from_nanos(nanos(self.boot).saturating_sub(over)));
+        Self { boot, wall: Timestamp(self.wall.0 - over), ..self }
+    }
 }
 
 /// What a segment says of itself.
@@ -59,7 +72,7 @@ pub struct Entry {
 #[derive(Debug)]
 pub struct Writer {
     head: Head,
-    numbers: SeriesTable<u32>,
+    numbers: SeriesTable<(u32, Usual)>,
     /// All series that were named, as a foot has them.
     dictionary: Vec<u8>,
 }
@@ -90,7 +103,9 @@ impl Writer {
         let mut content = Vec::new();
         put(&mut content, first);
         let begun = self.head.begun;
-        put_signed(&mut content, nanos(captured.boot).wrapping_sub(nanos(begun.boot)) as i64);
+        // In steps that are short enough for what it is used for; it stands for itself, whatever becomes of the head.
+        let captured = captured.rounded();
+        put(&mut content, captured.wall.0 / TICK);
         // By how much the wall clock was set since: mostly not at all.
         put_signed(&mut content, offset(captured).wrapping_sub(offset(begun)));
         content.push(u8::from(captured.synchronized));
@@ -101,14 +116,16 @@ impl Writer {
             let next = self.numbers.len() as u32;
             numbers.push(*self.numbers.entry(sample.series.id).or_insert_with(|| {
                 put_series(&mut named, &sample.series);
-                next
+                let usual = Usual::of(sample);
+                usual.put(&mut named);
+                (next, usual)
             }));
         }
         put(&mut content, before as u64);
         put(&mut content, (self.numbers.len() - before) as u64);
         content.extend_from_slice(&named);
         self.dictionary.extend_from_slice(&named);
-        put_samples(&mut content, samples, &numbers);
+        put_samples(&mut content, samples, &numbers, captured.wall);
         let mut bytes = Vec::new();
         put_record(&mut bytes, ENTRY, &content);
         bytes
@@ -175,8 +192,10 @@ pub enum Part {
 pub struct Reader<B> {
     scan: Scan<B>,
     series: SeriesReader,
-    known: HashMap<u32, Arc<Series>>,
+    known: HashMap<u32, (Arc<Series>, Usual)>,
     begun: Option<Captured>,
+    /// The foot has been asked for what is damaged.
+    asked: bool,
 }
 
 impl<B: AsRef<[u8]>> Reader<B> {
@@ -184,7 +203,7 @@ impl<B: AsRef<[u8]>> Reader<B> {
     #[must_use]
     pub fn new(bytes: B) -> Self {
         let (series, known) = (SeriesReader::default(), HashMap::new());
-        Self { scan: Scan::new(bytes, 0), series, known, begun: None }
+        Self { scan: Scan::new(bytes, 0), series, known, begun: None, asked: false }
     }
 
     fn head(&mut self, content: &[u8]) -> Result<Head, Broken> {
@@ -203,7 +222,8 @@ impl<B: AsRef<[u8]>> Reader<B> {
     fn entry(&mut self, content: &[u8]) -> Result<Entry, Broken> {
         let mut input = Input::new(content);
         let first = input.number()?;
-        let (since, set) = (input.signed()?, input.signed()?);
+        let wall = Timestamp(input.number()?.wrapping_mul(TICK));
+        let set = input.signed()?;
         let synchronized = input.take(1)?[0] != 0;
         // Without its head, a segment's samples have their own times still.
         let begun = self.begun.unwrap_or(Captured {
@@ -211,16 +231,18 @@ impl<B: AsRef<[u8]>> Reader<B> {
             wall: Timestamp(0),
             synchronized: false,
         });
-        let boot = nanos(begun.boot).wrapping_add(since as u64);
-        let wall = Timestamp((offset(begun).wrapping_add(set) as u64).wrapping_add(boot));
+        let boot = wall.0.wrapping_sub(offset(begun).wrapping_add(set) as u64);
         let captured = Captured { boot: BootTime(Duration::from_nanos(boot)), wall, synchronized };
         let begin = u32::try_from(input.number()?).map_err(|_| Broken("the number of a series"))?;
         self.dictionary(&mut input, begin)?;
         let mut entry = Entry { first, captured, samples: Vec::new(), nameless: 0 };
-        for (further, point) in points(&mut input, MAX_SAMPLES)?.into_iter().enumerate() {
+        let usual =
+            |number: u32| self.known.get(&number).map(|(_, usual)| *usual).unwrap_or_default();
+        let read = points(&mut input, MAX_SAMPLES, captured.wall, usual)?;
+        for (further, point) in read.into_iter().enumerate() {
             let number = first.wrapping_add(further as u64);
             match self.known.get(&point.number) {
-                Some(series) => entry.samples.push((number, Point::of(point, series))),
+                Some((series, _)) => entry.samples.push((number, Point::of(point, series))),
                 None => entry.nameless += 1,
             }
         }
@@ -231,14 +253,19 @@ impl<B: AsRef<[u8]>> Reader<B> {
         let count = input.count()?;
         for further in 0..count {
             let series = self.series.series(input)?;
+            let usual = Usual::read(input)?;
             let number = u32::try_from(further).ok().and_then(|n| begin.checked_add(n));
-            self.known.entry(number.ok_or(Broken("so many series"))?).or_insert(series);
+            self.known.entry(number.ok_or(Broken("so many series"))?).or_insert((series, usual));
         }
         Ok(())
     }
 
     /// What a damaged record has named stands in the foot, if there is one.
     fn consult_foot(&mut self, from: usize) {
+        // It knows everything, at once.
+        if std::mem::replace(&mut self.asked, true) {
+            return;
+        }
         let content = Scan::new(self.scan.bytes(), from).find_map(|found| match found {
             Found::Record { kind: FOOT, content, .. } => Some(content),
             _ => None,
@@ -314,164 +341,16 @@ pub fn survey(bytes: &[u8]) -> Survey {
 fn end(content: &[u8]) -> Result<u64, Broken> {
     let mut input = Input::new(content);
     let first = input.number()?;
-    (input.signed()?, input.signed()?);
+    (input.number()?, input.signed()?);
     input.take(1)?;
     input.number()?;
     let mut series = SeriesReader::default();
     for _ in 0..input.count()? {
         series.series(&mut input)?;
+        Usual::read(&mut input)?;
     }
     Ok(first.wrapping_add(input.number()?))
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::signal::batch::Value;
-    use crate::signal::names::{PROBE_DURATION, PROBE_SUCCESS};
-    use crate::signal::series::{Attributes, Resource};
-
-    fn at(seconds: u64) -> Captured {
-        let wall = Timestamp(1_790_000_000_000_000_000 + seconds * 1_000_000_000);
-        Captured { boot: BootTime(Duration::from_secs(seconds)), wall, synchronized: true }
-    }
-
-    fn target(n: usize) -> [Arc<Series>; 2] {
-        let resource = Arc::new(Resource::new("services", &format!("http://{n}.invalid/"), []));
-        let labels = Attributes::new([("routing", "internal")]);
-        [&PROBE_SUCCESS, &PROBE_DURATION].map(|metric| {
-            Series::new(metric, labels.clone(), Attributes::default(), Arc::clone(&resource))
-        })
-    }
-
-    /// Rounds of probes of some targets: the bytes, where each record ends, and how many samples it has.
-    fn written(targets: usize, rounds: u64, sealed: bool) -> (Vec<u8>, Vec<usize>, usize) {
-        let all: Vec<[Arc<Series>; 2]> = (0..targets).map(target).collect();
-        let (mut writer, mut bytes) = Writer::new(Head { boot_id: 7, begun: at(1) });
-        let mut ends = vec![bytes.len()];
-        let mut first = 0;
-        for round in 0..rounds {
-            let captured = at(15 * round + 2);
-            let samples: Vec<Sample> = all
-                .iter()
-                .enumerate()
-                .flat_map(|(n, [up, took])| {
-                    let nanos = 1_000_000 + (round * 7_919 + n as u64 * 104_729) % 3_000_000;
-                    [
-                        Sample::number(up, captured.wall, 1.0),
-                        Sample::number(took, captured.wall, nanos as f64 / 1e9),
-                    ]
-                })
-                .collect();
-            bytes.extend(writer.entry(first, captured, &samples));
-            first += samples.len() as u64;
-            ends.push(bytes.len());
-        }
-        if sealed {
-            bytes.extend(writer.foot());
-            ends.push(bytes.len());
-        }
-        (bytes, ends, targets * 2)
-    }
-
-    #[test]
-    fn a_segment_comes_back() {
-        let (bytes, ..) = written(3, 4, true);
-        let parts: Vec<Part> = Reader::new(&bytes).collect();
-        let [Part::Head(head), entries @ .., Part::Foot] = &parts[..] else { panic!("{parts:?}") };
-        assert_eq!(head, &Head { boot_id: 7, begun: at(1) });
-        for (round, part) in entries.iter().enumerate() {
-            let Part::Entry { entry, .. } = part else { panic!("{part:?}") };
-            assert_eq!((entry.first, entry.nameless), (round as u64 * 6, 0));
-            assert_eq!(entry.captured, at(15 * round as u64 + 2));
-            assert_eq!(entry.samples.len(), 6);
-            let (number, sample) = &entry.samples[2];
-            assert_eq!(*number, entry.first + 2);
-            assert_eq!(
-                sample.series.resource.attributes.text("service.instance.id"),
-                Some("http://1.invalid/")
-            );
-            assert!(std::ptr::eq(sample.series.metric, &PROBE_SUCCESS));
-            assert_eq!(sample.value, Value::Double(1.0));
-        }
-        assert_eq!(entries.len(), 4);
-    }
-
-    /// What an entry has named that is damaged is still known, when the segment was full.
-    #[test]
-    fn the_foot_knows_what_a_damaged_entry_has_named() {
-        for sealed in [true, false] {
-            let (mut bytes, ends, each) = written(5, 4, sealed);
-            bytes[ends[0] + 20] ^= 1;
-            let (mut good, mut nameless) = (0, 0);
-            for part in Reader::new(&bytes) {
-                if let Part::Entry { entry, .. } = part {
-                    good += entry.samples.len();
-                    nameless += entry.nameless;
-                }
-            }
-            let rest = 3 * each;
-            let expected = if sealed { (rest, 0) } else { (0, rest as u64) };
-            assert_eq!((good, nameless), expected, "sealed: {sealed}");
-        }
-    }
-
-    /// Whatever becomes of a segment's bytes: what is read is what was written, and what is not read is
-    /// counted or damaged.
-    #[test]
-    fn every_byte_may_be_cut_off_or_flipped() {
-        let (bytes, ends, each) = written(2, 5, true);
-        for cut in 0..bytes.len() {
-            let whole = ends.iter().filter(|end| **end <= cut).count();
-            let entries =
-                Reader::new(&bytes[..cut]).filter(|part| matches!(part, Part::Entry { .. }));
-            assert_eq!(entries.count(), whole.saturating_sub(1).min(5), "cut at {cut}");
-        }
-        for place in 0..bytes.len() {
-            for bit in 0..8 {
-                let mut bytes = bytes.clone();
-                bytes[place] ^= 1 << bit;
-                let mut good = 0;
-                for part in Reader::new(&bytes) {
-                    if let Part::Entry { entry, .. } = part {
-                        assert_eq!(entry.samples.len() + entry.nameless as usize, each);
-                        good += entry.samples.len();
-                    }
-                }
-                let hit = ends.iter().position(|end| place < *end).unwrap();
-                let lost = if (1..=5).contains(&hit) { each } else { 0 };
-                assert_eq!(good, 5 * each - lost, "bit {bit} of byte {place}");
-            }
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn any_bytes_can_be_read(bytes in proptest::collection::vec(any::<u8>(), 0..4000)) {
-            for _ in Reader::new(&bytes) {}
-        }
-
-        /// Records that are whole, with anything in them.
-        #[test]
-        fn any_content_can_be_read(
-            contents in proptest::collection::vec((0..5_u8, proptest::collection::vec(any::<u8>(), 0..200)), 0..6),
-        ) {
-            let mut bytes = Vec::new();
-            for (kind, content) in &contents {
-                put_record(&mut bytes, *kind, content);
-            }
-            for _ in Reader::new(&bytes) {}
-        }
-    }
-
-    /// The goal is 4 bytes a sample; a target's durations are most of what there is to write.
-    #[test]
-    fn samples_are_small() {
-        let (bytes, ends, each) = written(50, 20, false);
-        let steady = bytes.len() - ends[1];
-        let samples = 19 * each;
-        assert!(steady < 4 * samples, "{steady} bytes for {samples} samples");
-    }
-}
+mod tests;

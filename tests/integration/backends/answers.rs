@@ -72,7 +72,6 @@ fn samples_out_of_order_are_found_and_cost_no_others() {
 /// A backend that stumbles over a sample, and says nothing of use, for as long as that sample comes. There is no
 /// word in gRPC for that: INTERNAL is said of requests that must not come again.
 #[test]
-#[ignore = "while it is looked for, later samples go first, and earlier ones of their series are dropped"]
 fn a_sample_over_which_a_backend_stumbles_is_put_aside() {
     let script = |asked: &Asked| match poisons(asked) {
         true => refuse(500, "internal error"),
