@@ -185,6 +185,7 @@ fn connections(evidence: &Evidence, verdict: &mut Verdict) {
             continue;
         }
         let phase = base + i64::midpoint(least, most);
+        let ended = |due| slots.range(due - JITTER..=due + JITTER).any(|(_, up)| up.is_none());
         for (life, first) in evidence.lives.iter().zip(&firsts) {
             let Some(first) = *first else { continue };
             // A slot may have two connections when an extra attempt gives way to it.
@@ -198,8 +199,9 @@ fn connections(evidence: &Evidence, verdict: &mut Verdict) {
                 let age = life.ended - at;
                 if slots.range(due - JITTER..=due + JITTER).next().is_some() {
                     *if age > WINDOW { &mut verdict.judged } else { &mut verdict.young } += 1;
-                } else if due <= first {
-                    // The schedule was made between the start and the first connection.
+                } else if due <= first || ended(due + INTERVAL) {
+                    // The schedule was made between the start and the first connection; and where an attempt that is late
+                    // meets the next slot, that one is skipped, its series end, and they do not go back behind that.
                     verdict.unclear += 1;
                 } else {
                     verdict.oldest_lost = verdict.oldest_lost.max(age);

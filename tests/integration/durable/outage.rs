@@ -186,13 +186,13 @@ fn a_day_of_backlog_with_a_restart_and_a_kill() {
             holes[sample.series as usize].push((before, sample.at));
         }
     }
-    let bad: Vec<_> = holes.iter().filter(|holes| holes.len() > 2).collect();
-    assert!(
-        bad.is_empty(),
-        "holes in {} series beside those of two starts: {:?}",
-        bad.len(),
-        bad[0]
-    );
+    // Two of each series are those of the starts; a slot that was skipped, because the machine was busy, takes the one before it along.
+    let more: usize = holes.iter().map(|holes| holes.len().saturating_sub(2)).sum();
+    let skipped: f64 = left_out.iter().map(|(skipped, _)| skipped).sum();
+    let first = holes.iter().find(|holes| holes.len() > 2);
+    let told = format!("{first:?}, started at {starts:?}, left out (slots, ring) {left_out:?}");
+    assert!(more as f64 <= skipped, "{more} holes beside those of two starts: {told}");
+    assert!(left_out.iter().all(|(_, ring)| *ring == 0.0), "{told}");
 }
 
 /// The exporter that writes to a peer.
