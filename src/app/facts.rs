@@ -76,7 +76,8 @@ pub(super) fn raise_descriptor_limit() -> usize {
 /// The random number that the kernel has given this boot; 0 when it tells none.
 #[must_use]
 pub fn boot_id() -> u128 {
-    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let text = fs::read_text(Path::new("/proc/sys/kernel/random/boot_id"), 64);
+    let text = text.unwrap_or_default();
     u128::from_str_radix(&text.trim().replace('-', ""), 16).unwrap_or(0)
 }
 

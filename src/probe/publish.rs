@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::base::clock::Timestamp;
 use watchpost_targets::without_userinfo;
@@ -267,9 +268,11 @@ impl Published {
         if self.enabled(&PROBE_FAILURES) {
             for failures in &mut self.failures {
                 if !failures.born {
-                    // Born with a 0 one slot earlier, so that `increase()` sees the first failure.
+                    // Born with a 0 one slot earlier, so that `increase()` sees the first failure; but not in the time
+                    // of another process, which may have written something else there.
                     failures.born = true;
-                    let birth = due.before(plan.interval);
+                    let birth = due.before(plan.interval).max(failures.start);
+                    let birth = birth.min(due.before(Duration::from_millis(1)));
                     failures.start = failures.start.min(birth);
                     out.push(failures.sample(birth, 0));
                 }

@@ -143,9 +143,11 @@ impl Cursor {
                     seat.held = None;
                 }
             }
-            Holding::Numbers => {
+            Holding::Numbers(left) => {
+                *left = left.saturating_sub(samples);
                 position.settle(sent, rejected, dropped);
-                if position.unsettled() == 0 {
+                // What was taken with it and could not be read comes next.
+                if *left == 0 {
                     seat.holding = Holding::Nothing;
                 }
             }
@@ -304,10 +306,9 @@ impl Drop for Cursor {
         let shared = Arc::clone(self.shared());
         let mut state = shared.lock();
         // One that has begun and not left is kept on the disk.
-        if let Some(seat) = state.seats.get(&self.id) {
-            if seat.position.is_none() || !self.log.is_durable() {
-                state.seats.remove(&self.id);
-            }
+        let seat = state.seats.get(&self.id);
+        if seat.is_some_and(|seat| seat.position.is_none() || !self.log.is_durable()) {
+            state.seats.remove(&self.id);
         }
     }
 }

@@ -117,6 +117,15 @@ impl Log {
         let boot_id = surroundings.boot_id;
         let (store, found) = Store::open(Arc::clone(&disk), limits, boot_id)?;
         tell(name, &found);
+        let segments = store.segments();
+        if found.positions.is_empty() && found.lost_positions.is_empty() && !segments.is_empty() {
+            let samples: u64 = segments.iter().map(|(first, end)| end - first).sum();
+            tracing::warn!(
+                pipeline = name,
+                samples,
+                "nobody knows for whom this was kept: it is given up"
+            );
+        }
         let state = State::recovered(store.segments(), found);
         let log = Self::with(name, Some(disk), state, surroundings);
         let shared = Arc::clone(&log.shared);

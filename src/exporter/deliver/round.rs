@@ -50,11 +50,10 @@ pub(super) struct Round {
 impl Round {
     pub(super) fn new(taken: Taken) -> Self {
         let began = clock::now().boot;
-        let mut work: Vec<Range<usize>> = Vec::new();
-        work.push(0..taken.samples.len());
+        let whole = 0..taken.samples.len();
         Self {
             taken,
-            work,
+            work: Vec::from([whole]),
             ledger: Ledger::default(),
             began,
             failures: 0,

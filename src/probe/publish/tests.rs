@@ -110,7 +110,8 @@ fn a_phase_that_did_not_happen_ends_with_a_stale_marker_once() {
 #[test]
 fn the_first_failure_is_born_with_a_zero() {
     let (receiver, plan) = plan();
-    let mut published = Published::new(&receiver, &plan, SLOT, &Counts::default());
+    let long_ago = Timestamp(SLOT.0 - 100_000_000_000);
+    let mut published = Published::new(&receiver, &plan, long_ago, &Counts::default());
     let mut out = Vec::new();
     published.slot(&plan, Kind::First, SLOT, &outcome(DOWN), &mut out);
     assert!(out.is_empty(), "only scheduled slots write");
@@ -125,6 +126,13 @@ fn the_first_failure_is_born_with_a_zero() {
     ] {
         assert!(texts.contains(&expected.to_owned()), "{expected} in {texts:?}");
     }
+    // A process that has begun since does not write where another one may have written.
+    let just_now = Timestamp(SLOT.0 - 2_000_000_000);
+    let mut published = Published::new(&receiver, &plan, just_now, &Counts::default());
+    out.clear();
+    published.slot(&plan, Kind::Scheduled, SLOT, &outcome(DOWN), &mut out);
+    let born = out.iter().find(|s| s.series.metric.name == "probe.failures").map(|s| s.time);
+    assert_eq!(born, Some(just_now));
 }
 
 #[test]

@@ -87,17 +87,16 @@ impl Cursor {
         if tries == 1 {
             tracing::warn!(exporter, "the queue cannot be read: {error}");
         }
-        if tries >= READ_TRIES {
-            if let Some((first, end)) = segments.iter().find(|(_, end)| *end > from) {
-                tracing::warn!(exporter, "a segment is passed over: {error}");
-                let shared = self.shared();
-                let mut state = shared.lock();
-                state.tasks.push(Task::SetAside(*first));
-                state.segments.retain(|(begin, _)| begin != first);
-                state.pass(self.id, from, *end);
-                drop(state);
-                shared.wake();
-            }
+        let hurt = segments.iter().find(|(_, end)| *end > from).filter(|_| tries >= READ_TRIES);
+        if let Some((first, end)) = hurt {
+            tracing::warn!(exporter, "a segment is passed over: {error}");
+            let shared = self.shared();
+            let mut state = shared.lock();
+            state.tasks.push(Task::SetAside(*first));
+            state.segments.retain(|(begin, _)| begin != first);
+            state.pass(self.id, from, *end);
+            drop(state);
+            shared.wake();
         }
     }
 
@@ -267,8 +266,11 @@ impl Cursor {
             (position.in_flight, position.next) = (stretch.end(), stretch.end());
             seat.version += 1;
             (taken.samples, taken.runs) = (stretch.samples, stretch.runs);
+            if let Holding::Numbers(left) = &mut seat.holding {
+                *left += (taken.samples.len() - before) as u64;
+            }
         }
         self.saved().await;
-        (taken.samples.len() > before).then(|| before..taken.samples.len())
+        (taken.samples.len() > before).then_some(before..taken.samples.len())
     }
 }

@@ -90,6 +90,8 @@ pub struct Backlog {
     /// What has been read and not been taken.
     ahead: VecDeque<(u64, Sample, Captured, Option<u128>)>,
     call: u64,
+    /// What is before has been given out.
+    given: u64,
 }
 
 /// A segment in which nothing can be read.
@@ -112,7 +114,7 @@ impl Backlog {
     ) -> io::Result<Option<Stretch>> {
         self.call += 1;
         // Another way than last time, or far ahead: what was read is of no use.
-        if self.ahead.front().is_some_and(|(number, ..)| *number > from) {
+        if from < self.given || self.ahead.front().is_some_and(|(number, ..)| *number > from) {
             (self.open, self.ahead) = (None, VecDeque::new());
         }
         loop {
@@ -132,6 +134,7 @@ impl Backlog {
             let (_, sample, captured, boot_id) = self.ahead.pop_front().expect("it is there");
             stretch.push(sample, captured, boot_id);
         }
+        self.given = stretch.end();
         Ok(Some(stretch))
     }
 

@@ -163,7 +163,7 @@ impl Disk for Folder {
 
     fn read(&self, name: &str) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        File::open(self.path.join(name))?.read_to_end(&mut bytes)?;
+        OpenOptions::new().read(true).open(self.path.join(name))?.read_to_end(&mut bytes)?;
         Ok(bytes)
     }
 
@@ -196,7 +196,7 @@ impl Disk for Folder {
     }
 
     fn sync_names(&self) -> io::Result<()> {
-        File::open(&self.path)?.sync_all()
+        OpenOptions::new().read(true).open(&self.path)?.sync_all()
     }
 
     fn space(&self) -> io::Result<(u64, u64)> {

@@ -18,8 +18,8 @@ use crate::signal::batch::Sample;
 pub enum Holding {
     /// Nothing.
     Nothing,
-    /// Samples of the log.
-    Numbers,
+    /// So many samples of the log.
+    Numbers(u64),
     /// So many samples beside the log.
     Extra(u64),
 }
@@ -79,7 +79,7 @@ impl Seat {
     fn aside(&self) -> u64 {
         let held = match self.holding {
             Holding::Extra(samples) => samples,
-            Holding::Nothing | Holding::Numbers => 0,
+            Holding::Nothing | Holding::Numbers(_) => 0,
         };
         let returned = self.returned.as_ref().filter(|taken| taken.first.is_none());
         let returned = returned.map_or(0, |taken| taken.samples.len() as u64);
@@ -128,7 +128,7 @@ impl Seat {
         let taken = self.returned.take()?;
         self.held.clone_from(&taken.file);
         self.holding = match taken.first {
-            Some(_) => Holding::Numbers,
+            Some(_) => Holding::Numbers(taken.samples.len() as u64),
             None => Holding::Extra(taken.samples.len() as u64),
         };
         Some(taken)

@@ -341,7 +341,8 @@ pub fn survey(bytes: &[u8]) -> Survey {
 fn end(content: &[u8]) -> Result<u64, Broken> {
     let mut input = Input::new(content);
     let first = input.number()?;
-    (input.number()?, input.signed()?);
+    input.number()?;
+    input.signed()?;
     input.take(1)?;
     input.number()?;
     let mut series = SeriesReader::default();

@@ -307,9 +307,8 @@ impl Store {
         let name = segment_name(first);
         let to = format!("{name}{CORRUPT}");
         if self.disk.rename(&name, &to).is_ok() {
-            if let Some(segment) = self.sealed.remove(at) {
-                self.corrupt.push_back((to, segment.bytes));
-            }
+            let removed = self.sealed.remove(at);
+            self.corrupt.extend(removed.map(|segment| (to, segment.bytes)));
         }
     }
 

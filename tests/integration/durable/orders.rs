@@ -170,7 +170,7 @@ fn books_stay_exact_while_exporters_come_and_go() {
     let nowhere = "http://127.0.0.1:1/";
     // One that works, one whose backend is away.
     configure(&[exporter("a", &one_at), exporter("b", nowhere)].concat());
-    let daemon = Daemon::start(&scene.config());
+    let mut daemon = Daemon::start(&scene.config());
     let row =
         |name: &str| rows(&directory).get(&format!("prometheus_remote_write/{name}")).cloned();
     let more = |name: &str, key: &str, than: u64| {
