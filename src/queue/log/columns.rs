@@ -417,8 +417,8 @@ mod tests {
             let series = Series::new(&PROBE_DURATION, none.clone(), none, resource);
             let (mut samples, mut numbers) = (Vec::new(), Vec::new());
             let usual = |number: u32| Usual {
-                start: (number % 2 == 0).then_some(Timestamp(77)),
-                value: (number % 5 == 0).then_some(0.25),
+                start: number.is_multiple_of(2).then_some(Timestamp(77)),
+                value: number.is_multiple_of(5).then_some(0.25),
             };
             for (number, time, start, value) in rows {
                 let start = if number % 3 == 0 { Some(77) } else { start };
