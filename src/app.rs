@@ -350,6 +350,9 @@ impl App {
         for problem in &loaded.problems {
             tracing::warn!("{problem}");
         }
+        if plan.storage.directory != before.storage.directory {
+            tracing::warn!("storage.directory has changed: that needs a restart");
+        }
         let told = |error: StartError| format!("{error}\n");
         let bound = self.ports.bind(&page::wanted(&plan)).await.map_err(told)?;
         let prepared = tokio::select! {

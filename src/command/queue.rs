@@ -35,6 +35,10 @@ pub(super) fn run(
 ) -> anyhow::Result<u8> {
     let Some(directory) = directory(options, global, environment)? else { return Ok(super::USAGE) };
     let queues = directory.join("queue");
+    if !queues.is_dir() {
+        let shown = tame(&queues.display().to_string());
+        return wrong_use(&format!("watchpost: {shown} is not there: nothing was ever kept in it"));
+    }
     let done = match &options.action {
         QueueAction::Ls { json } => ls(&queues, *json),
         QueueAction::Dump { of, rejected } => dump(&queues, of, *rejected),

@@ -10,7 +10,7 @@ use super::Scene;
 use crate::support::daemon::{Daemon, Sink, write};
 use crate::support::recorder::Mood;
 use crate::support::servers::{Response, Server};
-use crate::support::{run, until};
+use crate::support::{get, run, until};
 
 /// The rows of `queue ls`, by exporter. The books of each balance.
 fn rows(directory: &Path) -> BTreeMap<String, Value> {
@@ -212,4 +212,46 @@ fn books_stay_exact_while_exporters_come_and_go() {
     for row in rows(&directory).values() {
         assert_eq!(row["dropped"], 0, "{row}");
     }
+}
+
+/// Whoever asks whether all is well learns that exports have failed for long, and that they work again.
+#[test]
+fn readiness_tells_of_exports_that_fail_for_long() {
+    let scene = Scene::new(2, "min_free_mib: 0");
+    scene.recorder.set(Mood::Unavailable);
+    let health = crate::support::free_port();
+    let text = std::fs::read_to_string(scene.config()).unwrap();
+    let text = text
+        .replace(
+            "http: {listen: '127.0.0.1:0'}",
+            "http: {listen: '127.0.0.1:0', export_failure_limit: 2s}",
+        )
+        .replace("service: {", "service: {extensions: [health_check], ")
+        + &format!(
+            "extensions: {{health_check: {{endpoint: '127.0.0.1:{health}', \
+             check_collector_pipeline: {{enabled: true, exporter_failure_threshold: 3}}}}}}\n"
+        );
+    write(scene.folder.path(), "watchpost.yaml", &text);
+    let mut daemon = Daemon::start(&scene.config());
+    let collector = std::net::SocketAddr::from(([127, 0, 0, 1], health));
+    let page = daemon.page;
+    assert_eq!(get(page, "/-/ready").map(|(status, _)| status), Some(200), "{}", daemon.log());
+    let said = until("the truth", || get(page, "/-/ready").filter(|(status, _)| *status == 503));
+    assert!(said.1.starts_with("Exporter prometheus_remote_write has failed for "), "{said:?}");
+    until("the same at the health check", || {
+        get(collector, "/").filter(|(status, _)| *status == 503)
+    });
+    let name = "watchpost_export_failing_time_seconds{exporter=\"prometheus_remote_write\",pipeline=\"metrics\"}";
+    assert!(daemon.metrics()[name] >= 2.0);
+    assert_eq!(
+        get(page, "/-/healthy").map(|(status, _)| status),
+        Some(200),
+        "a restart mends nothing"
+    );
+    scene.recorder.set(Mood::Takes);
+    until("readiness", || get(page, "/-/ready").filter(|(status, _)| *status == 200));
+    until("the same at the health check", || {
+        get(collector, "/").filter(|(status, _)| *status == 200)
+    });
+    assert_eq!(daemon.stop(), 0, "{}", daemon.log());
 }
