@@ -67,6 +67,8 @@ pub(super) struct Graph {
     orphan_ttl: Duration,
     /// It has been said that nothing is kept.
     said: AtomicBool,
+    /// Exporters that are gone and still send: where, and what is cancelled when they have ended.
+    drained: Mutex<Vec<(u64, CancellationToken)>>,
 }
 
 /// The queues that one exporter has in one pipeline.
@@ -170,6 +172,7 @@ impl Graph {
             logs: BTreeMap::new(),
             orphan_ttl: ORPHAN_TTL,
             said: AtomicBool::new(false),
+            drained: Mutex::default(),
         }
     }
 
@@ -248,6 +251,10 @@ impl Graph {
             }
         }
         (self.standing, self.authenticators, self.facts) = (standing, authenticators, facts);
+        for log in self.logs.values().filter_map(Weak::upgrade) {
+            log.limit(plan.storage.limits.clone());
+            log.complete();
+        }
         for pipeline in self.pipelines.keys() {
             self.replay(pipeline, &Whose::default()).await;
         }
@@ -282,7 +289,8 @@ impl Graph {
     /// The exporters that do not go on: who sends to the same place begins when they have ended, so that
     /// samples arrive in order.
     fn leaving(&self, next: &BTreeMap<String, PreparedPipeline>) -> Vec<(u64, CancellationToken)> {
-        let mut leaving = Vec::new();
+        // Those that left earlier, and still have something to send.
+        let mut leaving = self.drained.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for (pipeline, running) in &self.pipelines {
             for (exporter, sending) in &running.sending {
                 let stays = next.get(pipeline).and_then(|next| next.sending.get(exporter));
@@ -363,10 +371,18 @@ impl Graph {
             Some(failing.unwrap_or_default().as_secs_f64())
         });
         let ended = sending.ended.clone().drop_guard();
+        let leave = sending.leave.clone();
         self.tasks.spawn(async move {
             let _ended = ended;
-            for after in after {
-                after.cancelled().await;
+            let before = async {
+                for after in after {
+                    after.cancelled().await;
+                }
+            };
+            // Whoever never ends is not waited for; and who is to leave does so at its first step.
+            tokio::select! {
+                _ = tokio::time::timeout(ORPHAN_TTL, before) => {}
+                () = leave.cancelled() => {}
             }
             work.await;
         });
@@ -376,6 +392,11 @@ impl Graph {
     fn drain(&self, exporter: &str, pipeline: &str, sending: Sending) {
         let (exporter, pipeline) = (exporter.to_owned(), pipeline.to_owned());
         let ttl = self.orphan_ttl;
+        {
+            let mut drained = self.drained.lock().unwrap_or_else(PoisonError::into_inner);
+            drained.retain(|(_, ended)| !ended.is_cancelled());
+            drained.push((sending.destination, sending.ended.clone()));
+        }
         self.tasks.spawn(async move {
             let waiting = sending.queue.len();
             if waiting > 0 {

@@ -219,7 +219,9 @@ impl<T: Transport> Delivery<T> {
             let why = "the clock of this machine is not set yet";
             return (Answer::new(Action::Retry(None), why), (0, 0));
         }
-        let stamped = self.stamps.stamp(&batch.taken, part, &now);
+        // What is sent once more on purpose, and what others of its series have overtaken, may be older.
+        let strict = batch.taken.first.is_some() && !batch.guilty;
+        let stamped = self.stamps.stamp(&batch.taken, part, &now, strict);
         let kept_back = (stamped.ahead, stamped.behind);
         if stamped.samples.is_empty() {
             return (Answer::new(Action::Done, ""), kept_back);
@@ -254,10 +256,13 @@ impl<T: Transport> Delivery<T> {
         let queue = Arc::clone(&self.duty.queue);
         batch.taken.again |= unanswered;
         if action == Action::Done {
-            self.recovered();
-            batch.accepted();
             let sent = part.len() - ahead - behind;
             let rejected = rejected.min(sent);
+            // What was not sent at all says nothing of the backend.
+            if sent > 0 {
+                self.recovered();
+                batch.accepted();
+            }
             if rejected > 0 || !why.is_empty() {
                 self.lose("the backend refuses them", &why, rejected);
             }
@@ -346,7 +351,7 @@ impl<T: Transport> Delivery<T> {
     /// All parts have been tried. `true`: there is more to do.
     async fn conclude(&mut self, batch: &mut Round) -> bool {
         let Some(trial) = &mut batch.trial else { return false };
-        if !trial.accepted && !std::mem::replace(&mut trial.extended, true) {
+        if !trial.accepted && !std::mem::replace(&mut batch.extended, true) {
             // Nothing of it was accepted: do later samples fare better?
             if let Some(further) = self.duty.queue.further(&mut batch.taken).await {
                 batch.work = std::mem::take(&mut trial.suspects);

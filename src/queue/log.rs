@@ -185,6 +185,11 @@ impl Log {
         self.shared.wake();
     }
 
+    /// All exporters that there are have begun.
+    pub fn complete(&self) {
+        self.shared.lock().complete = true;
+    }
+
     /// Whether what is appended outlives the process.
     #[must_use]
     pub fn is_durable(&self) -> bool {

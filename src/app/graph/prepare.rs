@@ -232,7 +232,6 @@ impl Graph {
     async fn log(&self, pipeline: &str, plan: &Plan) -> Arc<Log> {
         let limits = plan.storage.limits.clone();
         if let Some(log) = self.logs.get(pipeline).and_then(Weak::upgrade) {
-            log.limit(limits);
             return log;
         }
         let opened = match self.pipeline_folder(pipeline) {

@@ -22,8 +22,6 @@ pub(super) struct Trial {
     pub(super) accepted: bool,
     /// What it has refused.
     pub(super) suspects: Vec<Range<usize>>,
-    /// Later samples have been tried, too.
-    pub(super) extended: bool,
     asked: u32,
 }
 
@@ -41,6 +39,8 @@ pub(super) struct Round {
     since: BootTime,
     asked: u32,
     pub(super) trial: Option<Trial>,
+    /// Later samples have been tried, too: once is enough.
+    pub(super) extended: bool,
     /// The backend takes other samples, and refuses these.
     pub(super) guilty: bool,
     /// It stays in the queue for the next start.
@@ -61,6 +61,7 @@ impl Round {
             since: began,
             asked: 0,
             trial: None,
+            extended: false,
             guilty: false,
             stays: false,
         }

@@ -89,12 +89,13 @@ pub(super) struct Stamps {
 }
 
 impl Stamps {
-    /// The samples of a part with their right times.
+    /// The samples of a part with their right times. `strict`: no series goes backwards.
     pub(super) fn stamp<'a>(
         &mut self,
         taken: &'a Taken,
         part: &std::ops::Range<usize>,
         now: &Now,
+        strict: bool,
     ) -> Stamped<'a> {
         let samples = &taken.samples[part.clone()];
         let limit = after(now.moment.wall, AHEAD);
@@ -116,7 +117,7 @@ impl Stamps {
             let place = self.place(&sample.series);
             let before = self.last.get(&place).map(|(time, _)| *time);
             let before = before.max(within.get(&place).copied());
-            let late = before.is_some_and(|before| time < before);
+            let late = strict && before.is_some_and(|before| time < before);
             let early = time > limit;
             (ahead, behind) = (ahead + usize::from(early), behind + usize::from(late && !early));
             if late || early {

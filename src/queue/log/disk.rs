@@ -205,10 +205,14 @@ impl Disk for Folder {
     }
 
     fn is_there(&self, name: &str) -> bool {
-        let Ok(named) = fs::metadata(self.path.join(name)) else { return false };
+        let named = fs::metadata(self.path.join(name)).ok().map(|m| (m.dev(), m.ino()));
         let open = self.open().get(name).cloned();
-        open.is_none_or(|file| {
-            file.metadata().is_ok_and(|m| (m.dev(), m.ino()) == (named.dev(), named.ino()))
-        })
+        let written = open.and_then(|file| file.metadata().ok()).map(|m| (m.dev(), m.ino()));
+        let there = named.is_some() && (written.is_none() || written == named);
+        if !there {
+            // What is open is another file, or one without a name.
+            self.open().remove(name);
+        }
+        there
     }
 }

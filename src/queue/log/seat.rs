@@ -52,6 +52,8 @@ pub struct Seat {
     pub version: u64,
     /// See `version`.
     pub saved: u64,
+    /// What it needs by the position that was saved.
+    pub saved_needs: u64,
 }
 
 impl Seat {
@@ -72,6 +74,7 @@ impl Seat {
             books,
             version: 0,
             saved: 0,
+            saved_needs: 0,
         }
     }
 

@@ -79,6 +79,8 @@ pub struct State {
     pub tasks: Vec<Task>,
     /// Nothing more comes, and the thread ends.
     pub stopping: bool,
+    /// All exporters that there are have begun: who has not is an orphan.
+    pub complete: bool,
     /// The number of the next seat.
     next_seat: u64,
 }
@@ -99,6 +101,7 @@ impl State {
             mode: Mode::Memory,
             tasks: Vec::new(),
             stopping: false,
+            complete: false,
             next_seat: 0,
         }
     }
@@ -157,6 +160,7 @@ impl State {
         }
         seat.books.recovered.add(position.queued(end));
         seat.version += 1;
+        seat.saved_needs = position.needs();
         seat.position = Some(position);
         seat.filled.notify_one();
     }
@@ -209,11 +213,18 @@ impl State {
         waiting.map(Position::needs).min().unwrap_or(self.end)
     }
 
+    /// The number before which nobody needs anything, even if the process ended now.
+    #[must_use]
+    pub fn needed_after_all(&self) -> u64 {
+        let saved = self.seats.values().filter(|seat| seat.position.is_some());
+        saved.map(|seat| seat.saved_needs).fold(self.needed(), u64::min)
+    }
+
     /// Lets go of what memory need not hold, and of what it cannot.
     pub fn evict(&mut self) {
         let needed = self.needed();
         let durable = self.mode != Mode::Memory;
-        while let Some(end) = self.tail.front().map(|lot| lot.end()) {
+        while let Some((first, end)) = self.tail.front().map(|lot| (lot.first, lot.end())) {
             let written = end <= self.written;
             if (end <= needed && (written || !durable))
                 || (written && durable && self.tail.samples() > TAIL)
@@ -221,7 +232,7 @@ impl State {
                 self.tail.pop();
             } else if self.tail.samples() > self.most() {
                 let reason = if durable { "disk_full" } else { "memory_full" };
-                self.lose(end, reason);
+                self.lose(first, end, reason);
                 self.tail.pop();
             } else {
                 break;
@@ -236,10 +247,11 @@ impl State {
         asked.unwrap_or(super::DEFAULT_SAMPLES).max(super::DEFAULT_SAMPLES)
     }
 
-    /// Nobody will have what is before a number.
-    pub fn lose(&mut self, to: u64, reason: &str) -> u64 {
+    /// Nobody will have what is between two numbers. Who has not come there yet finds a gap when it does.
+    fn lose(&mut self, from: u64, to: u64, reason: &str) -> u64 {
         self.written = self.written.max(to);
-        self.seats.values_mut().map(|seat| seat.skip(to, reason)).sum()
+        let there = |seat: &&mut Seat| seat.position.as_ref().is_some_and(|p| p.next >= from);
+        self.seats.values_mut().filter(there).map(|seat| seat.skip(to, reason)).sum()
     }
 
     /// What a seat needs from one number up to another cannot be read any more; returns how many samples that are.
@@ -275,13 +287,11 @@ impl State {
         let goal = self.tail.samples().saturating_sub(samples);
         let mut lost = 0;
         while self.tail.samples() > goal {
-            let Some((end, written)) =
-                self.tail.front().map(|lot| (lot.end(), lot.end() <= self.written))
-            else {
+            let Some((first, end)) = self.tail.front().map(|lot| (lot.first, lot.end())) else {
                 break;
             };
-            if !written || self.mode == Mode::Memory {
-                lost += self.lose(end, "memory_full");
+            if end > self.written || self.mode == Mode::Memory {
+                lost += self.lose(first, end, "memory_full");
             }
             self.tail.pop();
         }
@@ -387,3 +397,6 @@ impl State {
         self.end - self.written.min(self.end)
     }
 }
+
+#[cfg(test)]
+mod tests;

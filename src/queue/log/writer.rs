@@ -114,26 +114,35 @@ impl Writer {
     /// Brings samples and positions to the disk.
     fn write(&mut self, shared: &Shared) -> io::Result<()> {
         let lots = shared.lock().unwritten(STRIDE);
-        if !lots.is_empty() {
-            let written = self.store.append(&lots)?;
-            let mut state = shared.lock();
-            state.written = state.written.max(written);
-            self.publish(&mut state);
-            state.evict();
-        }
-        let unsaved = shared.lock().unsaved();
-        let mut saved = Vec::with_capacity(unsaved.len());
         let mut failed = Ok(());
+        if !lots.is_empty() {
+            match self.store.append(&lots) {
+                Ok(written) => {
+                    let mut state = shared.lock();
+                    state.written = state.written.max(written);
+                    self.publish(&mut state);
+                    state.evict();
+                }
+                // Positions have their place on the disk, also when it is full.
+                Err(error) => failed = Err(error),
+            }
+        }
+        let unsaved = {
+            let state = shared.lock();
+            // One that is to be renamed is not saved before that.
+            if state.tasks.is_empty() { state.unsaved() } else { Vec::new() }
+        };
+        let mut saved = Vec::with_capacity(unsaved.len());
         for (id, name, version, position) in unsaved {
             match self.store.save(&name, &position) {
-                Ok(()) => saved.push((id, version)),
+                Ok(()) => saved.push((id, version, position.needs())),
                 Err(error) => failed = Err(error),
             }
         }
         let mut state = shared.lock();
-        for (id, version) in saved {
+        for (id, version, needs) in saved {
             if let Some(seat) = state.seats.get_mut(&id) {
-                seat.saved = version;
+                (seat.saved, seat.saved_needs) = (version, needs);
             }
         }
         drop(state);
@@ -208,8 +217,11 @@ impl Writer {
     /// Forgets what nobody needs, drops what is too much, makes safe what has to wait.
     fn tidy(&mut self, shared: &Shared, stopping: bool) {
         let now = clock::now();
-        let needed = shared.lock().needed();
-        self.store.reclaim(needed);
+        let (needed, after_all) = {
+            let state = shared.lock();
+            (state.needed(), state.needed_after_all())
+        };
+        self.store.reclaim(after_all);
         while let Some((end, why)) = self.store.shrink(now.wall) {
             self.lose(shared, end, why);
         }
@@ -254,6 +266,9 @@ impl Writer {
     fn expired(&self, shared: &Shared) -> Vec<(String, super::position::Position)> {
         let limit = clock::wall().before(self.store.orphan_ttl());
         let mut state = shared.lock();
+        if !state.complete {
+            return Vec::new();
+        }
         let over = state.orphans.extract_if(.., |_, (_, at)| *at < limit);
         over.map(|(name, (position, _))| (name, position)).collect()
     }

@@ -136,7 +136,7 @@ fn what_was_put_aside_can_be_sent_once_more() {
     until("an empty quarantine", || {
         queue(&directory, &["dump", "--rejected"]).is_empty().then_some(())
     });
-    rows(&directory);
+    assert_eq!(rows(&directory)[name]["dropped"], 0, "what was sent once more was sent");
     assert_eq!(daemon.stop(), 0, "{}", daemon.log());
     rows(&directory);
 }

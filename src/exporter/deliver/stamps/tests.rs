@@ -33,7 +33,7 @@ fn taken(times: &[u64], captured: Now, boot_id: Option<u128>) -> Taken {
 }
 
 fn times(stamps: &mut Stamps, taken: &Taken, now: &Now) -> (Vec<u64>, usize, usize) {
-    let stamped = stamps.stamp(taken, &(0..taken.samples.len()), now);
+    let stamped = stamps.stamp(taken, &(0..taken.samples.len()), now, true);
     (stamped.samples.iter().map(|s| s.time.0).collect(), stamped.ahead, stamped.behind)
 }
 
@@ -81,7 +81,7 @@ fn no_series_goes_backwards() {
     let mut stamps = Stamps::default();
     let at = now(DAY + HOUR, HOUR, true);
     let first = taken(&[DAY, DAY + 2], at, Some(7));
-    let sent: Vec<Sample> = stamps.stamp(&first, &(0..2), &at).samples.into_owned();
+    let sent: Vec<Sample> = stamps.stamp(&first, &(0..2), &at, true).samples.into_owned();
     stamps.sent(&sent, at.moment.boot);
     // Another number, as after reading from the disk, is the same series still.
     let next = taken(&[DAY + 1, DAY + 2, DAY + 3], at, Some(7));

@@ -1,0 +1,39 @@
+use super::*;
+use crate::base::clock::BootTime;
+use crate::pipeline::selfmetrics::Meter;
+use crate::queue::books::{Batching, Books};
+use crate::queue::log::DEFAULT_SAMPLES;
+use crate::signal::names::PROBE_SUCCESS;
+use crate::signal::series::{Attributes, Resource, Series};
+
+/// While the disk cannot be written to, memory drops its oldest; what is on the disk can be read still.
+#[test]
+fn a_disk_that_cannot_be_written_keeps_its_backlog() {
+    let meter = Arc::new(Meter::new(Resource::new("watchpost", "h", []), Timestamp(0)));
+    let found = Recovered { end: 1_000, ..Recovered::default() };
+    let mut state = State::recovered(vec![(0, 1_000)], found);
+    let seat = |name| Seat::new(Books::new(&meter, name, "metrics"), Batching::default(), None);
+    let behind = state.sit(seat("behind"));
+    let ahead = state.sit(seat("ahead"));
+    state.orphans.insert("behind".to_owned(), (Position::at(0), Timestamp(0)));
+    state.begin(behind);
+    state.begin(ahead);
+    state.mode = Mode::Degraded;
+    let none = Attributes::default();
+    let about = Arc::new(Resource::new("j", "i", []));
+    let series = Series::new(&PROBE_SUCCESS, none.clone(), none, about);
+    let samples = (0..1_000).map(|n| Sample::number(&series, Timestamp(n), 1.0)).collect();
+    let batch = [Batch { samples, lifetime: None }];
+    let captured = Captured { boot: BootTime::default(), wall: Timestamp(0), synchronized: true };
+    for _ in 0..DEFAULT_SAMPLES / 1_000 + 10 {
+        state.append(&batch, captured);
+    }
+    assert!(state.tail.samples() <= DEFAULT_SAMPLES);
+    let position = |id| state.seats[&id].position.clone().unwrap();
+    assert_eq!((position(behind).next, position(behind).dropped), (0, 0));
+    let lost = position(ahead).dropped;
+    assert!((9_000..12_000).contains(&lost), "{lost}");
+    // The one that is behind finds the gap when it comes there.
+    assert_eq!(state.pass(behind, 0, 0), 0);
+    assert!(state.seats.values().all(|s| s.position.as_ref().unwrap().is_balanced(state.end)));
+}
