@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::base::clock::{Moment, Timestamp};
 use crate::pipeline::stage::Sink;
 use crate::queue::books::{Batching, Books};
-use crate::queue::log::backlog::{Backlog, Run};
+use crate::queue::log::backlog::{Backlog, Run, Stretch};
 use crate::queue::log::position::Position;
 use crate::queue::log::seat::{Holding, Seat};
 use crate::queue::log::state::Task;
@@ -45,16 +45,14 @@ impl Taken {
             rest.push((sample, runs.peek().copied()));
         }
         rest[from..].sort_by_key(|(sample, _)| sample.series.id);
-        self.runs.clear();
+        let mut sorted = Stretch::default();
         for (sample, run) in rest {
-            self.samples.push(sample);
-            let until = self.samples.len();
-            let Some(run) = run else { continue };
-            match self.runs.last_mut().filter(|last| last.is_like(&run)) {
-                Some(last) => last.until = until,
-                None => self.runs.push(Run { until, ..run }),
+            match run {
+                Some(run) => sorted.push(sample, run.captured, run.boot_id),
+                None => sorted.samples.push(sample),
             }
         }
+        (self.samples, self.runs) = (sorted.samples, sorted.runs);
     }
 }
 

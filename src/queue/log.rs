@@ -196,12 +196,6 @@ impl Log {
         self.shared.disk.is_some()
     }
 
-    /// Where what waits is kept now.
-    #[must_use]
-    pub fn mode(&self) -> Mode {
-        self.shared.lock().mode
-    }
-
     /// What everyone has.
     #[must_use]
     pub fn rows(&self, now: Timestamp) -> Vec<Row> {

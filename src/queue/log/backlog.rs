@@ -21,8 +21,7 @@ pub struct Run {
 
 impl Run {
     /// Whether these were captured by the same clocks.
-    #[must_use]
-    pub fn is_like(&self, other: &Self) -> bool {
+    fn is_like(&self, other: &Self) -> bool {
         (self.captured, self.boot_id) == (other.captured, other.boot_id)
     }
 }

@@ -116,12 +116,6 @@ impl Folder {
         Self { path: path.to_owned(), open: Mutex::default(), _lock: None }
     }
 
-    /// Where it is.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     fn open(&self) -> MutexGuard<'_, BTreeMap<String, Arc<File>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }

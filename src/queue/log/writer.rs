@@ -194,7 +194,6 @@ impl Writer {
                 self.retry_at = None;
             }
         }
-        self.publish(&mut shared.lock());
         shared.saved.notify_waiters();
     }
 
