@@ -1,6 +1,7 @@
 //! Sees the batches of a queue through, whatever the protocol: one request in flight, retried until
 //! it is taken over, so that the samples of a series arrive in order.
 
+mod answer;
 mod ledger;
 mod round;
 mod stamps;
@@ -11,17 +12,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::RETRY_AFTER;
-use http::{HeaderName, HeaderValue, Request, Response};
+use http::{HeaderName, HeaderValue, Request};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio_util::sync::CancellationToken;
 
 use crate::base::backoff::Backoff;
 use crate::base::clock::{self, BootTime, Moment};
-use crate::base::text::tame;
 use crate::exporter::client::Client;
 use crate::exporter::health::Health;
-use crate::exporter::retry::{Action, HOLD, classify};
+use crate::exporter::retry::{Action, HOLD};
 use crate::net::auth::Authenticator;
 use crate::pipeline::selfmetrics::Meter;
 use crate::pipeline::selftrace;
@@ -30,6 +29,9 @@ use crate::queue::log::Surroundings;
 use crate::queue::quarantine::Quarantine;
 use crate::signal::batch::Sample;
 use crate::signal::names::EXPORT_REQUESTS;
+#[doc(hidden)] // Public for the fuzz targets.
+pub use answer::Answer;
+pub(super) use answer::short;
 use round::Round;
 use stamps::{Now, Stamps};
 
@@ -39,46 +41,6 @@ const LAST: Duration = Duration::from_secs(2);
 const LOG_EVERY: Duration = Duration::from_secs(60);
 /// What is refused for so many of the longest waits (and ten times) is looked into.
 const PERSISTS: u32 = 20;
-
-/// What a backend has made of a batch.
-#[doc(hidden)] // Public for the fuzz targets.
-#[derive(Debug)]
-pub struct Answer {
-    /// What to do with the batch.
-    pub action: Action,
-    /// What it said.
-    pub why: String,
-    /// Of a batch that was taken over, how many samples were not.
-    pub rejected: usize,
-    /// There was none: nobody knows whether it was taken over.
-    pub unanswered: bool,
-}
-
-impl Answer {
-    pub(super) fn new(action: Action, why: impl Into<String>) -> Self {
-        Self { action, why: why.into(), rejected: 0, unanswered: false }
-    }
-
-    /// No answer.
-    pub(super) fn none(why: impl Into<String>) -> Self {
-        Self { unanswered: true, ..Self::new(Action::Retry(None), why) }
-    }
-
-    /// The answer of an HTTP backend by its status, with what it says made fit for a log.
-    #[must_use]
-    pub fn of_http(response: &Response<bytes::Bytes>) -> Self {
-        let after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-        let text = String::from_utf8_lossy(response.body());
-        let action = classify(response.status().as_u16(), after, &text);
-        Self::new(action, format!("{} {}", response.status(), short(&text)))
-    }
-}
-
-/// Foreign text, short and on one line.
-pub(super) fn short(text: &str) -> String {
-    let one_line = |c: char| if c.is_whitespace() { ' ' } else { c };
-    tame(&text.trim().chars().take(200).map(one_line).collect::<String>())
-}
 
 /// A protocol.
 pub(super) trait Transport: Send {

@@ -1,6 +1,8 @@
 //! What an answer of a backend means for the batch that was sent. Pure.
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
+
+use crate::base::clock::Timestamp;
 
 /// What to do with a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,11 +77,21 @@ pub const HOLD: Duration = Duration::from_secs(60);
 /// The longest that a backend may make us wait.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
 
-/// Reads the status of an answer, `Retry-After` in seconds when there is one, and what it says.
+/// Reads `Retry-After`: seconds, or a date (RFC 9110, 10.2.3). `None`: it is neither.
 #[must_use]
-pub fn classify(status: u16, retry_after: Option<&str>, text: &str) -> Action {
+pub fn retry_after(text: &str, now: Timestamp) -> Option<Duration> {
+    let text = text.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = httpdate::parse_http_date(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
+    Some(date.saturating_sub(Duration::from_nanos(now.0)))
+}
+
+/// Reads the status of an answer, for how long it asks for patience, and what it says.
+#[must_use]
+pub fn classify(status: u16, after: Option<Duration>, text: &str) -> Action {
     let text = text.to_lowercase();
-    let after = retry_after.and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
     match status {
         200..=299 => Action::Done,
         413 => Action::Split,
@@ -136,7 +148,28 @@ mod tests {
             (502, None, "", Action::Retry(None)),
             (503, Some("86400"), "", Action::Retry(Some(Duration::from_secs(300)))),
         ] {
+            let after = after.and_then(|after| retry_after(after, Timestamp(0)));
             assert_eq!(classify(status, after, text), action, "{status}");
+        }
+    }
+
+    #[test]
+    fn patience_is_asked_for_in_seconds_or_until_a_date() {
+        // Sun, 06 Nov 1994 08:49:37 GMT
+        let now = Timestamp(784_111_777_000_000_000);
+        for (text, seconds) in [
+            ("120", Some(120)),
+            (" 7 ", Some(7)),
+            ("Sun, 06 Nov 1994 08:50:37 GMT", Some(60)),
+            ("Sunday, 06-Nov-94 08:50:07 GMT", Some(30)),
+            ("Sun Nov  6 08:49:47 1994", Some(10)),
+            ("Sun, 06 Nov 1994 08:00:00 GMT", Some(0)),
+            ("-1", None),
+            ("1.5", None),
+            ("tomorrow", None),
+            ("", None),
+        ] {
+            assert_eq!(retry_after(text, now), seconds.map(Duration::from_secs), "{text}");
         }
     }
 }

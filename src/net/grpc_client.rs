@@ -57,7 +57,12 @@ impl tower_service::Service<Request<Body>> for Fit {
         let answer = self.0.call(request);
         Box::pin(async move {
             let mut answer = answer.await?;
-            if answer.status() != StatusCode::OK && !answer.headers().contains_key("grpc-status") {
+            let headers = answer.headers();
+            let kind = headers.get("content-type").and_then(|kind| kind.to_str().ok());
+            let speaks = kind.is_some_and(|kind| kind.starts_with("application/grpc"));
+            if !headers.contains_key("grpc-status")
+                && (answer.status() != StatusCode::OK || !speaks)
+            {
                 return Ok(translated(answer.status()));
             }
             mend(answer.headers_mut());
@@ -79,7 +84,7 @@ fn translated(status: StatusCode) -> Response<Body> {
     let code: u16 = match status.as_u16() {
         401 => 16,
         403 => 7,
-        404 | 405 | 415 => 12,
+        200..=299 | 404 | 405 | 415 => 12,
         413 => 8,
         408 | 429 | 300..=399 | 500..=599 => 14,
         _ => 2,

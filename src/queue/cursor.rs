@@ -12,11 +12,8 @@ use crate::queue::log::backlog::{Backlog, Run, Stretch};
 use crate::queue::log::position::Position;
 use crate::queue::log::seat::{Holding, Seat};
 use crate::queue::log::state::Task;
-use crate::queue::log::{DEFAULT_SAMPLES, Log, Shared};
+use crate::queue::log::{DEFAULT_SAMPLES, Log, MAX_SAMPLES, Shared};
 use crate::signal::batch::{Batch, Sample};
-
-/// Samples that may wait in memory, whatever is asked for.
-const MAX_SAMPLES: usize = 1_000_000;
 
 /// A batch, as it was taken.
 #[derive(Clone, Debug, Default)]
@@ -275,7 +272,7 @@ impl Cursor {
 
 /// How many samples may wait: on a disk there is room, in memory there is not.
 fn bounded(log: &Log, capacity: Option<usize>) -> Option<usize> {
-    match log.is_durable() {
+    match log.is_for_disk() {
         true => capacity,
         false => Some(capacity.unwrap_or(DEFAULT_SAMPLES).min(MAX_SAMPLES)),
     }

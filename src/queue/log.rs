@@ -20,7 +20,7 @@ mod writer;
 
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
@@ -40,6 +40,8 @@ use store::{Limits, Recovered, Store};
 
 /// Samples that a log holds in memory when nobody says otherwise (about 12 MiB).
 pub const DEFAULT_SAMPLES: usize = 256 << 10;
+/// Samples that a log holds in memory, whatever is asked for.
+pub(super) const MAX_SAMPLES: usize = 1_000_000;
 /// Samples that are kept in memory although they are on the disk.
 const TAIL: usize = 64 << 10;
 
@@ -62,7 +64,7 @@ pub(super) struct Shared {
     work: Condvar,
     /// Positions have been saved.
     pub(super) saved: Notify,
-    pub(super) disk: Option<Arc<dyn Disk>>,
+    pub(super) disk: OnceLock<Arc<dyn Disk>>,
     pub(super) surroundings: Surroundings,
     pub(super) read_errors: Counter,
 }
@@ -86,7 +88,7 @@ impl Shared {
 /// The log of a pipeline.
 pub struct Log {
     shared: Arc<Shared>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    pub(super) thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Log {
@@ -127,26 +129,43 @@ impl Log {
             );
         }
         let state = State::recovered(store.segments(), found);
-        let log = Self::with(name, Some(disk), state, surroundings);
-        let shared = Arc::clone(&log.shared);
-        let thread = Builder::new().name(format!("log {name}"));
-        let thread = thread.spawn(move || writer::run(store, &shared))?;
-        *log.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        let log = Self::with(name, state, surroundings);
+        let _ = log.shared.disk.set(disk);
+        log.spawn(move |shared| writer::run(store, shared))?;
         Ok(log)
     }
 
     /// A log in memory alone.
     #[must_use]
     pub fn in_memory(name: &str, surroundings: Surroundings) -> Self {
-        Self::with(name, None, State::empty(), surroundings)
+        Self::with(name, State::empty(Mode::Memory), surroundings)
     }
 
-    fn with(
+    /// A log in memory until its folder, which cannot be used now, can be.
+    #[must_use]
+    pub fn until_usable(
         name: &str,
-        disk: Option<Arc<dyn Disk>>,
-        state: State,
+        folder: &Path,
+        limits: Limits,
         surroundings: Surroundings,
     ) -> Self {
+        let log = Self::with(name, State::empty(Mode::Degraded), surroundings);
+        let folder = folder.to_owned();
+        if let Err(error) = log.spawn(move |shared| writer::wait(&folder, limits, shared)) {
+            tracing::error!(pipeline = name, "its folder is not tried again: {error}");
+        }
+        log
+    }
+
+    fn spawn(&self, work: impl FnOnce(&Arc<Shared>) + Send + 'static) -> io::Result<()> {
+        let shared = Arc::clone(&self.shared);
+        let thread = Builder::new().name(format!("log {}", shared.name));
+        let thread = thread.spawn(move || work(&shared))?;
+        *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        Ok(())
+    }
+
+    fn with(name: &str, state: State, surroundings: Surroundings) -> Self {
         let own = |operation| [("pipeline", name), ("operation", operation)];
         let read_errors = surroundings.meter.counter(&QUEUE_ERRORS, &own("read"));
         let shared = Arc::new(Shared {
@@ -154,7 +173,7 @@ impl Log {
             state: Mutex::new(state),
             work: Condvar::new(),
             saved: Notify::new(),
-            disk,
+            disk: OnceLock::new(),
             surroundings,
             read_errors,
         });
@@ -168,7 +187,7 @@ impl Log {
         let weak = Arc::downgrade(&shared);
         meter.read(&QUEUE_DISK, &[("pipeline", name)], move |_| {
             let shared = weak.upgrade()?;
-            shared.disk.as_ref()?;
+            shared.disk.get()?;
             let bytes = shared.lock().disk_bytes;
             Some(bytes as f64)
         });
@@ -193,7 +212,13 @@ impl Log {
     /// Whether what is appended outlives the process.
     #[must_use]
     pub fn is_durable(&self) -> bool {
-        self.shared.disk.is_some()
+        self.shared.disk.get().is_some()
+    }
+
+    /// Whether it is there to outlive the process, although its folder may not be usable yet.
+    #[must_use]
+    pub fn is_for_disk(&self) -> bool {
+        self.is_durable() || self.shared.lock().mode != Mode::Memory
     }
 
     /// What everyone has.
@@ -242,7 +267,7 @@ impl Sink for Log {
         let mut state = self.shared.lock();
         state.append(batches, captured);
         drop(state);
-        if self.shared.disk.is_some() {
+        if self.is_durable() {
             self.shared.wake();
         }
     }

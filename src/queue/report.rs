@@ -137,7 +137,13 @@ struct Still {
 impl Still {
     fn open(name: String, folder: &Path) -> io::Result<Self> {
         let disk = Arc::new(Folder::take(folder)?);
-        let (store, found) = Store::open(Arc::clone(&disk) as Arc<dyn Disk>, Limits::default(), 0)?;
+        let (store, mut found) =
+            Store::open(Arc::clone(&disk) as Arc<dyn Disk>, Limits::default(), 0)?;
+        // Who does not know where it stood is sent all there is.
+        let oldest = store.segments().first().map_or(found.end, |(first, _)| *first);
+        for exporter in std::mem::take(&mut found.lost_positions) {
+            found.positions.insert(exporter, (Position::at(oldest), Timestamp(0)));
+        }
         Ok(Self { name, disk, store, found })
     }
 

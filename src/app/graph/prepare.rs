@@ -2,15 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
 use super::{Graph, Known, Prepared, PreparedPipeline, PreparedSending, Sending};
 use crate::app::catalog::{self, Standing, Tools};
 use crate::app::{StartError, detect, facts};
+use crate::base::clock;
 use crate::config::plan::{self, ExporterSettings, ExtensionSettings, Plan, ProcessorSettings};
 use crate::exporter::deliver::Duty;
 use crate::net::auth::Authenticator;
@@ -22,9 +25,12 @@ use crate::processor::resource_detection::Facts;
 use crate::queue::books::{Batching, Books};
 use crate::queue::cursor::Cursor;
 use crate::queue::log::Log;
-use crate::queue::log::store::encoded;
+use crate::queue::log::store::{Limits, encoded};
 use crate::queue::quarantine::Quarantine;
 use crate::signal::names;
+
+/// How long folders that another has are waited for.
+const LEAVING: Duration = Duration::from_secs(2);
 
 impl Graph {
     /// Builds what a plan says, next to what runs. Nothing that runs changes.
@@ -48,11 +54,12 @@ impl Graph {
         };
         let standing = self.standing(plan);
         let mut pipelines = BTreeMap::new();
+        let patience = clock::instant() + LEAVING;
         for pipeline in &plan.pipelines {
             let sends =
                 |name: &String| plan.exporters.contains_key(name) && !standing.contains_key(name);
             let log = match pipeline.exporters.iter().any(sends) {
-                true => Some(self.log(&pipeline.name, plan).await),
+                true => Some(self.log(&pipeline.name, plan, patience).await),
                 false => None,
             };
             let prepared = self.prepare_pipeline(pipeline, plan, &tools, &standing, log)?;
@@ -229,7 +236,7 @@ impl Graph {
     }
 
     /// The log of a pipeline: the one that is open, else that of its folder, else one in memory.
-    async fn log(&self, pipeline: &str, plan: &Plan) -> Arc<Log> {
+    async fn log(&self, pipeline: &str, plan: &Plan, patience: Instant) -> Arc<Log> {
         let limits = plan.storage.limits.clone();
         if let Some(log) = self.logs.get(pipeline).and_then(Weak::upgrade) {
             return log;
@@ -243,32 +250,42 @@ impl Graph {
                 }
                 None
             }
-            Some(folder) => {
-                let (name, surroundings) = (pipeline.to_owned(), self.surroundings.clone());
-                let path = folder.clone();
-                let open = move || Log::open(&name, &path, limits, surroundings);
-                let opened = tokio::task::spawn_blocking(open).await;
-                match opened.map_err(std::io::Error::other).flatten() {
-                    Ok(log) => Some(log),
-                    Err(error) => {
-                        let why = match error.kind() {
-                            std::io::ErrorKind::WouldBlock => "another process has it".to_owned(),
-                            _ => error.to_string(),
-                        };
-                        tracing::error!(
-                            pipeline,
-                            "{} cannot be used: {why}; what waits is kept in memory alone",
-                            folder.display()
-                        );
-                        None
-                    }
-                }
-            }
+            Some(folder) => Some(self.open(pipeline, &folder, limits, patience).await),
         };
         let log = opened.unwrap_or_else(|| Log::in_memory(pipeline, self.surroundings.clone()));
         let log = Arc::new(log);
         self.memory.count(&(Arc::clone(&log) as Arc<dyn Holder>));
         log
+    }
+
+    /// The log in a folder; one in memory while that cannot be used.
+    async fn open(&self, pipeline: &str, folder: &Path, limits: Limits, patience: Instant) -> Log {
+        let error = loop {
+            let (name, path) = (pipeline.to_owned(), folder.to_owned());
+            let (limits, surroundings) = (limits.clone(), self.surroundings.clone());
+            let open = move || Log::open(&name, &path, limits, surroundings);
+            let opened = tokio::task::spawn_blocking(open).await;
+            match opened.map_err(io::Error::other).flatten() {
+                Ok(log) => return log,
+                // One of ours may be about to leave it.
+                Err(error)
+                    if error.kind() == io::ErrorKind::WouldBlock && clock::instant() < patience =>
+                {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                Err(error) => break error,
+            }
+        };
+        let why = match error.kind() {
+            io::ErrorKind::WouldBlock => "another process has it".to_owned(),
+            _ => error.to_string(),
+        };
+        tracing::error!(
+            pipeline,
+            "{} cannot be used: {why}; what waits is kept in memory alone until it can be",
+            folder.display()
+        );
+        Log::until_usable(pipeline, folder, limits, self.surroundings.clone())
     }
 }
 

@@ -9,12 +9,16 @@ use crate::queue::books::Batching;
 use crate::queue::log::backlog::{Stretch, Unreadable};
 use crate::queue::log::seat::Holding;
 use crate::queue::log::state::{Mode, State, Task};
+use crate::queue::log::store::is_damage;
 
 /// How long the first attempt waits for its range to be written down.
 const SAVED_WITHIN: Duration = Duration::from_millis(250);
-/// How soon a file that could not be read is tried again, and how often.
+/// How soon a file that could not be read is tried again, and how often it is when the fault is its own.
 const READ_AGAIN: Duration = Duration::from_secs(1);
 const READ_TRIES: u32 = 10;
+/// After how many tries it is told again.
+const TELL_AGAIN: u32 = 60;
+
 /// What is to be done for the next batch.
 enum Next {
     /// Nothing comes any more.
@@ -84,10 +88,12 @@ impl Cursor {
 
     fn unreadable(&self, from: u64, segments: &[(u64, u64)], tries: u32, error: &io::Error) {
         let exporter = self.books.exporter();
-        if tries == 1 {
+        if tries % TELL_AGAIN == 1 {
             tracing::warn!(exporter, "the queue cannot be read: {error}");
         }
-        let hurt = segments.iter().find(|(_, end)| *end > from).filter(|_| tries >= READ_TRIES);
+        // What the system cannot do now says nothing of the file.
+        let hopeless = tries >= READ_TRIES && is_damage(error);
+        let hurt = segments.iter().find(|(_, end)| *end > from).filter(|_| hopeless);
         if let Some((first, end)) = hurt {
             tracing::warn!(exporter, "a segment is passed over: {error}");
             let shared = self.shared();
@@ -159,7 +165,7 @@ impl Cursor {
         most: usize,
         segments: Vec<(u64, u64)>,
     ) -> io::Result<Option<Stretch>> {
-        let Some(disk) = self.shared().disk.clone() else { return Ok(None) };
+        let Some(disk) = self.shared().disk.get().cloned() else { return Ok(None) };
         let backlog = Arc::clone(&self.backlog);
         let mut lost = Vec::new();
         let read = tokio::task::spawn_blocking(move || {
@@ -210,7 +216,7 @@ impl Cursor {
     /// Waits until it is written down what was taken.
     async fn saved(&self) {
         let shared = self.shared();
-        if shared.disk.is_none() {
+        if shared.disk.get().is_none() {
             return;
         }
         shared.wake();

@@ -5,6 +5,7 @@ use super::*;
 use crate::base::clock;
 use crate::pipeline::selfmetrics::Meter;
 use crate::queue::log::Surroundings;
+use crate::queue::log::state::Mode;
 use crate::queue::log::store::Limits;
 use crate::signal::names::PROBE_SUCCESS;
 use crate::signal::series::{Attributes, Resource, Series};
@@ -197,4 +198,85 @@ async fn samples_for_one_exporter_alone() {
     assert!(balanced(&queue));
     queue.settle(1, Outcome::Sent);
     assert!(balanced(&queue) && queue.is_empty());
+}
+
+/// A folder that cannot be used at the start is taken as soon as it can be; nothing is lost by that.
+#[tokio::test]
+async fn a_folder_that_can_be_used_later_is_taken_then() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("there/metrics");
+    // Nobody makes a folder in a file.
+    std::fs::write(folder.path().join("there"), "").unwrap();
+    let limits = Limits { min_free: 0, ..Limits::default() };
+    assert!(Log::open("metrics", &path, limits.clone(), surroundings()).is_err());
+    let log = Arc::new(Log::until_usable("metrics", &path, limits, surroundings()));
+    let queue = cursor(&log, "x", None, small(4));
+    put(&log, 0..10);
+    let taken = queue.take().await.expect("filled");
+    assert!(!queue.is_durable() && log.shared().lock().mode == Mode::Degraded);
+    std::fs::remove_file(folder.path().join("there")).unwrap();
+    written(&log).await;
+    put(&log, 10..12);
+    written(&log).await;
+    assert!(queue.is_durable() && log.shared().lock().mode == Mode::Disk);
+    queue.settle(taken.samples.len(), Outcome::Sent);
+    assert!(balanced(&queue));
+    assert!(log.stop(Duration::from_secs(5)).await);
+    drop((queue, log));
+    let log = on_disk(&path);
+    let queue = cursor(&log, "x", None, small(12));
+    assert_eq!(queue.take().await.map(|t| times(&t)), Some((4..12).collect()));
+}
+
+/// One in which a queue stands already is left alone until the next start.
+#[tokio::test]
+async fn a_folder_with_another_queue_waits_for_the_next_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = on_disk(folder.path());
+    let queue = cursor(&first, "x", None, small(4));
+    put(&first, 0..4);
+    written(&first).await;
+    let limits = Limits { min_free: 0, ..Limits::default() };
+    let error = Log::open("metrics", folder.path(), limits.clone(), surroundings()).err().unwrap();
+    assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
+    let log = Log::until_usable("metrics", folder.path(), limits, surroundings());
+    assert!(first.stop(Duration::from_secs(5)).await);
+    drop((queue, first));
+    // It has looked, and gone.
+    let is_finished = || log.thread.lock().unwrap().as_ref().is_none_or(|t| t.is_finished());
+    for _ in 0..1000 {
+        if is_finished() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(is_finished() && !log.is_durable());
+    let log = on_disk(folder.path());
+    let queue = cursor(&log, "x", None, small(4));
+    assert_eq!(queue.take().await.map(|t| times(&t)), Some((0..4).collect()));
+}
+
+/// A position whose file somebody removes is written down again.
+#[tokio::test]
+async fn a_position_that_is_removed_is_saved_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("x.cursor");
+    let log = on_disk(folder.path());
+    let queue = cursor(&log, "x", None, small(4));
+    for round in 0..4 {
+        put(&log, 4 * round..4 * round + 4);
+        let taken = queue.take().await.expect("filled");
+        queue.settle(taken.samples.len(), Outcome::Sent);
+        written(&log).await;
+        if round == 0 {
+            std::fs::remove_file(&file).unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(600)).await;
+    }
+    assert!(log.stop(Duration::from_secs(5)).await && file.exists());
+    drop((queue, log));
+    let log = on_disk(folder.path());
+    let queue = cursor(&log, "x", None, small(4));
+    let (position, end) = queue.position().unwrap();
+    assert_eq!((position.sent, position.queued(end)), (16, 0));
 }

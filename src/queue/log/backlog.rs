@@ -170,7 +170,11 @@ impl Backlog {
                 Some(Part::Entry { entry, .. }) => {
                     open.good = true;
                     let (captured, boot_id) = (entry.captured, open.boot_id);
-                    let samples = entry.samples.into_iter().filter(|(number, _)| *number >= behind);
+                    // What was written again stands in the next one.
+                    let next = segments.partition_point(|(first, _)| *first <= open.first);
+                    let until = segments.get(next).map_or(u64::MAX, |(first, _)| *first);
+                    let wanted = behind..until.max(behind);
+                    let samples = entry.samples.into_iter().filter(|(n, _)| wanted.contains(n));
                     let before = self.ahead.len();
                     self.ahead.extend(samples.map(|(n, sample)| (n, sample, captured, boot_id)));
                     if self.ahead.len() > before {

@@ -101,8 +101,13 @@ impl Folder {
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] when another process has it; else what the system says.
     pub fn take(path: &Path) -> io::Result<Self> {
-        fs::DirBuilder::new().recursive(true).mode(0o750).create(path)?;
-        let lock = options().truncate(false).open(path.join(LOCK))?;
+        let lock = path.join(LOCK);
+        let made = fs::DirBuilder::new().recursive(true).mode(0o750).create(path);
+        let lock = made.and_then(|()| options().truncate(false).open(&lock)).or_else(|error| {
+            // Where nothing can be written, what is there can be read.
+            let unwritable = error.kind() == io::ErrorKind::ReadOnlyFilesystem;
+            if unwritable { File::open(&lock) } else { Err(error) }
+        })?;
         lock.try_lock().map_err(|error| match error {
             fs::TryLockError::WouldBlock => io::ErrorKind::WouldBlock.into(),
             fs::TryLockError::Error(error) => error,

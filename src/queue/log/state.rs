@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::TAIL;
 use super::position::{OPEN, Position};
 use super::seat::Seat;
 use super::segment::{Captured, MAX_SAMPLES};
 use super::store::{Limits, Recovered};
 use super::tail::{Lot, Tail};
+use super::{DEFAULT_SAMPLES, TAIL};
 use crate::base::clock::Timestamp;
 use crate::queue::report::{Row, age};
 use crate::signal::batch::{Batch, Sample};
@@ -88,7 +88,7 @@ pub struct State {
 impl State {
     /// A log in memory.
     #[must_use]
-    pub fn empty() -> Self {
+    pub fn empty(mode: Mode) -> Self {
         Self {
             end: 0,
             tail: Tail::default(),
@@ -98,7 +98,7 @@ impl State {
             seats: BTreeMap::new(),
             orphans: BTreeMap::new(),
             lost_positions: BTreeSet::new(),
-            mode: Mode::Memory,
+            mode,
             tasks: Vec::new(),
             stopping: false,
             complete: false,
@@ -116,8 +116,7 @@ impl State {
             segments,
             orphans: positions,
             lost_positions,
-            mode: Mode::Disk,
-            ..Self::empty()
+            ..Self::empty(Mode::Disk)
         }
     }
 
@@ -244,7 +243,7 @@ impl State {
     fn most(&self) -> usize {
         let asked = self.seats.values().filter_map(|seat| seat.capacity).max();
         // Whoever holds what it has taken may hold that as well.
-        asked.unwrap_or(super::DEFAULT_SAMPLES).max(super::DEFAULT_SAMPLES)
+        asked.unwrap_or(DEFAULT_SAMPLES).clamp(DEFAULT_SAMPLES, super::MAX_SAMPLES)
     }
 
     /// Nobody will have what is between two numbers. Who has not come there yet finds a gap when it does.

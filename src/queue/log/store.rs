@@ -6,6 +6,7 @@ mod recovery;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use crate::base::clock::{BootTime, Timestamp};
 use names::cursor_name;
 pub use names::{encoded, number as numbered, segment_name};
 pub use recovery::Recovered;
+pub(in crate::queue) use recovery::is_damage;
 
 /// What a log may take, and what it does for its safety.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +62,8 @@ pub const CORRUPT: &str = ".corrupt";
 struct Segment {
     first: u64,
     end: u64,
+    /// What is before has been synced.
+    safe: u64,
     bytes: u64,
     newest: Timestamp,
     /// Since when something in it has not been synced.
@@ -129,7 +133,9 @@ impl Store {
     #[must_use]
     pub fn segments(&self) -> Vec<(u64, u64)> {
         let current = self.current.as_ref().map(|current| &current.segment);
-        self.sealed.iter().chain(current).map(|s| (s.first, s.end)).collect()
+        let mut all: Vec<_> = self.sealed.iter().chain(current).map(|s| (s.first, s.end)).collect();
+        all.sort_unstable();
+        all
     }
 
     /// Bytes on the disk, what is set aside included.
@@ -174,7 +180,7 @@ impl Store {
                     0 => drop(self.disk.remove(&name)),
                     _ => {
                         let _ = self.disk.truncate(&name, at);
-                        self.sealed.push_back(current.segment);
+                        self.put(current.segment);
                     }
                 }
                 return Err(error);
@@ -194,7 +200,7 @@ impl Store {
 
     fn begin(&mut self, lot: &Lot) -> io::Result<Vec<u8>> {
         let name = segment_name(lot.first);
-        // What stands there could not be synced, and is written again as a whole.
+        // What stands there could not be synced or is not whole, and is written again.
         self.sealed.retain(|segment| segment.first != lot.first);
         let _ = self.disk.truncate(&name, 0);
         let head = Head { boot_id: self.boot_id, begun: lot.captured };
@@ -202,6 +208,7 @@ impl Store {
         let segment = Segment {
             first: lot.first,
             end: lot.first,
+            safe: lot.first,
             bytes: 0,
             newest: lot.captured.wall,
             unsynced: None,
@@ -234,8 +241,14 @@ impl Store {
             if self.disk.write(&segment_name(segment.first), segment.bytes, &foot).is_ok() {
                 segment.bytes += foot.len() as u64;
             }
-            self.sealed.push_back(segment);
+            self.put(segment);
         }
+    }
+
+    /// A segment is written no more. Usually it is the newest one.
+    fn put(&mut self, segment: Segment) {
+        let at = self.sealed.partition_point(|other| other.first < segment.first);
+        self.sealed.insert(at, segment);
     }
 
     /// Removes segments that nobody needs: all that is before a number.
@@ -312,32 +325,47 @@ impl Store {
         }
     }
 
-    /// Whether the segment that is written can still be found; if not, another one begins.
+    /// Looks whether what is written can still be found. `Some`: the segment that is written cannot, and these are
+    /// its numbers; another one begins.
+    pub fn look(&mut self) -> Option<Range<u64>> {
+        let is_there =
+            |current: &mut Current| self.disk.is_there(&segment_name(current.segment.first));
+        let gone = self.current.take_if(|current| !is_there(current))?;
+        Some(gone.segment.first..gone.segment.end)
+    }
+
+    /// Writes once more what nobody can trust, or find. Whether these are the newest: what comes next follows them.
     ///
     /// # Errors
-    /// The number from which on all has to be written again.
-    pub fn look(&mut self) -> Result<(), u64> {
-        let Some(current) = &self.current else { return Ok(()) };
-        if self.disk.is_there(&segment_name(current.segment.first)) {
-            return Ok(());
+    /// As [`Store::append`].
+    pub fn append_again(&mut self, lots: &[Arc<Lot>], newest: bool) -> io::Result<()> {
+        self.seal();
+        let appended = self.append(lots);
+        if !newest {
+            self.seal();
         }
-        let first = current.segment.first;
-        self.current = None;
-        Err(first)
+        appended.map(drop)
+    }
+
+    /// Exporters whose positions cannot be found any more, although they were saved.
+    pub fn look_for_cursors(&mut self) -> Vec<String> {
+        let disk = &self.disk;
+        let gone = self.cursors.extract_if(.., |name, _| !disk.is_there(&cursor_name(name)));
+        gone.map(|(exporter, _)| exporter).collect()
     }
 
     /// Makes safe from power failures what is needed from a number on and has been written for a while (or, with
     /// `all`, at any time), cursors included. Returns whether there was something.
     ///
     /// # Errors
-    /// What the system says, and the number from which on nobody knows what is safe: it has to be
-    /// written again.
+    /// What the system says, and the numbers of which nobody knows whether they are safe: they have to be written
+    /// again.
     pub fn sync(
         &mut self,
         needed: u64,
         now: BootTime,
         all: bool,
-    ) -> Result<bool, (u64, io::Error)> {
+    ) -> Result<bool, (Range<u64>, io::Error)> {
         let mut synced = false;
         let due = |segment: &Segment| {
             let since = segment.unsynced.filter(|_| segment.end > needed);
@@ -349,24 +377,26 @@ impl Store {
         for first in due {
             synced = true;
             if let Err(error) = self.disk.sync(&segment_name(first)) {
-                // It is read for what it has, and never trusted with more.
-                if self.current.as_ref().is_some_and(|current| current.segment.first == first) {
-                    self.seal();
-                }
+                // It is read for what it has, and never trusted with more; what is written again stands in a segment
+                // of its own.
+                self.seal();
+                let mut doubtful = 0..0;
                 for segment in self.sealed.iter_mut().filter(|segment| segment.first == first) {
                     segment.unsynced = None;
+                    doubtful = segment.safe..segment.end;
                 }
-                return Err((first, error));
+                return Err((doubtful, error));
             }
             let current = self.current.as_mut().map(|current| &mut current.segment);
             for segment in self.sealed.iter_mut().chain(current).filter(|s| s.first == first) {
                 segment.unsynced = None;
+                segment.safe = segment.end;
             }
         }
         if synced || all {
             self.sync_cursors();
             if std::mem::take(&mut self.unsynced_names) {
-                self.disk.sync_names().map_err(|error| (u64::MAX, error))?;
+                self.disk.sync_names().map_err(|error| (0..0, error))?;
             }
         }
         Ok(synced)
@@ -374,10 +404,8 @@ impl Store {
 
     fn sync_cursors(&mut self) {
         for (exporter, (_, unsynced)) in &mut self.cursors {
-            if std::mem::take(unsynced) {
-                // A cursor that is older after a power failure sends twice, and loses nothing.
-                let _ = self.disk.sync(&cursor_name(exporter));
-            }
+            // A cursor that is older after a power failure sends twice, and loses nothing.
+            *unsynced = *unsynced && self.disk.sync(&cursor_name(exporter)).is_err();
         }
     }
 
@@ -439,6 +467,10 @@ impl Store {
     pub fn forget(&mut self, exporter: &str) {
         self.cursors.remove(exporter);
         let _ = self.disk.remove(&cursor_name(exporter));
+        let aside = format!("{}{CORRUPT}", cursor_name(exporter));
+        if self.disk.is_there(&aside) && self.disk.remove(&aside).is_ok() {
+            self.corrupt.retain(|(name, _)| *name != aside);
+        }
     }
 }
 

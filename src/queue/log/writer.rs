@@ -2,11 +2,14 @@
 //! disk fails.
 
 use std::io;
+use std::ops::Range;
+use std::path::Path;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use super::disk::{Disk, Folder};
 use super::state::{Mode, State, Task};
-use super::store::{Loss, Store};
+use super::store::{Limits, Loss, Store};
 use super::{DEFAULT_SAMPLES, Shared, Tallies};
 use crate::base::clock::{self, BootTime};
 
@@ -21,19 +24,68 @@ const LOG_EVERY: Duration = Duration::from_secs(60);
 /// Samples that are written at once.
 const STRIDE: usize = 64 << 10;
 
+/// How soon a folder that could not be used is tried again.
+const OPEN_AGAIN: Duration = Duration::from_secs(2);
+
 /// Runs until the log is stopped.
 pub(super) fn run(store: Store, shared: &Arc<Shared>) {
     let tallies = Tallies::new(shared);
+    let failing = shared.lock().mode == Mode::Degraded;
     let mut writer = Writer {
         store,
         tallies,
         retry_at: None,
         told: None,
-        failing: false,
+        failing,
         in_vain: false,
+        doubtful: Vec::new(),
         ticked: clock::now().boot,
     };
     while writer.round(shared) {}
+}
+
+/// Waits until a folder can be used, then runs there. One in which a queue is already is left for the next start:
+/// what is in memory has been numbered without it.
+pub(super) fn wait(folder: &Path, mut limits: Limits, shared: &Arc<Shared>) {
+    let pipeline = &shared.name;
+    let mut next = clock::now().boot + OPEN_AGAIN;
+    loop {
+        let mut state = shared.lock();
+        // Of what a disk would be told only its limits matter.
+        for task in std::mem::take(&mut state.tasks) {
+            if let Task::Limit(new) = task {
+                limits = new;
+            }
+        }
+        let rest = next.since(clock::now().boot);
+        if state.stopping {
+            return;
+        } else if !rest.is_zero() {
+            drop(shared.work.wait_timeout(state, rest));
+            continue;
+        }
+        drop(state);
+        next = clock::now().boot + OPEN_AGAIN;
+        let Ok(disk) = Folder::take(folder) else { continue };
+        let disk: Arc<dyn Disk> = Arc::new(disk);
+        let boot_id = shared.surroundings.boot_id;
+        match Store::open(Arc::clone(&disk), limits.clone(), boot_id) {
+            Ok((store, found)) if found.is_nothing() && store.segments().is_empty() => {
+                let _ = shared.disk.set(disk);
+                return run(store, shared);
+            }
+            Ok(_) => {
+                tracing::error!(
+                    pipeline,
+                    "{} can be used by now, and holds a queue that goes on with the next start; until then what \
+                     waits is kept in memory alone",
+                    folder.display()
+                );
+                return;
+            }
+            Err(_) => {}
+        }
+    }
 }
 
 struct Writer {
@@ -45,6 +97,8 @@ struct Writer {
     failing: bool,
     /// A segment was dropped for more space, and that has not helped yet.
     in_vain: bool,
+    /// What is on the disk of these is not to be trusted.
+    doubtful: Vec<Range<u64>>,
     ticked: BootTime,
 }
 
@@ -55,7 +109,8 @@ impl Writer {
         loop {
             let now = clock::now().boot;
             let may = self.retry_at.is_none_or(|at| now >= at);
-            let wanted = may && (state.written < state.end || state.seats.values().any(unsaved));
+            let written = state.written == state.end && self.doubtful.is_empty();
+            let wanted = may && (!written || state.seats.values().any(unsaved));
             let tick = self.tick(&state);
             if state.stopping || !state.tasks.is_empty() || wanted || now.since(self.ticked) >= tick
             {
@@ -113,9 +168,9 @@ impl Writer {
 
     /// Brings samples and positions to the disk.
     fn write(&mut self, shared: &Shared) -> io::Result<()> {
+        let mut failed = self.write_again(shared);
         let lots = shared.lock().unwritten(STRIDE);
-        let mut failed = Ok(());
-        if !lots.is_empty() {
+        if failed.is_ok() && !lots.is_empty() {
             match self.store.append(&lots) {
                 Ok(written) => {
                     let mut state = shared.lock();
@@ -236,29 +291,54 @@ impl Writer {
                     "this exporter has been gone for long: what waits for it is given up"
                 );
             }
-            if let Err(first) = self.store.look() {
+            if let Some(samples) = self.store.look() {
                 let gone = io::Error::new(io::ErrorKind::NotFound, "its file is gone");
-                self.again(shared, first, &gone);
+                self.again(shared, samples, &gone);
             }
+            self.save_again(shared);
         }
         match self.store.sync(needed, now.boot, stopping) {
             Ok(true) => self.tallies.syncs.add(1),
             Ok(false) => {}
-            Err((first, error)) => {
+            Err((samples, error)) => {
                 self.tallies.sync_errors.add(1);
-                self.again(shared, first, &error);
+                self.again(shared, samples, &error);
             }
         }
         self.publish(&mut shared.lock());
     }
 
-    /// What is on the disk from a number on is not to be trusted: what memory has of it is written again.
-    fn again(&mut self, shared: &Shared, first: u64, error: &io::Error) {
-        let mut state = shared.lock();
-        let oldest = state.tail.front().map_or(state.end, |lot| lot.first);
-        state.written = state.written.min(first.max(oldest));
-        drop(state);
+    /// What of these samples is on the disk is not to be trusted: what memory has of them is written again.
+    fn again(&mut self, shared: &Shared, samples: Range<u64>, error: &io::Error) {
+        self.doubtful.push(samples);
         self.failed(shared, error);
+    }
+
+    /// Writes again what is not to be trusted.
+    fn write_again(&mut self, shared: &Shared) -> io::Result<()> {
+        while let Some(samples) = self.doubtful.last().cloned() {
+            let (lots, newest) = {
+                let state = shared.lock();
+                let lots = state.tail.from(samples.start).take_while(|lot| lot.first < samples.end);
+                (lots.cloned().collect::<Vec<_>>(), samples.end >= state.written)
+            };
+            self.store.append_again(&lots, newest)?;
+            self.doubtful.pop();
+        }
+        Ok(())
+    }
+
+    /// Positions whose files are gone are written down once more.
+    fn save_again(&mut self, shared: &Shared) {
+        for exporter in self.store.look_for_cursors() {
+            let mut state = shared.lock();
+            if let Some(seat) = state.seats.values_mut().find(|seat| seat.name == exporter) {
+                seat.version += 1;
+            } else if let Some((position, _)) = state.orphans.get(&exporter) {
+                let position = position.clone();
+                state.tasks.push(Task::Save(exporter, position));
+            }
+        }
     }
 
     /// Orphans whose time is over.

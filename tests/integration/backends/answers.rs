@@ -254,3 +254,20 @@ fn a_proxy_that_knows_no_protocol_of_ours_is_heeded() {
         assert!(rig.daemon.log().lines().any(told), "{name}: {}", rig.daemon.log());
     }
 }
+
+/// The page of a login, with 200: nobody has taken anything, and nothing counts as sent.
+#[test]
+fn a_web_page_is_no_answer() {
+    let mut rig = Rig::start(2, each_way(|_| Verdict::Plain(200)));
+    rig.suffer(1);
+    let names: Vec<String> = rig.bad().map(|(name, _)| name.clone()).collect();
+    assert_eq!(names.len(), WAYS.len());
+    for name in &names {
+        let books = Books::of(&rig.daemon.metrics(), name);
+        assert!(books.balance() && books.queued > 0.0, "{name} {books:?}");
+        assert_eq!((books.sent, books.rejected, books.dropped), (0.0, 0.0, 0.0), "{name}");
+    }
+    assert_eq!(rig.daemon.stop(), 0, "{}", rig.daemon.log());
+    let log = rig.daemon.log();
+    assert!(log.contains("a web page and no answer"), "{log}");
+}

@@ -128,3 +128,43 @@ fn a_good_backend_waits_for_no_bad_neighbour() {
     let (median, worst) = (alone.0 * 2 + 500, alone.1 * 2 + 3_000);
     assert!(beside.0 <= median && beside.1 <= worst, "alone {alone:?}, beside them {beside:?} ms");
 }
+
+const RELOADED: &str = "watchpost_config_last_reload_success_timestamp_seconds";
+
+/// The processors of a pipeline change again and again while its exporters send, and while they cannot: each probe has
+/// its sample, once, and the books stay exact.
+#[test]
+fn processors_change_under_load() {
+    let backend = |way| ("moody", "", Backend::start(way, |_| Verdict::Take));
+    let mut rig = Rig::start(10, WAYS.map(backend).into());
+    let plain = std::fs::read_to_string(&rig.config).unwrap();
+    let exporters = rig.backends.keys().cloned().collect::<Vec<_>>().join(", ");
+    let processors = [
+        "filter/a: {error_mode: ignore, metrics: {metric: ['name == \"probe.duration\"']}}",
+        "attributes/b: {actions: [{action: insert, key: round, value: two}]}",
+        "filter/c: {metrics: {datapoint: ['attributes[\"phase\"] == \"connect\"']}}",
+    ];
+    let listed =
+        ["", "filter/a", "filter/a, attributes/b", "filter/c, attributes/b", "attributes/b"];
+    for round in 0..12 {
+        let pipeline = format!(
+            "processors: {{{}}}\nservice: {{pipelines: {{metrics: {{receivers: [probe], processors: [{}], \
+             exporters: [{exporters}]}}}}, ",
+            processors.join(", "),
+            listed[round % listed.len()]
+        );
+        std::fs::write(&rig.config, plain.replace("service: {", &pipeline)).unwrap();
+        rig.bad().for_each(|(_, backend)| backend.be(round % 3 != 1));
+        let reloads = || rig.daemon.metrics().get(RELOADED).copied().unwrap_or_default();
+        let before = reloads();
+        rig.daemon.signal("-HUP");
+        until("the reload", || (reloads() > before).then_some(()));
+        std::thread::sleep(Duration::from_millis(700));
+    }
+    rig.bad().for_each(|(_, backend)| backend.be(true));
+    rig.assert_whole();
+    let points = rig.good().points();
+    let of =
+        |round: bool| points.iter().filter(|p| p.labels.contains_key("round") == round).count();
+    assert!(of(true) > 0 && of(false) > 0, "{} {}", of(true), of(false));
+}

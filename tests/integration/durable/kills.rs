@@ -11,8 +11,8 @@ use crate::support::{free_port, until};
 
 /// Each of them makes 12 samples a second.
 const TARGETS: usize = 180;
-/// A process that lives so long has probed.
-const HAS_BEGUN: i64 = 1_000;
+/// A process that lives so long is to have probed.
+const HAS_BEGUN: Duration = Duration::from_secs(1);
 /// The middle of all starts is faster than that; what is aimed at is 300 ms.
 const START: i64 = 1_000;
 
@@ -39,6 +39,15 @@ fn life(scene: &Scene, dice: &mut Dice) -> Life {
     sleep_until(begin, turn);
     scene.recorder.set(mood);
     sleep_until(begin, lasts);
+    if begin.elapsed() >= HAS_BEGUN {
+        // A machine that is busy may take longer; how long it took is told in the end.
+        let began = || scene.probed.last().is_some_and(|at| at >= spawned);
+        let late = Instant::now() + Duration::from_secs(20);
+        while !began() {
+            assert!(Instant::now() < late, "it does not come to its first probe: {}", daemon.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
     let ended = wall();
     assert_eq!(daemon.child.try_wait().unwrap(), None, "it ended by itself: {}", daemon.log());
     daemon.kill();
@@ -55,18 +64,11 @@ fn nothing_is_lost_across_kills() {
     let mut lives = Vec::new();
     let mut most_queued = 0;
     for n in 0..kills {
-        let life = life(&scene, &mut dice);
-        let worked = life.ended - life.spawned >= HAS_BEGUN;
-        lives.push(life);
+        lives.push(life(&scene, &mut dice));
         if n % 10 == 9 {
             let books = Books::of(&scene.directory());
             assert_eq!((books.state.as_str(), books.rejected, books.dropped), ("stopped", 0, 0));
             most_queued = most_queued.max(books.queued);
-        }
-        if worked {
-            let begun =
-                scene.probed.log(0).last().is_some_and(|a| a.at >= lives[n as usize].spawned);
-            assert!(begun, "start {n} did not come to its first probe");
         }
     }
 

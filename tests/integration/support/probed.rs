@@ -60,6 +60,11 @@ impl Probed {
     pub fn log(&self, from: usize) -> Vec<Asked> {
         self.log.lock().unwrap()[from..].to_vec()
     }
+
+    /// When it was asked last.
+    pub fn last(&self) -> Option<i64> {
+        self.log.lock().unwrap().last().map(|asked| asked.at)
+    }
 }
 
 impl Drop for Probed {

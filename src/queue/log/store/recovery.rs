@@ -14,6 +14,13 @@ use crate::queue::log::segment::{Survey, survey};
 /// What a newer version has written, and this one cannot read, ends so.
 const NEWER: &str = ".newer";
 
+/// Whether an error is about the file alone, so that another try reads no more of it.
+pub(in crate::queue) fn is_damage(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let of_the_file = [Errno::IO, Errno::UCLEAN, Errno::BADMSG, Errno::NODATA, Errno::ILSEQ];
+    error.raw_os_error().is_some_and(|code| of_the_file.iter().any(|e| e.raw_os_error() == code))
+}
+
 /// What was found when a log was opened.
 #[derive(Debug, Default)]
 pub struct Recovered {
@@ -29,6 +36,14 @@ pub struct Recovered {
     pub set_aside: Vec<String>,
     /// Files of a newer version: they are left alone.
     pub newer: Vec<String>,
+}
+
+impl Recovered {
+    /// Whether nobody was here before.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        self.end == 0 && self.positions.is_empty() && self.lost_positions.is_empty()
+    }
 }
 
 impl Store {
@@ -57,10 +72,8 @@ impl Store {
         for file in &mut files {
             // What a newer version has left may be ours to read by now.
             let Some(name) = file.name.strip_suffix(NEWER).map(str::to_owned) else { continue };
-            let ours = || Ok::<_, io::Error>(!survey(&store.disk.read(&file.name)?).newer);
-            if !store.disk.is_there(&name)
-                && ours()?
-                && store.disk.rename(&file.name, &name).is_ok()
+            let ours = || store.disk.read(&file.name).is_ok_and(|bytes| !survey(&bytes).newer);
+            if !store.disk.is_there(&name) && ours() && store.disk.rename(&file.name, &name).is_ok()
             {
                 file.name = name;
             }
@@ -73,6 +86,7 @@ impl Store {
                 let segment = Segment {
                     first,
                     end: first,
+                    safe: first,
                     bytes: file.bytes,
                     newest: file.modified,
                     // Nobody knows whether who wrote it has made it safe.
@@ -82,10 +96,14 @@ impl Store {
                     before.end = first;
                 }
                 store.sealed.push_back(segment);
-            } else if file.name.ends_with(CORRUPT) {
+            } else if let Some(name) = file.name.strip_suffix(CORRUPT) {
                 store.corrupt.push_back((file.name.clone(), file.bytes));
+                // Who has set it aside has not sent what is kept.
+                let exporter = name.strip_suffix(CURSOR).and_then(decoded);
+                found.lost_positions.extend(exporter);
             }
         }
+        found.lost_positions.retain(|exporter| !found.positions.contains_key(exporter));
         store.corrupt.make_contiguous().sort();
         while let Some(last) = store.sealed.back().cloned() {
             if store.last(last, &mut found)? {
@@ -100,12 +118,16 @@ impl Store {
     }
 
     fn cursor(&mut self, file: &Listed, exporter: String, found: &mut Recovered) -> io::Result<()> {
-        match position::read(&self.disk.read(&file.name)?) {
-            Ok((generation, position)) => {
+        let read = match self.disk.read(&file.name) {
+            Err(error) if !is_damage(&error) => return Err(error),
+            read => read.ok().and_then(|bytes| position::read(&bytes).ok()),
+        };
+        match read {
+            Some((generation, position)) => {
                 self.cursors.insert(exporter.clone(), (generation, true));
                 found.positions.insert(exporter, (position, file.modified));
             }
-            Err(_) => {
+            None => {
                 self.aside(&file.name, file.bytes, found);
                 found.lost_positions.insert(exporter);
             }
@@ -116,7 +138,14 @@ impl Store {
     /// Looks at the last segment. `false`: it is none, and is not among the segments any more.
     fn last(&mut self, mut last: Segment, found: &mut Recovered) -> io::Result<bool> {
         let name = segment_name(last.first);
-        let bytes = self.disk.read(&name)?;
+        let bytes = match self.disk.read(&name) {
+            Err(error) if is_damage(&error) => {
+                self.sealed.pop_back();
+                self.aside(&name, last.bytes, found);
+                return Ok(false);
+            }
+            read => read?,
+        };
         self.sealed.pop_back();
         let Survey { end, torn, newer } = survey(&bytes);
         if newer {

@@ -37,8 +37,12 @@ struct Model {
     series: Vec<Arc<Series>>,
     /// What stands at each number; a number that was lost is given again.
     written: BTreeMap<u64, f64>,
+    /// What memory still has.
+    memory: Vec<Arc<Lot>>,
     /// Up to where all outlives a power failure.
     safe: u64,
+    /// What could not be made safe while it could be written again.
+    never_safe: u64,
     end: u64,
     position: Position,
     /// The positions that were saved since the last one that is safe.
@@ -57,7 +61,9 @@ impl Model {
             store,
             series: series(),
             written: BTreeMap::new(),
+            memory: Vec::new(),
             safe: 0,
+            never_safe: u64::MAX,
             end: 0,
             position: Position::at(0),
             saved: Vec::new(),
@@ -84,8 +90,9 @@ impl Model {
             .collect();
         let values: Vec<f64> =
             (0..count).map(|n| (self.end + n) as f64 + self.epoch as f64 * 1e6).collect();
-        let lot = Lot { first: self.end, captured: captured(self.time), samples };
-        if self.store.append(&[Arc::new(lot)]).is_ok() {
+        let lot = Arc::new(Lot { first: self.end, captured: captured(self.time), samples });
+        self.memory.push(Arc::clone(&lot));
+        if self.store.append(&[lot]).is_ok() {
             for (n, value) in values.into_iter().enumerate() {
                 self.written.insert(self.end + n as u64, value);
             }
@@ -106,12 +113,22 @@ impl Model {
         let now = captured(self.time).boot;
         match self.store.sync(self.position.needs(), now, true) {
             Ok(_) => {
-                self.safe = self.end;
+                self.safe = self.end.min(self.never_safe);
                 if let Some(last) = self.saved.pop() {
                     self.saved = vec![last];
                 }
             }
-            Err(_) => self.safe = self.safe.min(self.end),
+            Err((doubtful, _)) => {
+                // As a log does.
+                let again = |lot: &&Arc<Lot>| doubtful.contains(&lot.first);
+                let lots: Vec<_> = self.memory.iter().filter(again).cloned().collect();
+                let all = lots.iter().map(|lot| lot.samples.len() as u64).sum::<u64>();
+                if all < doubtful.end - doubtful.start {
+                    // A process before has written it, and nobody has it in memory.
+                    self.never_safe = self.never_safe.min(doubtful.start);
+                }
+                self.store.append_again(&lots, doubtful.end == self.end).unwrap();
+            }
         }
     }
 
@@ -121,6 +138,7 @@ impl Model {
         self.store = store;
         self.small();
         self.epoch += 1;
+        self.memory.clear();
         assert!(found.end >= if power_fails { self.safe } else { 0 }, "{found:?}");
         match found.positions.get("x/y") {
             Some((position, _)) => {
@@ -159,6 +177,7 @@ impl Model {
         let needed = self.position.needs();
         self.written.retain(|number, _| *number < needed || read.contains_key(number));
         if power_fails {
+            self.never_safe = u64::MAX;
             self.saved = vec![self.position.clone()];
         }
         self.end = found.end;
@@ -188,6 +207,13 @@ impl Model {
                 self.reopen(true);
             }
             9 => self.store.seal(),
+            10 => {
+                // One of the segments that are to be made safe, and then perhaps another, are not.
+                self.disk.fail_syncs(1 + dice.throw(2) as u32);
+                self.sync();
+                self.sync();
+                self.disk.fail_syncs(0);
+            }
             _ => {}
         }
     }
@@ -198,7 +224,7 @@ proptest! {
     /// failed; nothing is there that was never written. PROPTEST_CASES=30000 takes ten seconds.
     #[test]
     fn a_disk_that_forgets_costs_what_was_not_synced(
-        steps in proptest::collection::vec((0..10_u8, 0..40_u64), 1..60), seed: u64,
+        steps in proptest::collection::vec((0..11_u8, 0..40_u64), 1..60), seed: u64,
     ) {
         let mut model = Model::new();
         let mut dice = Dice(seed);
@@ -294,6 +320,65 @@ fn a_disk_that_fails_goes_on_with_another_segment() {
             model.save();
             model.reopen(false);
         }
+    }
+}
+
+/// A segment that was written long ago and cannot be made safe is written again, in its place.
+#[test]
+fn what_is_written_again_is_found_in_its_order() {
+    let mut model = Model::new();
+    while model.store.segments().len() < 6 {
+        model.append(20);
+    }
+    model.disk.fail_syncs(1);
+    model.sync();
+    assert_eq!(model.safe, 0);
+    model.append(20);
+    let segments = model.store.segments();
+    assert!(segments.is_sorted() && segments.first().is_some_and(|(first, _)| *first == 0));
+    model.sync();
+    assert_eq!(model.safe, model.end);
+    model.disk.lose_power(&mut Dice(1));
+    model.reopen(true);
+    assert_eq!(model.end, 20 * (model.end / 20));
+}
+
+/// A file that its disk cannot give back is lost, and only that one; what the system cannot do now is no damage.
+#[test]
+fn a_file_that_cannot_be_read_is_set_aside() {
+    let disk = || {
+        let mut model = Model::new();
+        while model.store.segments().len() < 3 {
+            model.append(20);
+        }
+        model.save();
+        (Arc::clone(&model.disk), segment_name(model.store.segments()[2].0))
+    };
+    let open = |disk: &Arc<Fake>| Store::open(Arc::clone(disk) as _, limits(), 7);
+    for name in [None, Some("x%2fy.cursor")] {
+        let (disk, last) = disk();
+        disk.spoil(name.unwrap_or(&last), 5);
+        let (store, found) = open(&disk).unwrap();
+        assert_eq!(found.set_aside, [format!("{}{CORRUPT}", name.unwrap_or(&last))]);
+        assert_eq!(store.segments().len(), if name.is_none() { 2 } else { 3 });
+        assert_eq!(found.lost_positions.len(), usize::from(name.is_some()));
+        // Whoever opens it next knows that as well, until there is a position again.
+        drop(store);
+        let (mut store, again) = open(&disk).unwrap();
+        assert_eq!(again.lost_positions, found.lost_positions);
+        assert!(again.set_aside.is_empty());
+        disk.spoil("x%2fy.cursor", 0);
+        store.save("x/y", &Position::at(3)).unwrap();
+        drop(store);
+        let (mut store, third) = open(&disk).unwrap();
+        assert!(third.lost_positions.is_empty() && third.positions.len() == 1);
+        store.forget("x/y");
+        assert!(open(&disk).unwrap().1.lost_positions.is_empty());
+    }
+    for name in [None, Some("x%2fy.cursor")] {
+        let (disk, last) = disk();
+        disk.spoil(name.unwrap_or(&last), 24);
+        assert!(open(&disk).is_err(), "too many open files are none of the file's faults");
     }
 }
 

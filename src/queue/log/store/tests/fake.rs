@@ -31,6 +31,10 @@ struct State {
     next: u64,
     /// So many calls go well, then so many fail.
     fails: (u32, u32),
+    /// Files that cannot be read, and what is said of them.
+    spoilt: BTreeMap<String, i32>,
+    /// So many syncs of segments fail.
+    unsafe_syncs: u32,
     syncs: u32,
 }
 
@@ -57,6 +61,18 @@ impl Fake {
     /// So many calls go well from now on, then so many fail.
     pub(super) fn fail(&self, after: u32, count: u32) {
         self.lock().fails = (after, count);
+    }
+
+    /// A file cannot be read: the system gives this reason; with 0 it can be again.
+    pub(super) fn spoil(&self, name: &str, reason: i32) {
+        let mut state = self.lock();
+        state.spoilt.insert(name.to_owned(), reason);
+        state.spoilt.retain(|_, reason| *reason != 0);
+    }
+
+    /// The next syncs of segments fail.
+    pub(super) fn fail_syncs(&self, count: u32) {
+        self.lock().unsafe_syncs = count;
     }
 
     pub(super) fn syncs(&self) -> u32 {
@@ -140,6 +156,9 @@ impl Disk for Fake {
 
     fn read(&self, name: &str) -> io::Result<Vec<u8>> {
         let state = self.lock();
+        if let Some(reason) = state.spoilt.get(name) {
+            return Err(io::Error::from_raw_os_error(*reason));
+        }
         let id = state.files.get(name).ok_or_else(none)?;
         Ok(state.contents.get(id).map(|content| content.held.clone()).unwrap_or_default())
     }
@@ -181,6 +200,10 @@ impl Disk for Fake {
         let mut state = self.lock();
         state.syncs += 1;
         state.may()?;
+        if state.unsafe_syncs > 0 && name.ends_with(".seg") {
+            state.unsafe_syncs -= 1;
+            return Err(io::Error::from_raw_os_error(5));
+        }
         let content = state.content(name);
         content.safe = content.held.clone();
         Ok(())
