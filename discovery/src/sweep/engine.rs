@@ -53,8 +53,9 @@ pub struct Engine {
     loss: Loss,
     slowest: Duration,
     tells: Vec<Tell>,
-    /// What the kernel believed last.
+    /// What the kernel believed last, and when it was asked.
     known: BTreeMap<IpAddr, Known>,
+    looked: Duration,
 }
 
 enum Step {
@@ -86,6 +87,7 @@ impl Engine {
             slowest: Duration::ZERO,
             tells: Vec::new(),
             known: BTreeMap::new(),
+            looked: Duration::ZERO,
         }
     }
 
@@ -219,8 +221,8 @@ impl Engine {
         self.heard(address.ip(), now);
     }
 
-    /// What the kernel believes of its neighbours now: all of them.
-    pub fn neighbours(&mut self, known: BTreeMap<IpAddr, Known>, now: Duration) {
+    /// What the kernel believes of its neighbours now: all of them. `looked`: when it began to be asked.
+    pub fn neighbours(&mut self, known: BTreeMap<IpAddr, Known>, looked: Duration, now: Duration) {
         let mut news = Vec::new();
         let mut absent = false;
         self.sought = 0;
@@ -242,7 +244,7 @@ impl Engine {
             // There is less room than was thought: others fill the table, too.
             self.pace.window = self.pace.window.min((self.sought / 2).max(LEAST_WINDOW));
         }
-        self.known = known;
+        (self.known, self.looked) = (known, looked);
         for address in news {
             self.heard(address, now);
         }
@@ -398,8 +400,10 @@ impl Engine {
                     return Step::Done;
                 }
                 if open.questions() >= tries {
+                    // What came of the last question was looked at: a busy machine looks late.
                     let until = open.questioned + self.settle();
-                    return if now >= until { Step::Done } else { Step::Wait(until) };
+                    let again = until.max(now + Duration::from_millis(10));
+                    return if self.looked >= until { Step::Done } else { Step::Wait(again) };
                 }
                 // There was no room for it: after some tries nobody knows more.
                 let patience = if self.homeless < LEAST_WINDOW { MOST_ABSENT } else { 2 };

@@ -202,6 +202,7 @@ impl Run {
     /// Hands over what the kernel believes of its neighbours.
     pub(super) fn look_around(&mut self) -> Result<(), Failure> {
         let explain = |error: io::Error| Failure::Socket(format!("netlink: {error}"));
+        let looked = self.now();
         let mut known: BTreeMap<IpAddr, Known> = BTreeMap::new();
         for (ip6, pinger) in [(false, &self.pingers[0]), (true, &self.pingers[1])] {
             if pinger.is_none() && ip6 {
@@ -223,7 +224,7 @@ impl Run {
             self.macs.extend(macs.filter_map(|(ip, (mac, _, _))| Some((*ip, (*mac)?))));
         }
         let now = self.now();
-        self.engine.neighbours(known, now);
+        self.engine.neighbours(known, looked, now);
         Ok(())
     }
 

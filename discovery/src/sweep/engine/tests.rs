@@ -46,7 +46,7 @@ fn by(seen: &Seen, number: u32) -> Option<By> {
 }
 
 #[test]
-fn a_quiet_network_is_known_within_a_second_and_a_quarter() {
+fn a_quiet_network_is_known_within_a_second_and_a_third() {
     for (ports, most) in [(&[][..], 480), (&[22][..], 540)] {
         for seed in 0..20 {
             let mut lan = home(seed, 0.005);
@@ -58,7 +58,7 @@ fn a_quiet_network_is_known_within_a_second_and_a_quarter() {
             let tcp = if ports.is_empty() { By::Neighbour } else { By::Tcp };
             assert_eq!(by(&seen, 1 + 46 * 5), Some(tcp));
             assert_eq!(seen.echoes(ip(2)), 1, "the kernel asks nobody's address, we do not");
-            assert!(seen.took <= ms(1_250), "{:?}", seen.took);
+            assert!(seen.took <= ms(1_300), "{:?}", seen.took);
             assert!(seen.sent.len() <= most, "{} packets", seen.sent.len());
             // What may go at once, and what a tenth of a second allows.
             assert!(seen.most_within(ms(100)) <= 200);
@@ -121,9 +121,9 @@ fn what_a_wait_in_the_kernel_costs_is_no_distance() {
     let mut engine = Engine::new(pace(Effort::Normal, &[]), subjects(1..2, NEAR).into_iter());
     let table = |belief| [(ip(1), (Some(Mac([2; 6])), belief, None))].into();
     engine.step(ms(0));
-    engine.neighbours(table(Belief::Failed), ms(3_000));
+    engine.neighbours(table(Belief::Failed), ms(3_000), ms(3_000));
     engine.step(ms(3_000));
-    engine.neighbours(table(Belief::Reachable), ms(5_000));
+    engine.neighbours(table(Belief::Reachable), ms(5_000), ms(5_000));
     engine.answered(ip(1), 1, ms(2_000), ms(5_001));
     assert_eq!(engine.wait(0, NEAR), ms(100));
     engine.step(ms(5_070));
@@ -209,15 +209,19 @@ fn questions_of_others_are_not_ours() {
     // Somebody has just asked for it: the kernel's next question is half a second away.
     let mut engine = Engine::new(pace(Effort::Quick, &[]), subjects(1..2, NEAR).into_iter());
     let table = |count| BTreeMap::from([(ip(1), (None, Belief::Asked(count), None))]);
-    engine.neighbours(table(2), ms(0));
+    engine.neighbours(table(2), ms(0), ms(0));
     engine.step(ms(1));
     for tick in 1..25 {
-        engine.neighbours(table(2), ms(tick * 20));
+        engine.neighbours(table(2), ms(tick * 20), ms(tick * 20));
         engine.step(ms(tick * 20 + 1));
     }
     assert_eq!(engine.tells(), [], "nobody has asked since");
-    engine.neighbours(table(3), ms(520));
+    engine.neighbours(table(3), ms(520), ms(520));
     engine.step(ms(800));
+    // A machine with much else to do looks late: until then nobody knows what came of the last question.
+    assert_eq!(engine.tells(), [], "its answer may be there");
+    engine.neighbours(table(3), ms(801), ms(803));
+    engine.step(ms(820));
     assert!(
         matches!(&engine.tells()[..], [Tell::Done(0, host)] if host.by.is_none() && host.asked)
     );
@@ -243,7 +247,7 @@ fn a_full_table_is_waited_for() {
         sent.iter().for_each(|ip| {
             known.extend([(*ip, (Some(Mac([2; 6])), Belief::Reachable, None))]);
         });
-        engine.neighbours(if now > ms(3_000) { known } else { table(200) }, now);
+        engine.neighbours(if now > ms(3_000) { known } else { table(200) }, now, now);
     }
     let up = engine.tells().iter().filter(|tell| matches!(tell, Tell::Up(_))).count();
     assert_eq!((up, engine.is_done()), (59, true));
@@ -254,9 +258,9 @@ fn who_was_up_stays_up() {
     let mut engine = Engine::new(pace(Effort::Quick, &[]), subjects(1..2, NEAR).into_iter());
     let table = |belief| [(ip(1), (Some(Mac([2; 6])), belief, None))].into();
     engine.step(ms(0));
-    engine.neighbours(table(Belief::Reachable), ms(1));
+    engine.neighbours(table(Belief::Reachable), ms(1), ms(1));
     assert_eq!(engine.tells(), [Tell::Up(ip(1))]);
-    engine.neighbours(table(Belief::Old), ms(21));
+    engine.neighbours(table(Belief::Old), ms(21), ms(21));
     for tick in 0..200 {
         engine.step(ms(30 + tick * 100));
     }
@@ -406,7 +410,7 @@ proptest! {
                 Chaos::Neighbours(all) => {
                     let mac = |card: bool| card.then_some(Mac([2; 6]));
                     let known = all.into_iter().map(|(n, card, belief)| (ip(n), (mac(card), belief, None)));
-                    engine.neighbours(known.collect(), now);
+                    engine.neighbours(known.collect(), now, now);
                 }
             }
             let (asks, wake) = engine.step(now);

@@ -265,7 +265,7 @@ impl Lan {
             if engine.wants_neighbours() && now >= look {
                 let nothing = BTreeMap::new();
                 let table = if self.forgets { &nothing } else { &self.table };
-                engine.neighbours(table.clone(), now);
+                engine.neighbours(table.clone(), now, now);
                 look = now + LOOK;
             }
             let (asks, wake) = engine.step(now);
