@@ -117,6 +117,18 @@ fn nobody_has_more_than_he_needs() {
     }
 }
 
+/// What waits for the backend outlives the container: the program is told of the folder, which is a volume, and its own.
+#[test]
+fn what_waits_is_in_a_volume() {
+    let image = fs::read_to_string(folder().join("Dockerfile")).unwrap();
+    let place = image.lines().find_map(|line| line.strip_prefix("ENV STATE_DIRECTORY=")).unwrap();
+    let to = |(from, to): (String, String)| (to == place).then_some(from);
+    let volume = mounts(&service("watchpost")).into_iter().find_map(to);
+    assert_eq!(volume.as_deref(), Some("watchpost"));
+    let user = image.lines().find_map(|line| line.strip_prefix("USER ")).unwrap();
+    assert!(image.contains(&format!("--chown={user} {place} {place}\n")), "{image}");
+}
+
 /// A tag that moves would be another program tomorrow.
 #[test]
 fn images_are_pinned() {
