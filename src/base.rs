@@ -8,4 +8,5 @@ pub mod fs;
 pub mod hash;
 pub mod place;
 pub mod regexp;
+pub mod seldom;
 pub mod text;

@@ -17,7 +17,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio_util::sync::CancellationToken;
 
 use crate::base::backoff::Backoff;
-use crate::base::clock::{self, BootTime, Moment};
+use crate::base::clock::{self, Moment};
+use crate::base::seldom::Seldom;
 use crate::exporter::client::Client;
 use crate::exporter::health::Health;
 use crate::exporter::retry::{Action, HOLD};
@@ -37,8 +38,6 @@ use stamps::{Now, Stamps};
 
 /// How long the request under way may take when another exporter takes over.
 const LAST: Duration = Duration::from_secs(2);
-/// How often a fault that lasts is logged at most.
-const LOG_EVERY: Duration = Duration::from_secs(60);
 /// What is refused for so many of the longest waits (and ten times) is looked into.
 const PERSISTS: u32 = 20;
 
@@ -99,9 +98,9 @@ struct Delivery<T> {
     max_elapsed: Option<Duration>,
     transport: T,
     stamps: Stamps,
-    logged: Option<BootTime>,
+    logged: Seldom,
     failing: bool,
-    told_loss: Option<BootTime>,
+    told_loss: Seldom,
     /// Samples that were lost and not told of yet.
     lost: usize,
 }
@@ -115,9 +114,9 @@ impl<T: Transport> Delivery<T> {
             max_elapsed,
             transport,
             stamps: Stamps::default(),
-            logged: None,
+            logged: Seldom::default(),
             failing: false,
-            told_loss: None,
+            told_loss: Seldom::default(),
             lost: 0,
         }
     }
@@ -393,8 +392,7 @@ impl<T: Transport> Delivery<T> {
     fn lose(&mut self, what: &str, why: &str, samples: usize) {
         self.lost += samples;
         let now = clock::now().boot;
-        if self.told_loss.is_none_or(|at| now.since(at) >= LOG_EVERY) {
-            self.told_loss = Some(now);
+        if self.told_loss.passes(now) {
             let lost = std::mem::take(&mut self.lost);
             tracing::warn!(exporter = %self.duty.name, samples = lost, "samples are lost, {what}: {why}");
         }
@@ -403,8 +401,7 @@ impl<T: Transport> Delivery<T> {
     fn log(&mut self, why: &str, samples: usize) {
         self.failing = true;
         let now = clock::now().boot;
-        if self.logged.is_none_or(|at| now.since(at) >= LOG_EVERY) {
-            self.logged = Some(now);
+        if self.logged.passes(now) {
             let queued = self.duty.queue.len();
             tracing::warn!(exporter = %self.duty.name, samples, queued, "sending failed: {why}");
         }
@@ -413,7 +410,7 @@ impl<T: Transport> Delivery<T> {
     fn recovered(&mut self) {
         self.duty.health.succeeded();
         if std::mem::take(&mut self.failing) {
-            self.logged = None;
+            self.logged.reset();
             let queued = self.duty.queue.len();
             tracing::info!(exporter = %self.duty.name, queued, "sending works again");
         }

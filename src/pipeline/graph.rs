@@ -5,20 +5,17 @@ use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
-use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::base::clock::{self, BootTime, Moment};
+use crate::base::clock::{self, Moment};
+use crate::base::seldom::Seldom;
 use crate::pipeline::chain::Chain;
 use crate::pipeline::memory::Holder;
 use crate::pipeline::ring::Ring;
 use crate::pipeline::selfmetrics::Counter;
 use crate::pipeline::stage::Sink;
 use crate::signal::batch::{Batch, Sample};
-
-/// How often a payload that is refused is logged.
-const LOG_EVERY: Duration = Duration::from_secs(60);
 
 /// A running pipeline.
 pub struct Pipeline {
@@ -74,7 +71,7 @@ impl Pipeline {
             chain,
             sinks,
             refused,
-            logged: None,
+            logged: Seldom::default(),
         };
         let thread = Builder::new().name(format!("write {name}")).spawn(move || worker.run())?;
         Ok(Self { ring, shared, thread })
@@ -113,7 +110,7 @@ struct Worker {
     chain: Chain,
     sinks: Vec<Arc<dyn Sink>>,
     refused: Counter,
-    logged: Option<BootTime>,
+    logged: Seldom,
 }
 
 impl Worker {
@@ -149,11 +146,9 @@ impl Worker {
                 Ok(batch) => out.push(batch),
                 Err(why) => {
                     self.refused.add(samples as u64);
-                    if self.logged.is_some_and(|at| now.boot.since(at) < LOG_EVERY) {
-                        continue;
+                    if self.logged.passes(now.boot) {
+                        tracing::warn!(pipeline = %self.name, samples, "a payload is refused: {why}");
                     }
-                    self.logged = Some(now.boot);
-                    tracing::warn!(pipeline = %self.name, samples, "a payload is refused: {why}");
                 }
             }
         }

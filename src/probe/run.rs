@@ -24,7 +24,7 @@ use crate::probe::plan::{PlannedTarget, ReceiverPlan, TargetKey};
 use crate::probe::publish::{Counts, Published};
 use crate::probe::run::output::Output;
 use crate::probe::run::state::State;
-use crate::probe::run::stats::{LOG_EVERY, Stats};
+use crate::probe::run::stats::Stats;
 use crate::probe::run::trace::trace;
 use crate::probe::schedule::{FIRST_SPREAD, Key, MAX_WAIT, Schedule, Slot};
 use crate::signal::batch::Batch;
@@ -290,9 +290,7 @@ impl Prober {
             SlotResult::Skipped(skip, why) => {
                 stats.ended(&self.meter, &receiver, "skipped", skip.word());
                 let now = clock::now().boot;
-                let logged = stats.logged.get(skip);
-                if logged.is_none_or(|at| now.since(*at) >= LOG_EVERY) {
-                    stats.logged.insert(*skip, now);
+                if stats.logged.entry(*skip).or_default().passes(now) {
                     tracing::warn!(probe.target = %name, receiver = %receiver, reason = %skip, "slot skipped: {why}");
                 }
             }

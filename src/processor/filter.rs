@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::base::clock::{BootTime, Moment, Timestamp};
+use crate::base::seldom::Seldom;
 use crate::pipeline::stage::{Judgement, Processor, Refused};
 use crate::processor::ottl::{Answer, Condition, View};
 use crate::signal::batch::{Batch, Sample};
@@ -15,9 +15,6 @@ pub mod legacy;
 pub mod settings;
 
 pub use settings::Settings;
-
-/// How often a condition that cannot be decided is logged.
-const LOG_EVERY: Duration = Duration::from_secs(60);
 
 /// What happens when a condition cannot be decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +44,7 @@ pub struct Filter {
     groups: bool,
     boot: BootTime,
     wall: Timestamp,
-    logged: Option<BootTime>,
+    logged: Seldom,
 }
 
 impl Filter {
@@ -57,7 +54,7 @@ impl Filter {
         let groups = settings.rules.iter().any(|rule| rule.condition.needs_group());
         let name = name.to_owned();
         let (boot, wall) = (BootTime::default(), Timestamp::default());
-        Self { name, settings, groups, boot, wall, logged: None }
+        Self { name, settings, groups, boot, wall, logged: Seldom::default() }
     }
 
     /// Whether one of the conditions holds; `None`: more has to be known.
@@ -90,8 +87,7 @@ impl Filter {
                 Err(Refused(format!("{}: {}: {why}", self.name, rule.condition.text)))
             }
             ErrorMode::Ignore => {
-                if self.logged.is_none_or(|at| self.boot.since(at) >= LOG_EVERY) {
-                    self.logged = Some(self.boot);
+                if self.logged.passes(self.boot) {
                     tracing::warn!(processor = %self.name, condition = %rule.condition.text, "a condition cannot be decided: {why}");
                 }
                 Ok(())

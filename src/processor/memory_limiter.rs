@@ -10,12 +10,10 @@ use serde::Deserialize;
 use crate::base::clock::{BootTime, Moment};
 use crate::base::duration::GoDuration;
 use crate::base::place::{At, Place, Problems, given as get};
+use crate::base::seldom::Seldom;
 use crate::pipeline::memory::Memory;
 use crate::pipeline::stage::{Judgement, Processor, Refused};
 use crate::signal::series::Series;
-
-/// How often a limit that is passed is logged.
-const LOG_EVERY: Duration = Duration::from_secs(60);
 
 /// What part of the hard limit is left to samples that wait, whatever else is held.
 const WAITING_SHARE: u64 = 4;
@@ -140,7 +138,7 @@ pub struct MemoryLimiter {
     soft: u64,
     memory: Arc<Memory>,
     checked: Option<BootTime>,
-    logged: Option<BootTime>,
+    logged: Seldom,
     /// Whether it has said that memory is short.
     short: bool,
     /// What it has dropped and not told yet.
@@ -162,7 +160,7 @@ impl MemoryLimiter {
             soft,
             memory,
             checked: None,
-            logged: None,
+            logged: Seldom::default(),
             short: false,
             dropped: 0,
         }
@@ -192,9 +190,7 @@ impl Processor for MemoryLimiter {
             let allowed = self.hard.saturating_sub(fixed).max(self.hard / WAITING_SHARE);
             self.dropped += self.memory.shed(waiting.saturating_sub(allowed) as usize);
         }
-        let loud = self.logged.is_none_or(|at| now.boot.since(at) >= LOG_EVERY);
-        if used > self.soft && loud {
-            self.logged = Some(now.boot);
+        if used > self.soft && self.logged.passes(now.boot) {
             tracing::warn!(processor = %self.name, used, soft = self.soft, hard = self.hard, dropped = std::mem::take(&mut self.dropped), "memory is short");
         }
         false

@@ -1,16 +1,14 @@
 //! What a receiver counts, and how much of it is logged.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use crate::base::clock::{self, BootTime};
+use crate::base::seldom::{self, Seldom};
 use crate::pipeline::selfmetrics::{Counter, Gauge, Meter, Timing};
 use crate::probe::run::state::States;
 use crate::signal::names;
 use crate::signal::outcome::Skip;
 
-/// How often one and the same fault is logged at most.
-pub(super) const LOG_EVERY: Duration = Duration::from_secs(60);
 /// Changes of state that are logged in a minute for a receiver; the metrics have them all.
 const MAX_CHANGES: u32 = 50;
 
@@ -26,7 +24,7 @@ pub(super) struct Stats {
     pub(super) states: States,
     pub(super) in_flight: Gauge,
     pub(super) flying: u64,
-    pub(super) logged: HashMap<Skip, BootTime>,
+    pub(super) logged: HashMap<Skip, Seldom>,
     /// The minute whose changes are being logged, and how many there were.
     changes: (BootTime, u32),
 }
@@ -70,7 +68,7 @@ impl Stats {
     /// Whether a change of state may still be logged in this minute.
     pub(super) fn may_log_change(&mut self, receiver: &str) -> bool {
         let now = clock::now().boot;
-        if now.since(self.changes.0) >= LOG_EVERY {
+        if now.since(self.changes.0) >= seldom::EVERY {
             self.changes = (now, 0);
         }
         self.changes.1 += 1;

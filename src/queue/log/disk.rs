@@ -106,7 +106,7 @@ impl Folder {
         let lock = made.and_then(|()| options().truncate(false).open(&lock)).or_else(|error| {
             // Where nothing can be written, what is there can be read.
             let unwritable = error.kind() == io::ErrorKind::ReadOnlyFilesystem;
-            if unwritable { File::open(&lock) } else { Err(error) }
+            if unwritable { OpenOptions::new().read(true).open(&lock) } else { Err(error) }
         })?;
         lock.try_lock().map_err(|error| match error {
             fs::TryLockError::WouldBlock => io::ErrorKind::WouldBlock.into(),

@@ -12,6 +12,7 @@ use super::state::{Mode, State, Task};
 use super::store::{Limits, Loss, Store};
 use super::{DEFAULT_SAMPLES, Shared, Tallies};
 use crate::base::clock::{self, BootTime};
+use crate::base::seldom::Seldom;
 
 /// How soon a disk that has failed is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -19,8 +20,6 @@ const RETRY: Duration = Duration::from_secs(1);
 const TICK: Duration = Duration::from_secs(1);
 /// How often is looked whether something is too old.
 const IDLE: Duration = Duration::from_secs(30);
-/// How often a fault that lasts is logged.
-const LOG_EVERY: Duration = Duration::from_secs(60);
 /// Samples that are written at once.
 const STRIDE: usize = 64 << 10;
 
@@ -35,7 +34,7 @@ pub(super) fn run(store: Store, shared: &Arc<Shared>) {
         store,
         tallies,
         retry_at: None,
-        told: None,
+        told: Seldom::default(),
         failing,
         in_vain: false,
         doubtful: Vec::new(),
@@ -93,7 +92,7 @@ struct Writer {
     tallies: Tallies,
     /// The disk has failed: it is left alone until then.
     retry_at: Option<BootTime>,
-    told: Option<BootTime>,
+    told: Seldom,
     failing: bool,
     /// A segment was dropped for more space, and that has not helped yet.
     in_vain: bool,
@@ -214,7 +213,7 @@ impl Writer {
         self.retry_at = None;
         self.in_vain = false;
         if std::mem::take(&mut self.failing) {
-            self.told = None;
+            self.told.reset();
             let pipeline = &shared.name;
             tracing::info!(pipeline, "the queue is written to the disk again");
             shared.lock().mode = Mode::Disk;
@@ -226,8 +225,7 @@ impl Writer {
         let now = clock::now().boot;
         self.failing = true;
         self.retry_at = Some(now + RETRY);
-        if self.told.is_none_or(|at| now.since(at) >= LOG_EVERY) {
-            self.told = Some(now);
+        if self.told.passes(now) {
             tracing::warn!(
                 pipeline = %shared.name,
                 "the queue cannot be written to the disk: {error}; what comes is kept in memory"
