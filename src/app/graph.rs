@@ -1,6 +1,7 @@
 //! The pipelines at work, and how others take their place: everything that can fail is built first
 //! and apart, then sources are led over, then what is gone is drained.
 
+mod end;
 mod orders;
 mod prepare;
 
@@ -411,7 +412,8 @@ impl Graph {
             };
             sending.hurry.cancel();
             sending.ended.cancelled().await;
-            if stopped && durable {
+            // Its log may have come to its disk meanwhile.
+            if stopped && sending.queue.is_durable() {
                 return;
             }
             sending.queue.leave("orphan");
@@ -452,39 +454,6 @@ impl Graph {
     pub(super) fn standing_exporters(prepared: &Prepared) -> BTreeMap<String, Standing> {
         let pairs = prepared.standing.iter();
         pairs.map(|(name, (_, standing))| (name.clone(), standing.clone())).collect()
-    }
-
-    /// Ends everything: what is on its way goes through, exporters get one last try, until the
-    /// deadline. Returns what was lost, by exporter.
-    pub(super) async fn stop(self, deadline: tokio::time::Instant) -> Vec<(String, u64)> {
-        let (mut queues, mut logs) = (Vec::new(), Vec::new());
-        for (_, running) in self.pipelines {
-            for (name, sending) in running.sending {
-                let before = sending.queue.books.dropped.get();
-                queues.push((name, sending.queue, before));
-            }
-            running.pipeline.stop();
-            logs.extend(running.log);
-        }
-        drop(self.facts);
-        self.hurry.cancel();
-        self.tasks.close();
-        let _ = tokio::time::timeout_at(deadline, self.tasks.wait()).await;
-        let mut lost: BTreeMap<String, u64> = BTreeMap::new();
-        for (name, queue, before) in &queues {
-            queue.abandon("shutdown");
-            *lost.entry(name.clone()).or_default() += queue.books.dropped.get() - before;
-            let kept = queue.len();
-            if kept > 0 {
-                tracing::info!(exporter = %name, kept, "what was not sent is kept for the next start");
-            }
-        }
-        for log in logs {
-            if !log.stop(LAST_WORDS).await {
-                tracing::warn!("the disk of the queue does not answer: what is in memory is lost");
-            }
-        }
-        lost.into_iter().filter(|(_, lost)| *lost > 0).collect()
     }
 }
 

@@ -197,14 +197,16 @@ fn dump(queues: &Path, of: &QueueChoice, rejected: bool) -> io::Result<()> {
             continue;
         }
         let Some(mut from) = from.or(whose.exporter.is_none().then_some(0)) else { continue };
-        let disk = Folder::look(&folder);
+        let disk = Folder::look(&folder)?;
         let mut firsts: Vec<u64> =
             disk.list()?.iter().filter_map(|file| numbered(&file.name)).collect();
         firsts.sort_unstable();
         let ends = firsts.iter().skip(1).copied().chain([u64::MAX]);
         let segments: Vec<(u64, u64)> = firsts.iter().copied().zip(ends).collect();
         let mut backlog = Backlog::default();
-        while let Some(stretch) = backlog.read(&disk, &segments, from, LINE, |_| {})? {
+        while let Some(stretch) =
+            backlog.read(&disk, &segments, from, LINE, |_| {}).map_err(|failed| failed.error)?
+        {
             from = stretch.end();
             lines(&stretch.samples)?;
         }

@@ -8,6 +8,7 @@ mod stamps;
 
 use std::future::Future;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,6 +41,13 @@ use stamps::{Now, Stamps};
 const LAST: Duration = Duration::from_secs(2);
 /// What is refused for so many of the longest waits (and ten times) is looked into.
 const PERSISTS: u32 = 20;
+
+/// The file of a batch that is through is needed no more.
+async fn remove(file: Option<PathBuf>) {
+    if let Some(file) = file {
+        let _ = tokio::task::spawn_blocking(move || std::fs::remove_file(file)).await;
+    }
+}
 
 /// A protocol.
 pub(super) trait Transport: Send {
@@ -149,9 +157,7 @@ impl<T: Transport> Delivery<T> {
                     continue;
                 }
                 batch.ledger.tell(&self.duty.queue);
-                if let Some(file) = batch.taken.file.take() {
-                    let _ = tokio::task::spawn_blocking(move || std::fs::remove_file(file)).await;
-                }
+                remove(batch.taken.file.take()).await;
                 return true;
             };
             let (answer, stamped) = self.attempt(&batch, &part).await;
@@ -166,6 +172,9 @@ impl<T: Transport> Delivery<T> {
                 });
                 taken.first = taken.first.map(|first| first + told as u64);
                 taken.again = true;
+                if taken.samples.is_empty() {
+                    remove(taken.file.take()).await;
+                }
                 self.duty.queue.give_back(taken);
                 return false;
             }

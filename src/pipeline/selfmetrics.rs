@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::base::clock::Timestamp;
 use crate::signal::batch::{self, Batch, Sample, Value};
-use crate::signal::series::{Attributes, Kind, Metric, Resource, Series};
+use crate::signal::series::{Attributes, Kind, Metric, Resource, Series, SeriesId, SeriesTable};
 
 /// A number that only grows.
 #[derive(Clone, Debug, Default)]
@@ -73,7 +73,7 @@ impl Timing {
     }
 }
 
-type Read = Box<dyn Fn(Timestamp) -> Option<f64> + Send + Sync>;
+type Read = Arc<dyn Fn(Timestamp) -> Option<f64> + Send + Sync>;
 
 enum Cell {
     Counter(Counter),
@@ -187,7 +187,7 @@ impl Meter {
         let own = Attributes::new(attributes.iter().copied());
         let series = Series::new(metric, Attributes::default(), own, Arc::clone(&self.resource));
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        let cell = Cell::Read(Box::new(read));
+        let cell = Cell::Read(Arc::new(read));
         let same = |entry: &&mut Entry| {
             std::ptr::eq(entry.series.metric, metric) && entry.series.own == series.own
         };
@@ -229,9 +229,10 @@ impl Meter {
     /// All values at this moment, sorted by metric and attributes.
     #[must_use]
     pub fn snapshot(&self, now: Timestamp) -> Batch {
+        let read = self.read_all(now);
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let mut samples: Vec<Sample> =
-            entries.iter().filter_map(|entry| self.sample(entry, now)).collect();
+            entries.iter().filter_map(|entry| self.sample(entry, &read, now)).collect();
         samples.sort_by(|a, b| {
             (a.series.metric.name, a.series.attributes())
                 .cmp(&(b.series.metric.name, b.series.attributes()))
@@ -242,10 +243,11 @@ impl Meter {
     /// As [`Meter::snapshot`], for a pipeline: what is not shown any more ends.
     #[must_use]
     pub fn report(&self, now: Timestamp) -> Batch {
+        let read = self.read_all(now);
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let mut samples = Vec::with_capacity(entries.len());
         for entry in entries.iter_mut() {
-            let sample = self.sample(entry, now);
+            let sample = self.sample(entry, &read, now);
             let reported = std::mem::replace(&mut entry.reported, sample.is_some());
             let ended = || reported.then(|| Sample::stale(Arc::clone(&entry.series), now));
             samples.extend(sample.or_else(ended));
@@ -263,12 +265,27 @@ impl Meter {
         Batch { samples, lifetime: None }
     }
 
-    fn sample(&self, entry: &Entry, now: Timestamp) -> Option<Sample> {
+    /// The values that are read when they are asked for. Whoever reads them may take locks under which others count:
+    /// that is no time to hold ours.
+    fn read_all(&self, now: Timestamp) -> SeriesTable<f64> {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let reads: Vec<(SeriesId, Read)> = entries
+            .iter()
+            .filter_map(|entry| match &entry.cell {
+                Cell::Read(read) => Some((entry.series.id, Arc::clone(read))),
+                _ => None,
+            })
+            .collect();
+        drop(entries);
+        reads.into_iter().filter_map(|(id, read)| Some((id, read(now)?))).collect()
+    }
+
+    fn sample(&self, entry: &Entry, read: &SeriesTable<f64>, now: Timestamp) -> Option<Sample> {
         let value = match &entry.cell {
             Cell::Counter(counter) => Value::Int(counter.get() as i64),
             Cell::Gauge(gauge) => Value::Double(gauge.get()),
             Cell::Timing(timing) => Value::Histogram(Arc::new(timing.snapshot())),
-            Cell::Read(read) => Value::Double(read(now)?),
+            Cell::Read(_) => Value::Double(*read.get(&entry.series.id)?),
             Cell::Ended => return None,
         };
         let cumulative = entry.series.metric.kind != Kind::Gauge;
@@ -321,6 +338,23 @@ mod tests {
         assert_eq!((histogram.count(), histogram.counts[1], histogram.counts[12]), (2, 1, 1));
         assert_eq!(batch.samples[1].start, Some(Timestamp(5)));
     }
+    /// Under a lock somebody counts, and under the same lock a value is read.
+    #[test]
+    fn reading_and_counting_wait_for_each_other_never() {
+        let meter = Arc::new(Meter::new(Resource::new("watchpost", "h", []), Timestamp(5)));
+        let own = Arc::downgrade(&meter);
+        meter.read(&QUEUE_SAMPLES, &[], move |_| {
+            own.upgrade()?.counter(&SLOTS, &[]).add(1);
+            Some(1.0)
+        });
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let samples = meter.report(Timestamp(9)).samples.len();
+            tell.send(samples + meter.snapshot(Timestamp(9)).samples.len())
+        });
+        assert_eq!(told.recv_timeout(Duration::from_secs(20)), Ok(4));
+    }
+
     #[test]
     fn what_is_forgotten_ends_once() {
         let meter = Meter::new(Resource::new("watchpost", "h", []), Timestamp(5));

@@ -250,6 +250,12 @@ impl Cursor {
         self.with(|seat, end| usize::try_from(seat.queued(end)).unwrap_or(usize::MAX))
     }
 
+    /// Samples without an outcome, and those that have been dropped so far.
+    #[must_use]
+    pub fn left(&self) -> (u64, u64) {
+        (self.len() as u64, self.books.dropped.get())
+    }
+
     /// Whether nothing waits and nothing is in flight.
     #[must_use]
     pub fn is_empty(&self) -> bool {

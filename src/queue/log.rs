@@ -88,7 +88,7 @@ impl Shared {
 /// The log of a pipeline.
 pub struct Log {
     shared: Arc<Shared>,
-    pub(super) thread: Mutex<Option<JoinHandle<()>>>,
+    pub(super) thread: Mutex<Option<JoinHandle<bool>>>,
 }
 
 impl Log {
@@ -157,7 +157,7 @@ impl Log {
         log
     }
 
-    fn spawn(&self, work: impl FnOnce(&Arc<Shared>) + Send + 'static) -> io::Result<()> {
+    fn spawn(&self, work: impl FnOnce(&Arc<Shared>) -> bool + Send + 'static) -> io::Result<()> {
         let shared = Arc::clone(&self.shared);
         let thread = Builder::new().name(format!("log {}", shared.name));
         let thread = thread.spawn(move || work(&shared))?;
@@ -206,7 +206,8 @@ impl Log {
 
     /// All exporters that there are have begun.
     pub fn complete(&self) {
-        self.shared.lock().complete = true;
+        self.shared.lock().complete(clock::wall());
+        self.shared.wake();
     }
 
     /// Whether what is appended outlives the process.
@@ -235,8 +236,8 @@ impl Log {
         purged
     }
 
-    /// Ends the log: what is in memory goes to the disk and is made safe. Returns whether that was done in this
-    /// time.
+    /// Ends the log: what is in memory goes to the disk and is made safe. Returns whether that was done, and in this
+    /// time; if not, what memory alone has is counted as given up.
     pub async fn stop(&self, patience: Duration) -> bool {
         {
             let mut state = self.shared.lock();
@@ -245,12 +246,20 @@ impl Log {
         self.shared.wake();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(thread) = thread else { return true };
+        let is_whole = Self::join(thread, patience).await;
+        if !is_whole {
+            self.shared.lock().give_up("shutdown");
+        }
+        is_whole
+    }
+
+    async fn join(thread: JoinHandle<bool>, patience: Duration) -> bool {
         // A disk that hangs must not hold up the end.
         let until = clock::instant() + patience;
         while !thread.is_finished() && clock::instant() < until {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        thread.is_finished() && thread.join().is_ok()
+        thread.is_finished() && thread.join().unwrap_or(false)
     }
 }
 

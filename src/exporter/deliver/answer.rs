@@ -37,10 +37,10 @@ impl Answer {
         let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
         let after = header(RETRY_AFTER).and_then(|text| retry_after(text, clock::wall()));
         let text = String::from_utf8_lossy(response.body());
-        let kind = header(CONTENT_TYPE).map(str::to_ascii_lowercase);
-        // Somebody on the way asks for a password, or the address is that of another program.
-        if response.status().is_success() && kind.is_some_and(|kind| kind.starts_with("text/html"))
-        {
+        let kind = header(CONTENT_TYPE).is_some_and(|kind| kind.starts_with("text/html"));
+        // Somebody on the way asks for a password, or the address is that of another program. Some frameworks call
+        // everything HTML, also nothing.
+        if response.status().is_success() && kind && text.trim_start().starts_with('<') {
             let why =
                 format!("{}, but a web page and no answer: {}", response.status(), short(&text));
             return Self::new(Action::Hold, why);

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
-use crate::base::clock::{BootTime, Moment, Timestamp};
+use crate::base::clock::{BootTime, Moment, PLAUSIBLE, Timestamp};
 use crate::queue::cursor::Taken;
 use crate::queue::log::backlog::Run;
 use crate::queue::log::segment::Captured;
@@ -17,8 +17,6 @@ use crate::signal::series::{Series, SeriesHasher, SeriesTable};
 const AHEAD: Duration = Duration::from_secs(5 * 60);
 /// A clock that is set by less was not wrong.
 const STEP: i64 = 100_000_000;
-/// Before 2025 no program of this name was there: a clock that says so is wrong.
-pub(super) const PLAUSIBLE: Timestamp = Timestamp(1_735_689_600_000_000_000);
 /// A series that was not sent for so long may begin anew.
 const FORGET: Duration = Duration::from_secs(3600);
 

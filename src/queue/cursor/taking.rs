@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{Cursor, Taken};
 use crate::queue::books::Batching;
-use crate::queue::log::backlog::{Stretch, Unreadable};
+use crate::queue::log::backlog::{Failed, Stretch, Unreadable};
 use crate::queue::log::seat::Holding;
 use crate::queue::log::state::{Mode, State, Task};
 use crate::queue::log::store::is_damage;
@@ -74,10 +74,10 @@ impl Cursor {
                             tries = 0;
                             self.hold(from, stretch, again);
                         }
-                        Err(error) => {
+                        Err(failed) => {
                             tries += 1;
                             self.shared().read_errors.add(1);
-                            self.unreadable(from, &segments, tries, &error);
+                            self.unreadable(from, &segments, tries, &failed);
                             tokio::time::sleep(READ_AGAIN).await;
                         }
                     }
@@ -86,24 +86,27 @@ impl Cursor {
         }
     }
 
-    fn unreadable(&self, from: u64, segments: &[(u64, u64)], tries: u32, error: &io::Error) {
+    fn unreadable(&self, from: u64, segments: &[(u64, u64)], tries: u32, failed: &Failed) {
         let exporter = self.books.exporter();
         if tries % TELL_AGAIN == 1 {
-            tracing::warn!(exporter, "the queue cannot be read: {error}");
+            tracing::warn!(exporter, "the queue cannot be read: {failed}");
         }
         // What the system cannot do now says nothing of the file.
-        let hopeless = tries >= READ_TRIES && is_damage(error);
-        let hurt = segments.iter().find(|(_, end)| *end > from).filter(|_| hopeless);
-        if let Some((first, end)) = hurt {
-            tracing::warn!(exporter, "a segment is passed over: {error}");
-            let shared = self.shared();
-            let mut state = shared.lock();
-            state.tasks.push(Task::SetAside(*first));
-            state.segments.retain(|(begin, _)| begin != first);
-            state.pass(self.id, from, *end);
-            drop(state);
-            shared.wake();
+        if tries < READ_TRIES || !is_damage(&failed.error) {
+            return;
         }
+        tracing::warn!(exporter, "a segment is passed over: {failed}");
+        let mut firsts = segments.iter().map(|(first, _)| *first);
+        let end = firsts.find(|first| *first > failed.first);
+        let shared = self.shared();
+        let mut state = shared.lock();
+        state.tasks.push(Task::SetAside(failed.first));
+        let own = state.segments.iter().find(|(first, _)| *first == failed.first);
+        let end = end.or(own.map(|(_, end)| *end)).unwrap_or(from).max(from);
+        state.segments.retain(|(first, _)| *first != failed.first);
+        state.pass(self.id, from, end);
+        drop(state);
+        shared.wake();
     }
 
     /// What comes next; `waited`: it need not be more than is there.
@@ -164,7 +167,7 @@ impl Cursor {
         from: u64,
         most: usize,
         segments: Vec<(u64, u64)>,
-    ) -> io::Result<Option<Stretch>> {
+    ) -> Result<Option<Stretch>, Failed> {
         let Some(disk) = self.shared().disk.get().cloned() else { return Ok(None) };
         let backlog = Arc::clone(&self.backlog);
         let mut lost = Vec::new();
@@ -174,7 +177,8 @@ impl Cursor {
                 backlog.read(&*disk, &segments, from, most, |Unreadable(first)| lost.push(first));
             (read, lost)
         });
-        let (read, lost) = read.await.map_err(io::Error::other)?;
+        let own = |error| Failed { first: from, error: io::Error::other(error) };
+        let (read, lost) = read.await.map_err(own)?;
         if !lost.is_empty() {
             self.shared().lock().tasks.extend(lost.into_iter().map(Task::SetAside));
             self.shared().wake();

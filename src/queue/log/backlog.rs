@@ -93,6 +93,16 @@ pub struct Backlog {
     given: u64,
 }
 
+/// A segment whose file cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {error}", segment_name(*.first))]
+pub struct Failed {
+    /// The number of its first sample.
+    pub first: u64,
+    /// What the system says.
+    pub error: io::Error,
+}
+
 /// A segment in which nothing can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unreadable(pub u64);
@@ -102,7 +112,7 @@ impl Backlog {
     /// that after the last one of each). `None`: they have nothing from there on.
     ///
     /// # Errors
-    /// When a file cannot be read.
+    /// When a file cannot be read, and nothing before it was.
     pub fn read(
         &mut self,
         disk: &dyn Disk,
@@ -110,7 +120,7 @@ impl Backlog {
         from: u64,
         most: usize,
         mut unreadable: impl FnMut(Unreadable),
-    ) -> io::Result<Option<Stretch>> {
+    ) -> Result<Option<Stretch>, Failed> {
         self.call += 1;
         // Another way than last time, or far ahead: what was read is of no use.
         if from < self.given || self.ahead.front().is_some_and(|(number, ..)| *number > from) {
@@ -120,8 +130,15 @@ impl Backlog {
             while self.ahead.front().is_some_and(|(number, ..)| *number < from) {
                 self.ahead.pop_front();
             }
-            if self.ahead.len() >= most || !self.more(disk, segments, from, &mut unreadable)? {
+            if self.ahead.len() >= most {
                 break;
+            }
+            match self.more(disk, segments, from, &mut unreadable) {
+                Ok(true) => {}
+                Ok(false) => break,
+                // What is before it comes first.
+                Err(_) if !self.ahead.is_empty() => break,
+                Err(failed) => return Err(failed),
             }
         }
         let Some((first, ..)) = self.ahead.front() else { return Ok(None) };
@@ -144,7 +161,7 @@ impl Backlog {
         segments: &[(u64, u64)],
         from: u64,
         unreadable: &mut impl FnMut(Unreadable),
-    ) -> io::Result<bool> {
+    ) -> Result<bool, Failed> {
         let behind = self.ahead.back().map_or(from, |(number, ..)| number + 1);
         let mut done = None;
         loop {
@@ -159,7 +176,7 @@ impl Backlog {
                         done = Some(*first);
                         continue;
                     }
-                    Err(error) => return Err(error),
+                    Err(error) => return Err(Failed { first: *first, error }),
                 };
                 let call = self.call;
                 self.open = Some(Open { first: *first, reader, boot_id: None, good: false, call });

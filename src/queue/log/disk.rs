@@ -85,6 +85,9 @@ pub trait Disk: Send + Sync {
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
+    /// The file system on which it was, and whose it was.
+    device: u64,
+    owner: (u32, u32),
     open: Mutex<BTreeMap<String, Arc<File>>>,
     /// Holds the lock for as long as it lives.
     _lock: Option<File>,
@@ -112,13 +115,45 @@ impl Folder {
             fs::TryLockError::WouldBlock => io::ErrorKind::WouldBlock.into(),
             fs::TryLockError::Error(error) => error,
         })?;
-        Ok(Self { path: path.to_owned(), open: Mutex::default(), _lock: Some(lock) })
+        let taken = Self { _lock: Some(lock), ..Self::look(path)? };
+        if let Some(lock) = &taken._lock {
+            taken.hand_over(lock);
+        }
+        Ok(taken)
     }
 
     /// A folder that others may use: to be read only.
-    #[must_use]
-    pub fn look(path: &Path) -> Self {
-        Self { path: path.to_owned(), open: Mutex::default(), _lock: None }
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn look(path: &Path) -> io::Result<Self> {
+        let meta = fs::metadata(path)?;
+        Ok(Self {
+            path: path.to_owned(),
+            device: meta.dev(),
+            owner: (meta.uid(), meta.gid()),
+            open: Mutex::default(),
+            _lock: None,
+        })
+    }
+
+    /// The path of a file. When something is mounted over the folder, none of its files is ours.
+    fn at(&self, name: &str) -> io::Result<PathBuf> {
+        let device = fs::metadata(&self.path)?.dev();
+        if device == self.device {
+            return Ok(self.path.join(name));
+        }
+        let why = format!("another file system is at {} than before", self.path.display());
+        Err(io::Error::new(io::ErrorKind::StaleNetworkFileHandle, why))
+    }
+
+    /// What an administrator's command makes belongs to whom the folder belongs, else the daemon could not use it.
+    fn hand_over(&self, file: &File) {
+        let (user, group) = self.owner;
+        let foreign = file.metadata().is_ok_and(|meta| (meta.uid(), meta.gid()) != self.owner);
+        if foreign && rustix::process::geteuid().is_root() {
+            let _ = std::os::unix::fs::fchown(file, Some(user), Some(group));
+        }
     }
 
     fn open(&self) -> MutexGuard<'_, BTreeMap<String, Arc<File>>> {
@@ -129,7 +164,8 @@ impl Folder {
         if let Some(file) = self.open().get(name) {
             return Ok(Arc::clone(file));
         }
-        let file = Arc::new(options().truncate(false).open(self.path.join(name))?);
+        let file = Arc::new(options().truncate(false).open(self.at(name)?)?);
+        self.hand_over(&file);
         let mut open = self.open();
         if open.len() >= MAX_OPEN {
             open.pop_first();
@@ -148,6 +184,7 @@ fn options() -> OpenOptions {
 impl Disk for Folder {
     fn list(&self) -> io::Result<Vec<Listed>> {
         let mut files = Vec::new();
+        self.at("")?;
         for entry in fs::read_dir(&self.path)? {
             let entry = entry?;
             let Ok(meta) = entry.metadata() else { continue };
@@ -162,7 +199,7 @@ impl Disk for Folder {
 
     fn read(&self, name: &str) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        OpenOptions::new().read(true).open(self.path.join(name))?.read_to_end(&mut bytes)?;
+        OpenOptions::new().read(true).open(self.at(name)?)?.read_to_end(&mut bytes)?;
         Ok(bytes)
     }
 
@@ -177,12 +214,12 @@ impl Disk for Folder {
     fn rename(&self, name: &str, to: &str) -> io::Result<()> {
         self.open().remove(name);
         self.open().remove(to);
-        fs::rename(self.path.join(name), self.path.join(to))
+        fs::rename(self.at(name)?, self.at(to)?)
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
         self.open().remove(name);
-        fs::remove_file(self.path.join(name))
+        fs::remove_file(self.at(name)?)
     }
 
     fn sync(&self, name: &str) -> io::Result<()> {
@@ -195,7 +232,13 @@ impl Disk for Folder {
     }
 
     fn sync_names(&self) -> io::Result<()> {
-        OpenOptions::new().read(true).open(&self.path)?.sync_all()
+        match OpenOptions::new().read(true).open(self.at("")?)?.sync_all() {
+            // Some file systems know no such thing.
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::INVAL.raw_os_error()) => {
+                Ok(())
+            }
+            synced => synced,
+        }
     }
 
     fn space(&self) -> io::Result<(u64, u64)> {
@@ -204,7 +247,7 @@ impl Disk for Folder {
     }
 
     fn is_there(&self, name: &str) -> bool {
-        let named = fs::metadata(self.path.join(name)).ok().map(|m| (m.dev(), m.ino()));
+        let named = self.at(name).and_then(fs::metadata).ok().map(|m| (m.dev(), m.ino()));
         let open = self.open().get(name).cloned();
         let written = open.and_then(|file| file.metadata().ok()).map(|m| (m.dev(), m.ino()));
         let there = named.is_some() && (written.is_none() || written == named);

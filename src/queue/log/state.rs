@@ -164,6 +164,17 @@ impl State {
         seat.filled.notify_one();
     }
 
+    /// All exporters that there are have begun: the others are orphans.
+    pub fn complete(&mut self, now: Timestamp) {
+        self.complete = true;
+        let oldest = self.oldest();
+        for exporter in std::mem::take(&mut self.lost_positions) {
+            let position = Position { until: self.end, ..Position::at(oldest) };
+            self.tasks.push(Task::Save(exporter.clone(), position.clone()));
+            self.orphans.insert(exporter, (position, now));
+        }
+    }
+
     /// The oldest sample that there is.
     fn oldest(&self) -> u64 {
         let disk = self.segments.first().map(|(first, _)| *first);
@@ -209,7 +220,8 @@ impl State {
         let seats = self.seats.values().filter_map(|seat| seat.position.as_ref());
         let orphans = self.orphans.values().map(|(position, _)| position);
         let waiting = seats.chain(orphans).filter(|position| position.queued(self.end) > 0);
-        waiting.map(Position::needs).min().unwrap_or(self.end)
+        let lost = (!self.lost_positions.is_empty()).then(|| self.oldest());
+        waiting.map(Position::needs).chain(lost).min().unwrap_or(self.end)
     }
 
     /// The number before which nobody needs anything, even if the process ended now.
@@ -346,6 +358,17 @@ impl State {
         }
         self.evict();
         all
+    }
+
+    /// Counts as given up what only memory has, because the process ends and no disk takes it.
+    pub fn give_up(&mut self, reason: &str) {
+        let (from, end) = (self.written.min(self.end), self.end);
+        for seat in self.seats.values() {
+            let Some(position) = &seat.position else { continue };
+            let held = position.in_flight.saturating_sub(position.settled.max(from));
+            let waits = position.end(end).saturating_sub(position.next.max(from));
+            seat.books.drop(held + waits, reason);
+        }
     }
 
     /// Nothing more comes: exporters end when they have sent what is there.

@@ -3,18 +3,18 @@
 
 mod names;
 mod recovery;
+mod safety;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::disk::Disk;
 use super::position::{self, Position, SLOT, SLOTS};
-use super::segment::{Head, Writer};
+use super::segment::{Head, Writer, survey};
 use super::tail::Lot;
-use crate::base::clock::{BootTime, Timestamp};
+use crate::base::clock::{BootTime, PLAUSIBLE, Timestamp};
 use names::cursor_name;
 pub use names::{encoded, number as numbered, segment_name};
 pub use recovery::Recovered;
@@ -54,6 +54,8 @@ impl Default for Limits {
 const MIN_SEGMENT: u64 = 32 << 10;
 /// Bytes that are written at once, about; and how often the free space is looked at.
 const STEP: usize = 1 << 20;
+/// What is written once more, and is not whole yet, ends so.
+const FRESH: &str = ".new";
 /// What is set aside ends so.
 pub const CORRUPT: &str = ".corrupt";
 
@@ -168,7 +170,7 @@ impl Store {
                 bytes.extend(current.writer.entry(lot.first, lot.captured, &lot.samples));
                 count += 1;
                 end = lot.end();
-                current.segment.newest = lot.captured.wall;
+                current.segment.newest = plausible(lot.captured.wall);
                 if bytes.len() > STEP || at + bytes.len() as u64 >= self.limits.segment_bytes {
                     break;
                 }
@@ -210,7 +212,7 @@ impl Store {
             end: lot.first,
             safe: lot.first,
             bytes: 0,
-            newest: lot.captured.wall,
+            newest: plausible(lot.captured.wall),
             unsynced: None,
         };
         (self.since_look, self.unsynced_names) = (None, true);
@@ -256,9 +258,7 @@ impl Store {
         if self.sealed.front().is_some_and(|oldest| oldest.end <= needed) {
             // Else a power failure could leave an exporter asking for what is gone.
             self.sync_cursors();
-            if std::mem::take(&mut self.unsynced_names) {
-                let _ = self.disk.sync_names();
-            }
+            let _ = self.sync_names();
         }
         while let Some(oldest) = self.sealed.front().filter(|oldest| oldest.end <= needed) {
             if !self.gone(oldest.first) {
@@ -303,13 +303,14 @@ impl Store {
         if self.sealed.is_empty() {
             self.seal();
         }
-        let Segment { first, end, .. } = self.sealed.front()?;
-        if !self.gone(*first) {
+        let Segment { first, end, .. } = self.sealed.front()?.clone();
+        if !self.gone(first) {
             return None;
         }
-        let end = *end;
         self.sealed.pop_front();
-        Some(end)
+        // What was written again of it stands in the next one.
+        let next = self.segments().first().map_or(end, |(next, _)| *next);
+        Some(end.min(next))
     }
 
     /// Sets a segment aside that cannot be read.
@@ -318,102 +319,15 @@ impl Store {
             return;
         };
         let name = segment_name(first);
+        // Meanwhile it may have been written again.
+        if self.disk.read(&name).is_ok_and(|bytes| survey(&bytes).end.is_some()) {
+            return;
+        }
         let to = format!("{name}{CORRUPT}");
         if self.disk.rename(&name, &to).is_ok() {
             let removed = self.sealed.remove(at);
             self.corrupt.extend(removed.map(|segment| (to, segment.bytes)));
         }
-    }
-
-    /// Looks whether what is written can still be found. `Some`: the segment that is written cannot, and these are
-    /// its numbers; another one begins.
-    pub fn look(&mut self) -> Option<Range<u64>> {
-        let is_there =
-            |current: &mut Current| self.disk.is_there(&segment_name(current.segment.first));
-        let gone = self.current.take_if(|current| !is_there(current))?;
-        Some(gone.segment.first..gone.segment.end)
-    }
-
-    /// Writes once more what nobody can trust, or find. Whether these are the newest: what comes next follows them.
-    ///
-    /// # Errors
-    /// As [`Store::append`].
-    pub fn append_again(&mut self, lots: &[Arc<Lot>], newest: bool) -> io::Result<()> {
-        self.seal();
-        let appended = self.append(lots);
-        if !newest {
-            self.seal();
-        }
-        appended.map(drop)
-    }
-
-    /// Exporters whose positions cannot be found any more, although they were saved.
-    pub fn look_for_cursors(&mut self) -> Vec<String> {
-        let disk = &self.disk;
-        let gone = self.cursors.extract_if(.., |name, _| !disk.is_there(&cursor_name(name)));
-        gone.map(|(exporter, _)| exporter).collect()
-    }
-
-    /// Makes safe from power failures what is needed from a number on and has been written for a while (or, with
-    /// `all`, at any time), cursors included. Returns whether there was something.
-    ///
-    /// # Errors
-    /// What the system says, and the numbers of which nobody knows whether they are safe: they have to be written
-    /// again.
-    pub fn sync(
-        &mut self,
-        needed: u64,
-        now: BootTime,
-        all: bool,
-    ) -> Result<bool, (Range<u64>, io::Error)> {
-        let mut synced = false;
-        let due = |segment: &Segment| {
-            let since = segment.unsynced.filter(|_| segment.end > needed);
-            since.is_some_and(|at| all || now.since(at) >= self.limits.fsync_interval)
-        };
-        let current = self.current.as_ref().map(|current| &current.segment);
-        let due: Vec<u64> =
-            self.sealed.iter().chain(current).filter(|s| due(s)).map(|s| s.first).collect();
-        for first in due {
-            synced = true;
-            if let Err(error) = self.disk.sync(&segment_name(first)) {
-                // It is read for what it has, and never trusted with more; what is written again stands in a segment
-                // of its own.
-                self.seal();
-                let mut doubtful = 0..0;
-                for segment in self.sealed.iter_mut().filter(|segment| segment.first == first) {
-                    segment.unsynced = None;
-                    doubtful = segment.safe..segment.end;
-                }
-                return Err((doubtful, error));
-            }
-            let current = self.current.as_mut().map(|current| &mut current.segment);
-            for segment in self.sealed.iter_mut().chain(current).filter(|s| s.first == first) {
-                segment.unsynced = None;
-                segment.safe = segment.end;
-            }
-        }
-        if synced || all {
-            self.sync_cursors();
-            if std::mem::take(&mut self.unsynced_names) {
-                self.disk.sync_names().map_err(|error| (0..0, error))?;
-            }
-        }
-        Ok(synced)
-    }
-
-    fn sync_cursors(&mut self) {
-        for (exporter, (_, unsynced)) in &mut self.cursors {
-            // A cursor that is older after a power failure sends twice, and loses nothing.
-            *unsynced = *unsynced && self.disk.sync(&cursor_name(exporter)).is_err();
-        }
-    }
-
-    /// Whether something would be synced later.
-    #[must_use]
-    pub fn is_unsynced(&self, needed: u64) -> bool {
-        let current = self.current.as_ref().map(|current| &current.segment);
-        self.sealed.iter().chain(current).any(|s| s.unsynced.is_some() && s.end > needed)
     }
 
     /// Writes down where an exporter stands.
@@ -472,6 +386,11 @@ impl Store {
             self.corrupt.retain(|(name, _)| *name != aside);
         }
     }
+}
+
+/// The time of a sample; of a clock that was not set nobody knows how old its samples are.
+fn plausible(wall: Timestamp) -> Timestamp {
+    if wall < PLAUSIBLE { Timestamp(u64::MAX) } else { wall }
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 //! disk fails.
 
 use std::io;
-use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -23,11 +22,13 @@ const IDLE: Duration = Duration::from_secs(30);
 /// Samples that are written at once.
 const STRIDE: usize = 64 << 10;
 
+/// How long at most it waits until it tries again to make something safe.
+const SYNC_AGAIN: Duration = Duration::from_secs(5);
 /// How soon a folder that could not be used is tried again.
 const OPEN_AGAIN: Duration = Duration::from_secs(2);
 
-/// Runs until the log is stopped.
-pub(super) fn run(store: Store, shared: &Arc<Shared>) {
+/// Runs until the log is stopped. Returns whether everything was written then.
+pub(super) fn run(store: Store, shared: &Arc<Shared>) -> bool {
     let tallies = Tallies::new(shared);
     let failing = shared.lock().mode == Mode::Degraded;
     let mut writer = Writer {
@@ -37,17 +38,27 @@ pub(super) fn run(store: Store, shared: &Arc<Shared>) {
         told: Seldom::default(),
         failing,
         in_vain: false,
-        doubtful: Vec::new(),
+        sync_at: None,
+        sync_pause: RETRY,
+        told_sync: Seldom::default(),
         ticked: clock::now().boot,
     };
     while writer.round(shared) {}
+    let state = shared.lock();
+    state.written == state.end && !state.seats.values().any(unsaved)
 }
 
 /// Waits until a folder can be used, then runs there. One in which a queue is already is left for the next start:
 /// what is in memory has been numbered without it.
-pub(super) fn wait(folder: &Path, mut limits: Limits, shared: &Arc<Shared>) {
+pub(super) fn wait(folder: &Path, mut limits: Limits, shared: &Arc<Shared>) -> bool {
     let pipeline = &shared.name;
     let mut next = clock::now().boot + OPEN_AGAIN;
+    let mut told = Seldom::default();
+    let mut again = |error: &io::Error| {
+        if told.passes(clock::now().boot) {
+            tracing::warn!(pipeline, "{} cannot be used: {error}", folder.display());
+        }
+    };
     loop {
         let mut state = shared.lock();
         // Of what a disk would be told only its limits matter.
@@ -58,15 +69,20 @@ pub(super) fn wait(folder: &Path, mut limits: Limits, shared: &Arc<Shared>) {
         }
         let rest = next.since(clock::now().boot);
         if state.stopping {
-            return;
+            return true;
         } else if !rest.is_zero() {
             drop(shared.work.wait_timeout(state, rest));
             continue;
         }
         drop(state);
         next = clock::now().boot + OPEN_AGAIN;
-        let Ok(disk) = Folder::take(folder) else { continue };
-        let disk: Arc<dyn Disk> = Arc::new(disk);
+        let disk: Arc<dyn Disk> = match Folder::take(folder) {
+            Ok(disk) => Arc::new(disk),
+            Err(error) => {
+                again(&error);
+                continue;
+            }
+        };
         let boot_id = shared.surroundings.boot_id;
         match Store::open(Arc::clone(&disk), limits.clone(), boot_id) {
             Ok((store, found)) if found.is_nothing() && store.segments().is_empty() => {
@@ -80,9 +96,9 @@ pub(super) fn wait(folder: &Path, mut limits: Limits, shared: &Arc<Shared>) {
                      waits is kept in memory alone",
                     folder.display()
                 );
-                return;
+                return true;
             }
-            Err(_) => {}
+            Err(error) => again(&error),
         }
     }
 }
@@ -96,8 +112,10 @@ struct Writer {
     failing: bool,
     /// A segment was dropped for more space, and that has not helped yet.
     in_vain: bool,
-    /// What is on the disk of these is not to be trusted.
-    doubtful: Vec<Range<u64>>,
+    /// Nothing can be made safe: it is tried again then, and after such a pause.
+    sync_at: Option<BootTime>,
+    sync_pause: Duration,
+    told_sync: Seldom,
     ticked: BootTime,
 }
 
@@ -108,8 +126,7 @@ impl Writer {
         loop {
             let now = clock::now().boot;
             let may = self.retry_at.is_none_or(|at| now >= at);
-            let written = state.written == state.end && self.doubtful.is_empty();
-            let wanted = may && (!written || state.seats.values().any(unsaved));
+            let wanted = may && (state.written < state.end || state.seats.values().any(unsaved));
             let tick = self.tick(&state);
             if state.stopping || !state.tasks.is_empty() || wanted || now.since(self.ticked) >= tick
             {
@@ -147,7 +164,7 @@ impl Writer {
 
     /// How long it may do nothing.
     fn tick(&self, state: &State) -> Duration {
-        let busy = self.failing || self.store.is_unsynced(state.needed());
+        let busy = self.failing || self.sync_at.is_some() || self.store.is_unsynced(state.needed());
         if busy { TICK } else { IDLE }
     }
 
@@ -167,9 +184,9 @@ impl Writer {
 
     /// Brings samples and positions to the disk.
     fn write(&mut self, shared: &Shared) -> io::Result<()> {
-        let mut failed = self.write_again(shared);
         let lots = shared.lock().unwritten(STRIDE);
-        if failed.is_ok() && !lots.is_empty() {
+        let mut failed = Ok(());
+        if !lots.is_empty() {
             match self.store.append(&lots) {
                 Ok(written) => {
                     let mut state = shared.lock();
@@ -216,7 +233,9 @@ impl Writer {
             self.told.reset();
             let pipeline = &shared.name;
             tracing::info!(pipeline, "the queue is written to the disk again");
-            shared.lock().mode = Mode::Disk;
+            if self.sync_at.is_none() {
+                shared.lock().mode = Mode::Disk;
+            }
         }
     }
 
@@ -289,41 +308,56 @@ impl Writer {
                     "this exporter has been gone for long: what waits for it is given up"
                 );
             }
-            if let Some(samples) = self.store.look() {
-                let gone = io::Error::new(io::ErrorKind::NotFound, "its file is gone");
-                self.again(shared, samples, &gone);
+            if let Some(gone) = self.store.look() {
+                // What memory has of it, and all that comes after, is written again.
+                let mut state = shared.lock();
+                let oldest = state.tail.front().map_or(state.end, |lot| lot.first);
+                state.written = state.written.min(gone.start.max(oldest));
+                drop(state);
+                self.failed(shared, &io::Error::new(io::ErrorKind::NotFound, "its file is gone"));
             }
             self.save_again(shared);
         }
-        match self.store.sync(needed, now.boot, stopping) {
-            Ok(true) => self.tallies.syncs.add(1),
-            Ok(false) => {}
-            Err((samples, error)) => {
-                self.tallies.sync_errors.add(1);
-                self.again(shared, samples, &error);
-            }
+        if stopping || self.sync_at.is_none_or(|at| now.boot >= at) {
+            self.sync(shared, needed, now.boot, stopping);
         }
         self.publish(&mut shared.lock());
     }
 
-    /// What of these samples is on the disk is not to be trusted: what memory has of them is written again.
-    fn again(&mut self, shared: &Shared, samples: Range<u64>, error: &io::Error) {
-        self.doubtful.push(samples);
-        self.failed(shared, error);
-    }
-
-    /// Writes again what is not to be trusted.
-    fn write_again(&mut self, shared: &Shared) -> io::Result<()> {
-        while let Some(samples) = self.doubtful.last().cloned() {
-            let (lots, newest) = {
-                let state = shared.lock();
-                let lots = state.tail.from(samples.start).take_while(|lot| lot.first < samples.end);
-                (lots.cloned().collect::<Vec<_>>(), samples.end >= state.written)
-            };
-            self.store.append_again(&lots, newest)?;
-            self.doubtful.pop();
+    /// Makes safe what has to be.
+    fn sync(&mut self, shared: &Shared, needed: u64, now: BootTime, all: bool) {
+        let pipeline = &shared.name;
+        let (doubtful, error) = match self.store.sync(needed, now, all) {
+            Ok(synced) => {
+                self.tallies.syncs.add(u64::from(synced));
+                if self.sync_at.is_some() && (synced || !self.store.is_unsynced(needed)) {
+                    (self.sync_at, self.sync_pause) = (None, RETRY);
+                    self.told_sync.reset();
+                    tracing::info!(pipeline, "the queue is safe from power failures again");
+                    if !self.failing {
+                        shared.lock().mode = Mode::Disk;
+                    }
+                }
+                return;
+            }
+            Err(failed) => failed,
+        };
+        self.tallies.sync_errors.add(1);
+        if self.told_sync.passes(now) {
+            tracing::warn!(pipeline, "the queue is not safe from power failures: {error}");
         }
-        Ok(())
+        // Nobody knows what of these samples is on the disk: what memory has of them is written once more, elsewhere.
+        let lots: Vec<_> = {
+            let state = shared.lock();
+            let from = state.tail.from(doubtful.start);
+            from.take_while(|lot| lot.first < doubtful.end).cloned().collect()
+        };
+        let whole = lots.first().is_some_and(|lot| lot.first <= doubtful.start);
+        if self.store.write_again(&lots).is_err() || !whole {
+            self.sync_at = Some(now + self.sync_pause);
+            self.sync_pause = (self.sync_pause * 2).min(SYNC_AGAIN);
+            shared.lock().mode = Mode::Degraded;
+        }
     }
 
     /// Positions whose files are gone are written down once more.

@@ -1,7 +1,9 @@
 //! Disks that are full, fail, are slow or cannot be written: probing goes on, memory stays bounded, the state is told, and
 //! when the disk is well again, so is the queue, by itself. Nothing is lost in all that.
 
-use std::time::{Duration, Instant};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{Duration, Instant, SystemTime};
 
 use super::faults::Faults;
 use super::oracle::{Evidence, Life, judge};
@@ -173,6 +175,74 @@ fn a_full_disk_of_16_mb() {
     if alone("durable::disk::a_full_disk_of_16_mb", &["mount"]) {
         full(16);
     }
+}
+
+/// The files of a folder, with when they were changed and what they hold.
+fn contents(folder: &std::path::Path) -> BTreeMap<PathBuf, (SystemTime, Vec<u8>)> {
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let with = |path: PathBuf| {
+        let changed = std::fs::metadata(&path).unwrap().modified().unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        (path, (changed, bytes))
+    };
+    files.map(with).collect()
+}
+
+/// A disk that is mounted over the folder has files of its own: none of them is touched, and what was on the disk before is
+/// there again when it is gone.
+#[test]
+fn another_disk_over_the_folder_is_left_alone() {
+    if !alone("durable::disk::another_disk_over_the_folder_is_left_alone", &["mount"]) {
+        return;
+    }
+    sh("ip link set lo up");
+    let scene = Scene::new(TARGETS, "min_free_mib: 0, segment_size_mib: 1");
+    let (daemon, life) = begin(&scene, None);
+    scene.recorder.set(Mood::Unavailable);
+    watch(&scene, &daemon, Duration::from_secs(3));
+    let folder = scene.directory().join("queue/metrics");
+    let other = scene.folder.path().join("other");
+    std::fs::create_dir(&other).unwrap();
+    // It has a queue, too.
+    sh(&format!("cp {0}/* {1} && mount --bind {1} {0}", folder.display(), other.display()));
+    sh(&format!("mount -t tmpfs none {0} && cp {1}/* {0}", folder.display(), other.display()));
+    let before = contents(&folder);
+    assert!(before.len() > 2, "{:?}", before.keys());
+    until("no disk", || (state(&daemon) == "degraded").then_some(()));
+    watch(&scene, &daemon, Duration::from_secs(4));
+    let after = contents(&folder);
+    assert!(after == before, "{:?} {:?}", after.keys(), before.keys());
+    sh(&format!("umount {0} && umount {0}", folder.display()));
+    healed(&scene, &daemon, "the disk of before");
+    finish(&scene, daemon, vec![life]);
+}
+
+/// Who is stopped while the disk takes nothing says what is lost by that, and does not say that it is kept.
+#[test]
+fn what_no_disk_takes_at_the_end_is_told() {
+    let Some(faults) = Faults::new("what_no_disk_takes_at_the_end_is_told") else { return };
+    let scene = Scene::new(TARGETS, "min_free_mib: 0");
+    let (mut daemon, _) = begin(&scene, Some(&faults));
+    scene.recorder.set(Mood::Unavailable);
+    watch(&scene, &daemon, Duration::from_secs(2));
+    let kept = Books::of(&scene.directory()).queued;
+    faults.set("erofs");
+    until("no disk", || (state(&daemon) == "degraded").then_some(()));
+    watch(&scene, &daemon, Duration::from_secs(3));
+    let all = Books::of(&scene.directory()).queued;
+    daemon.stop();
+    let log = daemon.log();
+    assert!(log.contains("does not take all: what is in memory is lost"), "{log}");
+    let number = |begin: &str| {
+        let line = log.lines().find_map(|line| line.split_once(begin)).expect(begin).1;
+        let digits = line.rsplit('=').next().unwrap().trim();
+        digits.parse::<u64>().unwrap_or_else(|_| panic!("{line}"))
+    };
+    let told = number("is kept for the next start");
+    let lost = number("lost: the backend did not take them before the end");
+    assert!(told >= kept && lost > 0 && told + lost >= all, "{kept} of {all} waited\n{log}");
+    faults.set("none");
+    assert_eq!(Books::of(&scene.directory()).queued, told, "{log}");
 }
 
 #[test]

@@ -37,3 +37,32 @@ fn a_disk_that_cannot_be_written_keeps_its_backlog() {
     assert_eq!(state.pass(behind, 0, 0), 0);
     assert!(state.seats.values().all(|s| s.position.as_ref().unwrap().is_balanced(state.end)));
 }
+
+/// Who does not know where it stood needs all there is, until it begins, or it is known that it will not.
+#[test]
+fn a_lost_position_keeps_everything() {
+    let meter = Arc::new(Meter::new(Resource::new("watchpost", "h", []), Timestamp(0)));
+    let recovered = || {
+        let mut found = Recovered { end: 1_000, ..Recovered::default() };
+        found.lost_positions.insert("lost".to_owned());
+        found.positions.insert("well".to_owned(), (Position::at(1_000), Timestamp(0)));
+        State::recovered(vec![(200, 1_000)], found)
+    };
+    let seat = |name| Seat::new(Books::new(&meter, name, "metrics"), Batching::default(), None);
+    let mut state = recovered();
+    let well = state.sit(seat("well"));
+    state.begin(well);
+    assert_eq!((state.needed(), state.needed_after_all()), (200, 200));
+    let lost = state.sit(seat("lost"));
+    state.begin(lost);
+    assert_eq!(state.needed(), 200);
+    assert_eq!(state.seats[&lost].position.as_ref().unwrap().queued(1_000), 800);
+    // Without it the rest is kept for as long as that of any exporter that is gone.
+    let mut state = recovered();
+    let well = state.sit(seat("well"));
+    state.begin(well);
+    state.complete(Timestamp(5));
+    assert_eq!(state.needed(), 200);
+    assert_eq!(state.orphans["lost"].0.queued(1_000), 800);
+    assert!(matches!(&state.tasks[..], [Task::Save(name, _)] if name == "lost"));
+}

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::names::{CURSOR, decoded, number};
-use super::{CORRUPT, Limits, Segment, Store, segment_name};
+use super::{CORRUPT, FRESH, Limits, Segment, Store, plausible, segment_name};
 use crate::base::clock::{BootTime, Timestamp};
 use crate::queue::log::disk::{Disk, Listed};
 use crate::queue::log::position::{self, Position};
@@ -80,7 +80,9 @@ impl Store {
         }
         files.sort_by(|a, b| a.name.cmp(&b.name));
         for file in &files {
-            if let Some(exporter) = file.name.strip_suffix(CURSOR).and_then(decoded) {
+            if file.name.ends_with(FRESH) {
+                let _ = store.disk.remove(&file.name);
+            } else if let Some(exporter) = file.name.strip_suffix(CURSOR).and_then(decoded) {
                 store.cursor(file, exporter, &mut found)?;
             } else if let Some(first) = number(&file.name) {
                 let segment = Segment {
@@ -88,7 +90,7 @@ impl Store {
                     end: first,
                     safe: first,
                     bytes: file.bytes,
-                    newest: file.modified,
+                    newest: plausible(file.modified),
                     // Nobody knows whether who wrote it has made it safe.
                     unsynced: Some(BootTime::default()),
                 };

@@ -127,7 +127,7 @@ impl Model {
                     // A process before has written it, and nobody has it in memory.
                     self.never_safe = self.never_safe.min(doubtful.start);
                 }
-                self.store.append_again(&lots, doubtful.end == self.end).unwrap();
+                self.store.write_again(&lots).unwrap();
             }
         }
     }
@@ -380,6 +380,30 @@ fn a_file_that_cannot_be_read_is_set_aside() {
         disk.spoil(name.unwrap_or(&last), 24);
         assert!(open(&disk).is_err(), "too many open files are none of the file's faults");
     }
+}
+
+/// A segment that cannot be read hides nothing that comes before it, and nobody else is blamed.
+#[test]
+fn what_can_be_read_comes_before_what_cannot() {
+    let mut model = Model::new();
+    while model.store.segments().len() < 4 {
+        model.append(20);
+    }
+    let segments = model.store.segments();
+    let bad = segments[1];
+    model.disk.spoil(&segment_name(bad.0), 5);
+    let mut backlog = Backlog::default();
+    let mut from = 0;
+    let failed = loop {
+        match backlog.read(&*model.disk, &segments, from, 7, |_| {}) {
+            Ok(stretch) => from = stretch.expect("there is more").end(),
+            Err(failed) => break failed,
+        }
+    };
+    assert_eq!((from, failed.first), (bad.0, bad.0));
+    let rest: Vec<_> = segments.iter().copied().filter(|segment| *segment != bad).collect();
+    let next = backlog.read(&*model.disk, &rest, from, 7, |_| {}).unwrap().unwrap();
+    assert_eq!(next.first, bad.1);
 }
 
 /// What is too much goes from the oldest on, and it is known up to where.
