@@ -1,5 +1,5 @@
-//! What the durable queue costs. `cargo bench --bench queue` (a minute); `-- wear SECONDS` measures what reaches a
-//! disk (a loop device; needs root).
+//! What the durable queue costs. `cargo bench --bench queue` (a minute); `-- wear SECONDS [MOUNT OPTIONS]` measures
+//! what reaches a disk (a loop device; needs root).
 //!
 //! - `append`: samples a second of CPU (all threads together) through append, write, take and settle, with exporters
 //!   that only count, reading from memory.
@@ -39,7 +39,8 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
     if let Some(at) = arguments.iter().position(|argument| argument == "wear") {
         let seconds = arguments.get(at + 1).and_then(|text| text.parse().ok()).unwrap_or(600);
-        return wear::run(seconds);
+        let options = arguments.get(at + 2).map_or("defaults", String::as_str);
+        return wear::run(seconds, options);
     }
     println!("| what | figure |\n|---|---:|");
     append();

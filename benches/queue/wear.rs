@@ -52,15 +52,14 @@ fn written(device: &str) -> u64 {
     stat.split_whitespace().nth(6).unwrap().parse::<u64>().unwrap() * 512
 }
 
-/// Runs the daemon for so long.
-pub(super) fn run(seconds: u64) {
+/// Runs the daemon for so long, on a file system with these mount options.
+pub(super) fn run(seconds: u64, options: &str) {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path().display();
     sh(&format!("truncate -s 512M {at}/disk; mkfs.ext4 -q {at}/disk; mkdir {at}/mnt"));
     let device = sh(&format!("losetup -f --show {at}/disk"));
-    sh(&format!("mount {device} {at}/mnt"));
-    // What making the file system has left to do (its tables are filled lazily).
-    sh(&format!("mount -o remount,noinit_itable {at}/mnt; sync -f {at}/mnt"));
+    // Not what making the file system has left to do (its tables are filled lazily).
+    sh(&format!("mount -o noinit_itable,{options} {device} {at}/mnt; sync -f {at}/mnt"));
     let port = backend();
     for targets in [0, 50] {
         measure(folder.path(), &device, port, targets, seconds);

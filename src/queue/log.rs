@@ -219,7 +219,7 @@ impl Log {
     /// Whether it is there to outlive the process, although its folder may not be usable yet.
     #[must_use]
     pub fn is_for_disk(&self) -> bool {
-        self.is_durable() || self.shared.lock().mode != Mode::Memory
+        self.shared.lock().mode != Mode::Memory
     }
 
     /// What everyone has.

@@ -333,7 +333,9 @@ impl Writer {
                 if self.sync_at.is_some() && (synced || !self.store.is_unsynced(needed)) {
                     (self.sync_at, self.sync_pause) = (None, RETRY);
                     self.told_sync.reset();
-                    tracing::info!(pipeline, "the queue is safe from power failures again");
+                    if synced {
+                        tracing::info!(pipeline, "the queue is safe from power failures again");
+                    }
                     if !self.failing {
                         shared.lock().mode = Mode::Disk;
                     }

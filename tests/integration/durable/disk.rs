@@ -217,6 +217,34 @@ fn another_disk_over_the_folder_is_left_alone() {
     finish(&scene, daemon, vec![life]);
 }
 
+/// A folder that cannot be made at the start is tried again: what waited in memory is in it then, and outlives a kill.
+#[test]
+fn a_folder_that_comes_late() {
+    let scene = Scene::new(TARGETS, "min_free_mib: 0");
+    let queues = scene.directory().join("queue");
+    std::fs::create_dir_all(&queues).unwrap();
+    std::fs::write(queues.join("metrics"), "somebody's file").unwrap();
+    let (requests, spawned) = (scene.recorder.count(), wall());
+    let mut daemon = Daemon::spawn(&scene.config(), |_| {});
+    daemon.ready();
+    until("requests", || (scene.recorder.count() > requests + 3).then_some(()));
+    assert_eq!(state(&daemon), "degraded", "{}", daemon.log());
+    scene.recorder.set(Mood::Unavailable);
+    watch(&scene, &daemon, Duration::from_secs(2));
+    std::fs::remove_file(queues.join("metrics")).unwrap();
+    healed(&scene, &daemon, "a folder");
+    watch(&scene, &daemon, Duration::from_secs(2));
+    let ended = wall();
+    daemon.kill();
+    scene.recorder.settle();
+    let first = Life { spawned, ended, requests: requests..scene.recorder.count() };
+    let (requests, spawned) = (scene.recorder.count(), wall());
+    let mut daemon = Daemon::spawn(&scene.config(), |_| {});
+    daemon.ready();
+    let second = Life { spawned, ended: spawned, requests: requests..requests };
+    finish(&scene, daemon, vec![first, second]);
+}
+
 /// Who is stopped while the disk takes nothing says what is lost by that, and does not say that it is kept.
 #[test]
 fn what_no_disk_takes_at_the_end_is_told() {
