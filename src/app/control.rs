@@ -1,7 +1,7 @@
 //! The socket at which the daemon tells what is in its queues, and takes orders about them.
 
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fs, io};
 
@@ -10,10 +10,14 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
+use crate::base::clock;
+use crate::base::seldom::Seldom;
 use crate::queue::report::{Request, SOCKET};
 
 /// Who asks has to have said so by then, and to take the answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How soon is looked whether the socket is there, and tried again when it cannot be made.
+const AGAIN: Duration = Duration::from_secs(2);
 /// The longest order.
 const MAX_REQUEST: u64 = 64 << 10;
 
@@ -24,15 +28,41 @@ pub(super) type Order = (Request, oneshot::Sender<String>);
 pub(super) async fn open(folder: Option<&Path>, tasks: &TaskTracker) -> mpsc::Receiver<Order> {
     let (order, orders) = mpsc::channel(1);
     if let Some(folder) = folder {
-        match listen(folder).await {
-            Ok(listener) => drop(tasks.spawn(serve(listener, order))),
-            Err(error) => {
-                let folder = folder.display();
-                tracing::warn!("{folder}: nobody can ask for the queues: {error}");
-            }
-        }
+        let first = listen(folder).await;
+        tasks.spawn(serve(folder.to_owned(), first, order));
     }
     orders
+}
+
+/// Listens for as long as somebody carries orders out, and anew where that fails, or the socket is gone.
+async fn serve(
+    folder: PathBuf,
+    mut listener: io::Result<UnixListener>,
+    orders: mpsc::Sender<Order>,
+) {
+    let mut told = Seldom::default();
+    loop {
+        match listener {
+            Ok(listener) => {
+                accept(&listener, &folder.join(SOCKET), &orders).await;
+                if orders.is_closed() {
+                    let _ = fs::remove_file(folder.join(SOCKET));
+                    return;
+                }
+            }
+            Err(error) => {
+                if told.passes(clock::now().boot) {
+                    let folder = folder.display();
+                    tracing::warn!("{folder}: nobody can ask for the queues: {error}");
+                }
+                tokio::select! {
+                    () = tokio::time::sleep(AGAIN) => {}
+                    () = orders.closed() => return,
+                }
+            }
+        }
+        listener = listen(&folder).await;
+    }
 }
 
 /// Listens in a folder, if nobody else does.
@@ -49,23 +79,25 @@ async fn listen(folder: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Takes orders for as long as somebody carries them out.
-async fn serve(listener: UnixListener, orders: mpsc::Sender<Order>) {
+/// Takes orders for as long as somebody carries them out, and the socket is there.
+async fn accept(listener: &UnixListener, path: &Path, orders: &mpsc::Sender<Order>) {
+    let place = || fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()));
+    let own = place();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = orders.closed() => break,
+            () = tokio::time::sleep(AGAIN) => match place() == own {
+                true => continue,
+                false => return,
+            },
+            () = orders.closed() => return,
         };
-        let Ok((stream, _)) = accepted else { break };
+        let Ok((stream, _)) = accepted else { return };
         // One after the other: an order takes no time, and who says nothing is not waited for.
-        let answered = tokio::time::timeout(PATIENCE, answer(stream, &orders)).await;
+        let answered = tokio::time::timeout(PATIENCE, answer(stream, orders)).await;
         if let Ok(Err(error)) = answered {
             tracing::debug!(%error, "somebody at the control socket went away");
         }
-    }
-    let own = listener.local_addr().ok();
-    if let Some(path) = own.as_ref().and_then(|address| address.as_pathname()) {
-        let _ = fs::remove_file(path);
     }
 }
 

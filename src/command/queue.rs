@@ -1,6 +1,7 @@
 //! `watchpost queue`: what waits for exporters and what was refused. Asks the daemon that runs; opens the files when
 //! none does.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
@@ -35,22 +36,36 @@ pub(super) fn run(
 ) -> anyhow::Result<u8> {
     let Some(directory) = directory(options, global, environment)? else { return Ok(super::USAGE) };
     let queues = directory.join("queue");
-    if !queues.is_dir() {
+    if let Err(error) = std::fs::read_dir(&queues) {
         let shown = tame(&queues.display().to_string());
-        return wrong_use(&format!("watchpost: {shown} is not there: nothing was ever kept in it"));
+        let hint = match error.kind() {
+            io::ErrorKind::PermissionDenied => "; ask as root, or as the daemon's user",
+            io::ErrorKind::NotFound if directory.ends_with("queue") && directory.is_dir() => {
+                "; the directory above it is meant"
+            }
+            _ => "",
+        };
+        return wrong_use(&format!("watchpost: {shown}: {error}{hint}"));
     }
     let done = match &options.action {
         QueueAction::Ls { json } => ls(&queues, *json),
-        QueueAction::Dump { of, rejected } => dump(&queues, of, *rejected),
-        QueueAction::Replay { of } => replay(&queues, of),
-        QueueAction::Purge { of, rejected } => purge(&queues, of, *rejected),
+        QueueAction::Dump { of, rejected } => {
+            known(&queues, of, *rejected).and_then(|()| dump(&queues, of, *rejected))
+        }
+        QueueAction::Replay { of } => known(&queues, of, true).and_then(|()| replay(&queues, of)),
+        QueueAction::Purge { of, rejected } => {
+            known(&queues, of, *rejected).and_then(|()| purge(&queues, of, *rejected))
+        }
     };
     match done {
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+            wrong_use(&format!("watchpost: {error}"))
+        }
         Ok(()) => Ok(0),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => wrong_use(&format!(
-            "watchpost: {}: a daemon uses it, and does not answer at {SOCKET}",
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => anyhow::bail!(
+            "{}: a daemon uses it, and does not answer at {SOCKET}; what it was asked for may still be done",
             queues.display()
-        )),
+        ),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(0),
         Err(error) => Err(anyhow::anyhow!("{}: {error}", queues.display())),
     }
@@ -86,6 +101,30 @@ impl QueueChoice {
     fn whose(&self) -> Whose {
         Whose { pipeline: self.pipeline.clone(), exporter: self.exporter.clone() }
     }
+}
+
+/// Whether there is what is chosen: a name that is mistyped is not the name of one who has nothing.
+fn known(queues: &Path, of: &QueueChoice, rejected: bool) -> io::Result<()> {
+    if of.pipeline.is_none() && of.exporter.is_none() {
+        return Ok(());
+    }
+    let whose = of.whose();
+    let mut names: BTreeSet<(String, String)> =
+        rows(queues)?.into_iter().map(|row| (row.pipeline, row.exporter)).collect();
+    if rejected {
+        for (pipeline, folder) in report::pipelines(queues)? {
+            let aside = Quarantine::beside(&folder).list()?;
+            names.extend(aside.into_iter().map(|aside| (pipeline.clone(), aside.exporter())));
+        }
+    }
+    if names.iter().any(|(pipeline, exporter)| whose.is(pipeline, exporter)) {
+        return Ok(());
+    }
+    let names: Vec<String> =
+        names.iter().map(|(pipeline, exporter)| format!("{exporter} in {pipeline}")).collect();
+    let names = if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
+    let why = format!("nothing is kept under that name; there is {}", tame(&names));
+    Err(io::Error::new(io::ErrorKind::InvalidInput, why))
 }
 
 /// Asks the daemon that runs; `None`: none does. The answer without its last line.

@@ -6,6 +6,7 @@ mod ledger;
 mod round;
 mod stamps;
 
+use std::collections::HashSet;
 use std::future::Future;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -39,6 +40,8 @@ use stamps::{Now, Stamps};
 
 /// How long the request under way may take when another exporter takes over.
 const LAST: Duration = Duration::from_secs(2);
+/// Series that are known to be refused, at most.
+const MAX_ACCUSED: usize = 10_000;
 /// What is refused for so many of the longest waits (and ten times) is looked into.
 const PERSISTS: u32 = 20;
 
@@ -111,6 +114,8 @@ struct Delivery<T> {
     told_loss: Seldom,
     /// Samples that were lost and not told of yet.
     lost: usize,
+    /// Series that the backend refuses while it takes others.
+    accused: HashSet<u64>,
 }
 
 impl<T: Transport> Delivery<T> {
@@ -126,6 +131,7 @@ impl<T: Transport> Delivery<T> {
             failing: false,
             told_loss: Seldom::default(),
             lost: 0,
+            accused: HashSet::new(),
         }
     }
 
@@ -286,6 +292,8 @@ impl<T: Transport> Delivery<T> {
                 batch.ledger.note(&queue, &part, [(part.len(), outcome)]);
             }
             Action::Refused if batch.trial.is_some() => batch.suspect(part),
+            // Of these the backend takes others, it is known.
+            Action::Refused if self.knows(batch, &part) => batch.begin_trial(part),
             Action::Refused => {
                 self.failed();
                 self.log(&why, part.len());
@@ -310,7 +318,10 @@ impl<T: Transport> Delivery<T> {
             Action::Hold => {
                 self.failed();
                 batch.end_trial();
-                self.log(&format!("held until this is mended: {why}"), part.len());
+                self.log(
+                    &format!("held until this is mended, tried again in a minute: {why}"),
+                    part.len(),
+                );
                 self.wait(HOLD).await;
                 batch.work.push(part);
             }
@@ -333,11 +344,18 @@ impl<T: Transport> Delivery<T> {
         let trial = batch.trial.take().expect("it is there");
         batch.judge(trial);
         if !batch.guilty {
+            self.accused.clear();
             // The backend takes nothing: that is no fault of these samples.
             let own = self.backoff.wait(batch.failures, random());
             self.wait(own).await;
         }
         !batch.work.is_empty()
+    }
+
+    /// Whether one of the series in a part was refused before while others were taken.
+    fn knows(&mut self, batch: &Round, part: &Range<usize>) -> bool {
+        let samples = &batch.taken.samples[part.clone()];
+        samples.iter().any(|sample| self.accused.contains(&self.stamps.place(&sample.series)))
     }
 
     /// Puts samples into the quarantine.
@@ -349,6 +367,11 @@ impl<T: Transport> Delivery<T> {
         why: &str,
     ) {
         self.lose("the backend refuses them for good; they are put aside", why, part.len());
+        if reason == "refused" && self.accused.len() < MAX_ACCUSED {
+            for sample in &batch.taken.samples[part.clone()] {
+                self.accused.insert(self.stamps.place(&sample.series));
+            }
+        }
         if let Some(quarantine) = self.duty.quarantine.clone() {
             let samples = batch.taken.samples[part.clone()].to_vec();
             let (name, why, now) = (self.duty.name.clone(), why.to_owned(), self.duty.now());

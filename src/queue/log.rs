@@ -246,20 +246,15 @@ impl Log {
         self.shared.wake();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(thread) = thread else { return true };
-        let is_whole = Self::join(thread, patience).await;
-        if !is_whole {
-            self.shared.lock().give_up("shutdown");
-        }
-        is_whole
-    }
-
-    async fn join(thread: JoinHandle<bool>, patience: Duration) -> bool {
         // A disk that hangs must not hold up the end.
         let until = clock::instant() + patience;
         while !thread.is_finished() && clock::instant() < until {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        thread.is_finished() && thread.join().unwrap_or(false)
+        if thread.is_finished() {
+            return thread.join().unwrap_or(false);
+        }
+        self.shared.lock().give_up("shutdown") == 0
     }
 }
 

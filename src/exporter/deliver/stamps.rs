@@ -137,7 +137,8 @@ impl Stamps {
         Stamped { samples, ahead, behind }
     }
 
-    fn place(&mut self, series: &Series) -> u64 {
+    /// A series, whatever number it has.
+    pub(super) fn place(&mut self, series: &Series) -> u64 {
         *self.places.entry(series.id).or_insert_with(|| {
             let mut hasher = DefaultHasher::new();
             series.metric.name.hash(&mut hasher);

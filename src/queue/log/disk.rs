@@ -89,8 +89,8 @@ pub struct Folder {
     device: u64,
     owner: (u32, u32),
     open: Mutex<BTreeMap<String, Arc<File>>>,
-    /// Holds the lock for as long as it lives.
-    _lock: Option<File>,
+    /// Holds the lock for as long as it lives; `None`: to be read only.
+    lock: Option<Mutex<File>>,
 }
 
 /// The file that is locked.
@@ -104,22 +104,36 @@ impl Folder {
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] when another process has it; else what the system says.
     pub fn take(path: &Path) -> io::Result<Self> {
-        let lock = path.join(LOCK);
-        let made = fs::DirBuilder::new().recursive(true).mode(0o750).create(path);
-        let lock = made.and_then(|()| options().truncate(false).open(&lock)).or_else(|error| {
-            // Where nothing can be written, what is there can be read.
-            let unwritable = error.kind() == io::ErrorKind::ReadOnlyFilesystem;
-            if unwritable { OpenOptions::new().read(true).open(&lock) } else { Err(error) }
-        })?;
-        lock.try_lock().map_err(|error| match error {
-            fs::TryLockError::WouldBlock => io::ErrorKind::WouldBlock.into(),
-            fs::TryLockError::Error(error) => error,
-        })?;
-        let taken = Self { _lock: Some(lock), ..Self::look(path)? };
-        if let Some(lock) = &taken._lock {
-            taken.hand_over(lock);
+        let lock = locked(path)?;
+        let folder = Self::look(path)?;
+        folder.hand_over(&lock);
+        Ok(Self { lock: Some(Mutex::new(lock)), ..folder })
+    }
+
+    /// Whether the folder is still the one that was taken. One that is gone is made again, as long as nobody has put
+    /// another queue in its place.
+    fn keep(&self) -> io::Result<()> {
+        let Some(lock) = &self.lock else { return Ok(()) };
+        let mut lock = lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = |meta: fs::Metadata| (meta.dev(), meta.ino());
+        let there = fs::metadata(self.path.join(LOCK)).map(place);
+        if there.is_ok_and(|there| lock.metadata().is_ok_and(|own| place(own) == there)) {
+            return Ok(());
         }
-        Ok(taken)
+        if fs::read_dir(&self.path).is_ok_and(|mut files| files.next().is_some()) {
+            let why = format!("{} has other files than before", self.path.display());
+            return Err(io::Error::new(io::ErrorKind::StaleNetworkFileHandle, why));
+        }
+        // Where its disk is gone, it is not made on another one.
+        let above = self.path.ancestors().find_map(|path| fs::metadata(path).ok());
+        if above.is_none_or(|above| above.dev() != self.device) {
+            return Err(self.is_elsewhere());
+        }
+        let new = locked(&self.path)?;
+        self.hand_over(&new);
+        *lock = new;
+        self.open().clear();
+        Ok(())
     }
 
     /// A folder that others may use: to be read only.
@@ -133,7 +147,7 @@ impl Folder {
             device: meta.dev(),
             owner: (meta.uid(), meta.gid()),
             open: Mutex::default(),
-            _lock: None,
+            lock: None,
         })
     }
 
@@ -143,8 +157,12 @@ impl Folder {
         if device == self.device {
             return Ok(self.path.join(name));
         }
+        Err(self.is_elsewhere())
+    }
+
+    fn is_elsewhere(&self) -> io::Error {
         let why = format!("another file system is at {} than before", self.path.display());
-        Err(io::Error::new(io::ErrorKind::StaleNetworkFileHandle, why))
+        io::Error::new(io::ErrorKind::StaleNetworkFileHandle, why)
     }
 
     /// What an administrator's command makes belongs to whom the folder belongs, else the daemon could not use it.
@@ -164,6 +182,7 @@ impl Folder {
         if let Some(file) = self.open().get(name) {
             return Ok(Arc::clone(file));
         }
+        self.keep()?;
         let file = Arc::new(options().truncate(false).open(self.at(name)?)?);
         self.hand_over(&file);
         let mut open = self.open();
@@ -173,6 +192,22 @@ impl Folder {
         open.insert(name.to_owned(), Arc::clone(&file));
         Ok(file)
     }
+}
+
+/// Makes a folder and takes its lock.
+fn locked(path: &Path) -> io::Result<File> {
+    let lock = path.join(LOCK);
+    let made = fs::DirBuilder::new().recursive(true).mode(0o750).create(path);
+    let lock = made.and_then(|()| options().truncate(false).open(&lock)).or_else(|error| {
+        // Where nothing can be written, what is there can be read.
+        let unwritable = error.kind() == io::ErrorKind::ReadOnlyFilesystem;
+        if unwritable { OpenOptions::new().read(true).open(&lock) } else { Err(error) }
+    })?;
+    lock.try_lock().map_err(|error| match error {
+        fs::TryLockError::WouldBlock => io::ErrorKind::WouldBlock.into(),
+        fs::TryLockError::Error(error) => error,
+    })?;
+    Ok(lock)
 }
 
 fn options() -> OpenOptions {

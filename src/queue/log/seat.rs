@@ -143,6 +143,20 @@ impl Seat {
         self.position.as_ref().is_none_or(|position| position.until == OPEN)
     }
 
+    /// Drops what was taken before and has to be read once more, up to a number.
+    pub fn lose_taken(&mut self, to: u64, reason: &str) -> u64 {
+        let Some(position) = &mut self.position else { return 0 };
+        let at_hand = self.holding != Holding::Nothing || self.returned.is_some();
+        let lost = to.min(position.in_flight).saturating_sub(position.settled);
+        if at_hand || lost == 0 {
+            return 0;
+        }
+        position.settle(0, 0, lost);
+        self.version += 1;
+        self.books.drop(lost, reason);
+        lost
+    }
+
     /// Drops what waits up to a number.
     pub fn skip(&mut self, to: u64, reason: &str) -> u64 {
         let Some(position) = &mut self.position else { return 0 };

@@ -81,6 +81,8 @@ pub struct State {
     pub stopping: bool,
     /// All exporters that there are have begun: who has not is an orphan.
     pub complete: bool,
+    /// Where the log ended when it was opened.
+    found: u64,
     /// The number of the next seat.
     next_seat: u64,
 }
@@ -102,6 +104,7 @@ impl State {
             tasks: Vec::new(),
             stopping: false,
             complete: false,
+            found: 0,
             next_seat: 0,
         }
     }
@@ -114,6 +117,7 @@ impl State {
             end,
             written: end,
             segments,
+            found: end,
             orphans: positions,
             lost_positions,
             ..Self::empty(Mode::Disk)
@@ -168,6 +172,13 @@ impl State {
     pub fn complete(&mut self, now: Timestamp) {
         self.complete = true;
         let oldest = self.oldest();
+        // Who was killed and is gone since has nothing to do with what comes.
+        for (exporter, (position, _)) in &mut self.orphans {
+            if position.until == OPEN {
+                position.until = self.found;
+                self.tasks.push(Task::Save(exporter.clone(), position.clone()));
+            }
+        }
         for exporter in std::mem::take(&mut self.lost_positions) {
             let position = Position { until: self.end, ..Position::at(oldest) };
             self.tasks.push(Task::Save(exporter.clone(), position.clone()));
@@ -286,7 +297,8 @@ impl State {
     /// What is before a number is no more on the disk: who needs it there has lost what memory lacks.
     pub fn lose_stored(&mut self, to: u64, reason: &str) -> u64 {
         let to = self.tail.front().map_or(to, |lot| to.min(lot.first));
-        let lost = self.seats.values_mut().map(|seat| seat.skip(to, reason)).sum();
+        let lost = |seat: &mut Seat| seat.lose_taken(to, reason) + seat.skip(to, reason);
+        let lost = self.seats.values_mut().map(lost).sum();
         for (position, _) in self.orphans.values_mut() {
             position.skip(to.min(position.until));
         }
@@ -351,8 +363,9 @@ impl State {
         let mut all: u64 = seats.map(|seat| seat.skip(end, "purged")).sum();
         for (exporter, (position, _)) in &mut self.orphans {
             if whose(exporter) {
+                all += position.queued(end);
                 position.settle(0, 0, position.unsettled());
-                all += position.skip(position.end(end));
+                position.skip(position.end(end));
                 self.tasks.push(Task::Save(exporter.clone(), position.clone()));
             }
         }
@@ -360,15 +373,24 @@ impl State {
         all
     }
 
-    /// Counts as given up what only memory has, because the process ends and no disk takes it.
-    pub fn give_up(&mut self, reason: &str) {
+    /// Gives up what only memory has, because the process ends and no disk takes it; returns how many samples that
+    /// are. Who waits for nothing else has it in its books.
+    pub fn give_up(&mut self, reason: &str) -> u64 {
         let (from, end) = (self.written.min(self.end), self.end);
-        for seat in self.seats.values() {
-            let Some(position) = &seat.position else { continue };
+        let mut all = 0;
+        for seat in self.seats.values_mut() {
+            let Some(position) = &mut seat.position else { continue };
             let held = position.in_flight.saturating_sub(position.settled.max(from));
             let waits = position.end(end).saturating_sub(position.next.max(from));
             seat.books.drop(held + waits, reason);
+            all += held + waits;
+            if position.needs() >= from {
+                position.settle(0, 0, held);
+                position.skip(position.end(end));
+                seat.version += 1;
+            }
         }
+        all
     }
 
     /// Nothing more comes: exporters end when they have sent what is there.

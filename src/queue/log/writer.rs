@@ -27,7 +27,7 @@ const SYNC_AGAIN: Duration = Duration::from_secs(5);
 /// How soon a folder that could not be used is tried again.
 const OPEN_AGAIN: Duration = Duration::from_secs(2);
 
-/// Runs until the log is stopped. Returns whether everything was written then.
+/// Runs until the log is stopped. Returns whether the disk has everything then that somebody needs.
 pub(super) fn run(store: Store, shared: &Arc<Shared>) -> bool {
     let tallies = Tallies::new(shared);
     let failing = shared.lock().mode == Mode::Degraded;
@@ -44,8 +44,15 @@ pub(super) fn run(store: Store, shared: &Arc<Shared>) -> bool {
         ticked: clock::now().boot,
     };
     while writer.round(shared) {}
-    let state = shared.lock();
-    state.written == state.end && !state.seats.values().any(unsaved)
+    if shared.lock().give_up("shutdown") == 0 {
+        return true;
+    }
+    let unsaved = shared.lock().unsaved();
+    for (_, name, _, position) in unsaved {
+        // There is room for it, if for anything.
+        let _ = writer.store.save(&name, &position);
+    }
+    false
 }
 
 /// Waits until a folder can be used, then runs there. One in which a queue is already is left for the next start:
@@ -56,7 +63,11 @@ pub(super) fn wait(folder: &Path, mut limits: Limits, shared: &Arc<Shared>) -> b
     let mut told = Seldom::default();
     let mut again = |error: &io::Error| {
         if told.passes(clock::now().boot) {
-            tracing::warn!(pipeline, "{} cannot be used: {error}", folder.display());
+            let why = match error.kind() {
+                io::ErrorKind::WouldBlock => "another process has it".to_owned(),
+                _ => error.to_string(),
+            };
+            tracing::warn!(pipeline, "{} cannot be used: {why}", folder.display());
         }
     };
     loop {

@@ -97,6 +97,37 @@ fn a_sample_over_which_a_backend_stumbles_is_put_aside() {
     assert_all_but_poison(&mut rig, patience);
 }
 
+/// What a backend stumbles over comes each second, for ever: once that is known, it holds up nobody else.
+#[test]
+fn a_series_that_is_known_to_be_refused_holds_up_no_others() {
+    let script = |asked: &Asked| match poisons(asked) {
+        true => refuse(500, "internal error"),
+        false => Verdict::Take,
+    };
+    let bad = [Way::Write, Way::Http].map(|way| ("bad", "", Backend::start(way, script)));
+    let rig = Rig::start(4, bad.into());
+    for (name, _) in rig.bad() {
+        let books = || Books::of(&rig.daemon.metrics(), name);
+        within(Duration::from_secs(60), name, || (books().rejected > 0.0).then_some(()));
+        within(Duration::from_secs(60), name, || (books().queued < 100.0).then_some(()));
+    }
+    let since = |points: Vec<Point>, from: i64| {
+        let good = points.into_iter().filter(move |p| p.name == "probe_success" && p.time >= from);
+        good.filter(|p| p.target() == "t1" && !p.stale).collect::<Vec<_>>()
+    };
+    let from = rig.good().points().iter().map(|p| p.time).max().unwrap();
+    within(Duration::from_secs(40), "some time", || {
+        (since(rig.good().points(), from).len() >= 15).then_some(())
+    });
+    for (name, backend) in rig.bad() {
+        let late = since(backend.points(), from).iter().map(|p| p.came - p.time).max();
+        // To wait for twenty of the longest pauses takes six seconds.
+        assert!(late.is_some_and(|late| late < 4_000), "{name}: {late:?} ms");
+        let put_aside = Books::of(&rig.daemon.metrics(), name).rejected;
+        assert!(put_aside >= 10.0, "{name}: each of them is put aside: {put_aside}");
+    }
+}
+
 /// A wrong proxy may say for long that a request is none, to every one: nothing is put aside for it either.
 #[test]
 fn a_refusal_without_a_word_of_everything_is_an_outage() {

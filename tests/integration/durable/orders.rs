@@ -78,9 +78,19 @@ fn what_waits_can_be_seen_dumped_and_given_up() {
             && stopped["oldest_age_seconds"].as_f64() > Some(0.5)
     );
     assert_eq!(points(&queue(&directory, &["dump"])) as u64, waits);
-    assert_eq!(points(&queue(&directory, &["dump", "--exporter", "other"])), 0);
+    let wrong = |arguments: &[&str], directory: &Path| {
+        let at = directory.to_str().unwrap();
+        let output = run(&[&["queue"], arguments, &["--directory", at]].concat());
+        assert_eq!(output.status.code(), Some(64), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    for order in ["dump", "purge", "replay"] {
+        let why = wrong(&[order, "--exporter", "prometheus_remote_wriet"], &directory);
+        assert!(why.contains("there is prometheus_remote_write in metrics"), "{why}");
+    }
+    assert!(wrong(&["ls"], &directory.join("queue")).contains("the directory above it is meant"));
+    assert!(wrong(&["ls"], &scene.config()).contains("Not a directory"));
     // Of files.
-    assert!(queue(&directory, &["purge", "--exporter", "other"]).starts_with("0 samples"));
     assert!(queue(&directory, &["purge"]).starts_with(&format!("{waits} samples")));
     let purged = rows(&directory)[name].clone();
     assert_eq!((&purged["queued"], &purged["dropped"]), (&Value::from(0), &Value::from(waits)));
@@ -253,5 +263,59 @@ fn readiness_tells_of_exports_that_fail_for_long() {
     until("the same at the health check", || {
         get(collector, "/").filter(|(status, _)| *status == 200)
     });
+    assert_eq!(daemon.stop(), 0, "{}", daemon.log());
+}
+
+/// Somebody removes the folder of a daemon that runs: it is made again, with its lock and its socket, and what is in memory
+/// is in it.
+#[test]
+fn a_folder_that_is_removed_is_made_again() {
+    let scene = Scene::new(5, "min_free_mib: 0");
+    scene.recorder.set(Mood::Unavailable);
+    let directory = scene.directory();
+    let name = "prometheus_remote_write";
+    let mut daemon = Daemon::start(&scene.config());
+    until("samples", || (rows(&directory).get(name)?["queued"].as_u64()? > 100).then_some(()));
+    let before = rows(&directory)[name]["queued"].as_u64().unwrap();
+    std::fs::remove_dir_all(&directory).unwrap();
+    let again = ["queue/control.sock", "queue/metrics/lock"].map(|file| directory.join(file));
+    until("its files", || again.iter().all(|file| file.exists()).then_some(()));
+    until("the disk", || (rows(&directory).get(name)?["state"] == "disk").then_some(()));
+    until("more", || (rows(&directory)[name]["queued"].as_u64()? > before + 100).then_some(()));
+    // Nobody else can take it.
+    let other = scene.folder.path().join("other.yaml");
+    std::fs::write(&other, std::fs::read_to_string(scene.config()).unwrap()).unwrap();
+    let mut second = Daemon::start(&other);
+    until("a refusal", || second.log().contains("another process has it").then_some(()));
+    assert_eq!(second.stop(), 0);
+    daemon.kill();
+    let kept = rows(&directory)[name].clone();
+    assert!(kept["queued"].as_u64().unwrap() > before && kept["dropped"] == 0, "{kept}");
+}
+
+/// Who was killed, and has another name since, is not owed what comes after that.
+#[test]
+fn who_is_gone_after_a_kill_is_owed_what_was_there() {
+    let scene = Scene::new(5, "min_free_mib: 0");
+    scene.recorder.set(Mood::Unavailable);
+    let directory = scene.directory();
+    let (old, new) = ("prometheus_remote_write", "prometheus_remote_write/new");
+    let mut daemon = Daemon::start(&scene.config());
+    until("samples", || (rows(&directory).get(old)?["queued"].as_u64()? > 100).then_some(()));
+    daemon.kill();
+    let waits = rows(&directory)[old]["queued"].clone();
+    let text = std::fs::read_to_string(scene.config()).unwrap();
+    let text = text.replace("prometheus_remote_write:", &format!("{new}:"));
+    std::fs::write(scene.config(), text).unwrap();
+    let mut daemon = Daemon::start(&scene.config());
+    until("the new one", || (rows(&directory).get(new)?["queued"].as_u64()? > 200).then_some(()));
+    assert_eq!(
+        (&rows(&directory)[old]["queued"], &rows(&directory)[old]["state"]),
+        (&waits, &Value::from("orphan"))
+    );
+    // Whole it is given up, what was on its way included.
+    let purged = queue(&directory, &["purge", "--exporter", old]);
+    assert!(purged.starts_with(&format!("{waits} samples")), "{purged}");
+    assert_eq!(rows(&directory)[old]["dropped"], waits);
     assert_eq!(daemon.stop(), 0, "{}", daemon.log());
 }
