@@ -155,9 +155,15 @@ fn rows(queues: &Path) -> io::Result<Vec<Row>> {
 fn ls(queues: &Path, json: bool) -> io::Result<()> {
     let rows = rows(queues)?;
     let mut text = String::new();
+    let aside = |row: &Row| {
+        let quarantine = Quarantine::beside(&queues.join(encoded(&row.pipeline)));
+        quarantine.of(Some(&row.exporter)).map_or(0, |files| files.len())
+    };
     if json {
         for row in &rows {
-            let _ = writeln!(text, "{}", serde_json::to_string(row)?);
+            let mut whole = serde_json::to_value(row)?;
+            whole["put_aside"] = aside(row).into();
+            let _ = writeln!(text, "{whole}");
         }
         return out(&text);
     }
@@ -175,8 +181,6 @@ fn ls(queues: &Path, json: bool) -> io::Result<()> {
     ];
     let mut table: Vec<[String; 10]> = vec![head.map(str::to_owned)];
     for row in &rows {
-        let quarantine = Quarantine::beside(&queues.join(encoded(&row.pipeline)));
-        let aside = quarantine.of(Some(&row.exporter)).map_or(0, |files| files.len());
         let oldest = match row.queued {
             0 => "-".to_owned(),
             _ => duration::format(Duration::from_secs(row.oldest_age_seconds as u64)),
@@ -190,7 +194,7 @@ fn ls(queues: &Path, json: bool) -> io::Result<()> {
             row.sent.to_string(),
             row.rejected.to_string(),
             row.dropped.to_string(),
-            aside.to_string(),
+            aside(row).to_string(),
             row.state.clone(),
         ]);
     }

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Access, AtFlags, CWD, accessat};
+use rustix::fs::{Access, AtFlags, CWD, accessat, statvfs};
 use socket2::{Domain, Protocol, Socket, Type};
 use watchpost_discovery::docker::Endpoint;
 use watchpost_discovery::sweep::link;
@@ -23,6 +23,9 @@ use crate::probe::ReceiverPlan;
 use crate::probe::address::Address;
 use crate::probe::module::Prober;
 use advice::{Around, Wish};
+
+/// What may be done with a folder in which files are made.
+const WRITE: Access = Access::WRITE_OK.union(Access::EXEC_OK);
 
 /// Who needs something.
 type Who = BTreeSet<String>;
@@ -42,6 +45,8 @@ struct Needs {
     read: BTreeMap<(PathBuf, bool), Who>,
     /// Folders in which files are replaced.
     write: BTreeMap<PathBuf, Who>,
+    /// Where what waits for exporters is kept, and the bytes that stay free there.
+    queue: Option<(PathBuf, u64)>,
 }
 
 /// Tells what is needed and what of it is missing. `false`: something is.
@@ -106,6 +111,8 @@ impl Needs {
             }
         }
         plan.discovery.iter().for_each(|job| needs.job(job));
+        let storage = &plan.storage;
+        needs.queue = storage.directory.clone().map(|at| (at, storage.limits.min_free));
         needs
     }
 
@@ -206,6 +213,7 @@ fn rows(needs: &Needs, around: &Around) -> Vec<Row> {
         }
         rows.push(row);
     }
+    rows.extend(needs.queue.as_ref().map(|(directory, least)| queue(directory, *least, around)));
     let mut files = Row { what: "files", ..Row::default() };
     let read = needs.read.iter().map(|((path, may), who)| (path, *may, who, Wish::Read));
     let write = needs.write.iter().map(|(path, who)| (path, false, who, Wish::Write));
@@ -214,7 +222,7 @@ fn rows(needs: &Needs, around: &Around) -> Vec<Row> {
         let access = match wish {
             Wish::Read if path.is_dir() => Access::READ_OK | Access::EXEC_OK,
             Wish::Read => Access::READ_OK,
-            Wish::Write => Access::WRITE_OK | Access::EXEC_OK,
+            Wish::Write => WRITE,
         };
         let Err(error) = may(path, access) else { continue };
         let advice = advice::file(path, &error, wish, around);
@@ -229,6 +237,29 @@ fn rows(needs: &Needs, around: &Around) -> Vec<Row> {
     files.how = format!("{count} file{} and folders", if count == 1 { "" } else { "s" });
     rows.extend((count > 0).then_some(files));
     rows
+}
+
+/// The row of the folder of the queues: what is missing of it is made.
+fn queue(directory: &Path, least: u64, around: &Around) -> Row {
+    let mut row =
+        Row { what: "queue", how: directory.display().to_string(), has: true, ..Row::default() };
+    let queues = directory.join("queue");
+    let there = queues.ancestors().find(|path| path.exists()).unwrap_or(Path::new("."));
+    let there = if there.as_os_str().is_empty() { Path::new(".") } else { there };
+    // With the dot it has to be a folder.
+    if let Err(error) = may(&there.join("."), WRITE) {
+        let advice = advice::file(there, &error, Wish::Write, around);
+        row.troubles.push(told(&there.display().to_string(), &error, advice));
+    }
+    let free = statvfs(there).map_or(u64::MAX, |there| there.f_bavail * there.f_frsize);
+    if free < least {
+        let (free, least) = (free >> 20, least >> 20);
+        row.troubles.push(format!(
+            "{}: {free} MiB are free, {least} MiB have to stay free (storage.queue.min_free_mib): what waits would be kept in memory",
+            there.display()
+        ));
+    }
+    row
 }
 
 /// The row of a kind of socket; `None`: nobody needs it.

@@ -2,7 +2,8 @@
 //! oldest go when there are too many.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::queue::log::segment::{Captured, Head, MAX_SAMPLES, Part, Reader, Writer};
@@ -71,7 +72,7 @@ impl Quarantine {
         boot_id: u128,
         why: &str,
     ) -> io::Result<()> {
-        fs::create_dir_all(&self.folder)?;
+        fs::DirBuilder::new().recursive(true).mode(0o750).create(&self.folder)?;
         let (mut writer, mut bytes) = Writer::new(Head { boot_id, begun: captured });
         bytes.extend(Writer::note(why));
         for (n, some) in samples.chunks(MAX_SAMPLES).enumerate() {
@@ -85,7 +86,8 @@ impl Quarantine {
             }
             nanos += 1;
         };
-        fs::write(&path, bytes)?;
+        let mut options = fs::OpenOptions::new();
+        options.write(true).create_new(true).mode(0o640).open(&path)?.write_all(&bytes)?;
         self.shrink()
     }
 

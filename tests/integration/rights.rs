@@ -45,6 +45,7 @@ modules: {login: {prober: http, http: {basic_auth: {username: u, password_file: 
 exporters: {otlp_http: {endpoint: "http://127.0.0.1:4318", auth: {authenticator: bearertokenauth}}}
 extensions: {bearertokenauth: {filename: token}}
 service: {extensions: [bearertokenauth]}
+storage: {directory: $D/shut, queue: {min_free_mib: 0}}
 discovery:
   lan: {sweep: {subnets: [127.0.0.0/28]}, output: {file: lan.yaml}}
   running: {docker: {endpoint: "unix://$D/docker.sock", labels: {routing: lan}}, output: {file: docker.yaml, format: file_sd}}
@@ -71,6 +72,8 @@ fn a_user_without_rights_is_told_who_lacks_what() {
                 "TCP, IPv4   good     probe/lan, probe/web",
                 "neighbours  good     job lan",
                 "docker      trouble  job running",
+                "queue       trouble  /tmp/watchpost-rights-",
+                "/shut: Permission denied",
                 "systemd: SupplementaryGroups=docker;",
                 "/shut/password (probe/web): Permission denied",
                 "setfacl -m u:USER:x",

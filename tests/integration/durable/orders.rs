@@ -22,6 +22,7 @@ fn rows(directory: &Path) -> BTreeMap<String, Value> {
         rows.map(|row| (row["exporter"].as_str().unwrap().to_owned(), row)).collect();
     for row in rows.values() {
         let of = |name: &str| row[name].as_u64().unwrap();
+        assert!(row["put_aside"].is_u64(), "{row}");
         assert_eq!(
             of("accepted"),
             of("sent") + of("rejected") + of("dropped") + of("queued"),
