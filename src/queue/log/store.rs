@@ -54,6 +54,8 @@ impl Default for Limits {
 const MIN_SEGMENT: u64 = 32 << 10;
 /// Bytes that are written at once, about; and how often the free space is looked at.
 const STEP: usize = 1 << 20;
+/// What was written within such a time is synced together.
+const MARK: Duration = Duration::from_secs(1);
 /// What is written once more, and is not whole yet, ends so.
 const FRESH: &str = ".new";
 /// What is set aside ends so.
@@ -68,8 +70,23 @@ struct Segment {
     safe: u64,
     bytes: u64,
     newest: Timestamp,
-    /// Since when something in it has not been synced.
-    unsynced: Option<BootTime>,
+    /// What has not been synced: up to which number, and since when. About a mark a second.
+    unsynced: VecDeque<(u64, BootTime)>,
+}
+
+impl Segment {
+    /// More has been written, which is not synced.
+    fn mark(&mut self, now: BootTime) {
+        match self.unsynced.back_mut().filter(|(_, since)| now.since(*since) < MARK) {
+            Some((end, _)) => *end = self.end,
+            None => self.unsynced.push_back((self.end, now)),
+        }
+    }
+
+    /// Since when something has not been synced that is needed from a number on.
+    fn unsafe_since(&self, needed: u64) -> Option<BootTime> {
+        self.unsynced.iter().find(|(end, _)| *end > needed).map(|(_, since)| *since)
+    }
 }
 
 struct Current {
@@ -189,7 +206,7 @@ impl Store {
             }
             current.segment.bytes = at + bytes.len() as u64;
             current.segment.end = end;
-            current.segment.unsynced.get_or_insert(captured.boot);
+            current.segment.mark(captured.boot);
             lots = &lots[count..];
             let full = current.segment.bytes >= self.limits.segment_bytes;
             self.current = Some(current);
@@ -213,7 +230,7 @@ impl Store {
             safe: lot.first,
             bytes: 0,
             newest: plausible(lot.captured.wall),
-            unsynced: None,
+            unsynced: VecDeque::new(),
         };
         (self.since_look, self.unsynced_names) = (None, true);
         self.current = Some(Current { segment, writer });

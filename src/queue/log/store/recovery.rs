@@ -92,7 +92,7 @@ impl Store {
                     bytes: file.bytes,
                     newest: plausible(file.modified),
                     // Nobody knows whether who wrote it has made it safe.
-                    unsynced: Some(BootTime::default()),
+                    unsynced: VecDeque::from([(u64::MAX, BootTime::default())]),
                 };
                 if let Some(before) = store.sealed.back_mut() {
                     before.end = first;

@@ -1,5 +1,6 @@
 //! What outlives a power failure, and what can be found at all.
 
+use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -48,7 +49,7 @@ impl Store {
             safe: newest.end(),
             bytes: bytes.len() as u64,
             newest: plausible(newest.captured.wall),
-            unsynced: None,
+            unsynced: VecDeque::new(),
         });
         Ok(())
     }
@@ -73,8 +74,13 @@ impl Store {
         all: bool,
     ) -> Result<bool, (Range<u64>, io::Error)> {
         let mut synced = false;
+        // What everybody has need not be safe.
+        let current = self.current.as_mut().map(|current| &mut current.segment);
+        for segment in self.sealed.iter_mut().chain(current) {
+            while segment.unsynced.pop_front_if(|(end, _)| *end <= needed).is_some() {}
+        }
         let due = |segment: &Segment| {
-            let since = segment.unsynced.filter(|_| segment.end > needed);
+            let since = segment.unsafe_since(needed).filter(|_| segment.end > needed);
             since.is_some_and(|at| all || now.since(at) >= self.limits.fsync_interval)
         };
         let current = self.current.as_ref().map(|current| &current.segment);
@@ -88,14 +94,14 @@ impl Store {
                 self.seal();
                 let mut doubtful = 0..0;
                 for segment in self.sealed.iter_mut().filter(|segment| segment.first == first) {
-                    segment.unsynced = None;
+                    segment.unsynced.clear();
                     doubtful = segment.safe..segment.end;
                 }
                 return Err((doubtful, error));
             }
             let current = self.current.as_mut().map(|current| &mut current.segment);
             for segment in self.sealed.iter_mut().chain(current).filter(|s| s.first == first) {
-                segment.unsynced = None;
+                segment.unsynced.clear();
                 segment.safe = segment.end;
             }
         }
@@ -125,6 +131,9 @@ impl Store {
     #[must_use]
     pub fn is_unsynced(&self, needed: u64) -> bool {
         let current = self.current.as_ref().map(|current| &current.segment);
-        self.sealed.iter().chain(current).any(|s| s.unsynced.is_some() && s.end > needed)
+        self.sealed
+            .iter()
+            .chain(current)
+            .any(|s| s.unsafe_since(needed).is_some() && s.end > needed)
     }
 }

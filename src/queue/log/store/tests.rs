@@ -301,6 +301,16 @@ fn what_everybody_has_is_not_synced() {
     assert!(!model.store.sync(10, captured(model.time + 1).boot, false).unwrap());
     assert!(model.store.sync(10, later, false).unwrap());
     assert!(model.disk.syncs() > 0);
+    // Backends that keep up: there is always something that waits, and nothing that has waited for long.
+    let syncs = model.disk.syncs();
+    for _ in 0..60 {
+        model.append(1);
+        let (behind, now) = (model.end - 1, captured(model.time + 1).boot);
+        assert!(!model.store.sync(behind, now, false).unwrap());
+    }
+    assert_eq!(model.disk.syncs(), syncs);
+    let (behind, now) = (model.end - 1, captured(model.time + 5).boot);
+    assert!(model.store.sync(behind, now, false).unwrap(), "that has waited for five seconds");
 }
 
 /// A disk that fails now and then costs what could not be written, and nothing else.
