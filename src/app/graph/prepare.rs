@@ -276,13 +276,9 @@ impl Graph {
                 Err(error) => break error,
             }
         };
-        let why = match error.kind() {
-            io::ErrorKind::WouldBlock => "another process has it".to_owned(),
-            _ => error.to_string(),
-        };
         tracing::error!(
             pipeline,
-            "{} cannot be used: {why}; what waits is kept in memory alone until it can be",
+            "{} cannot be used: {error}; what waits is kept in memory alone until it can be",
             folder.display()
         );
         Log::until_usable(pipeline, folder, limits, self.surroundings.clone())

@@ -115,7 +115,6 @@ impl Folder {
     fn keep(&self) -> io::Result<()> {
         let Some(lock) = &self.lock else { return Ok(()) };
         let mut lock = lock.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = |meta: fs::Metadata| (meta.dev(), meta.ino());
         let there = fs::metadata(self.path.join(LOCK)).map(place);
         if there.is_ok_and(|there| lock.metadata().is_ok_and(|own| place(own) == there)) {
             return Ok(());
@@ -194,6 +193,11 @@ impl Folder {
     }
 }
 
+/// What tells a file from all others, whatever its name.
+fn place(meta: fs::Metadata) -> (u64, u64) {
+    (meta.dev(), meta.ino())
+}
+
 /// Makes a folder and takes its lock.
 fn locked(path: &Path) -> io::Result<File> {
     let lock = path.join(LOCK);
@@ -204,7 +208,9 @@ fn locked(path: &Path) -> io::Result<File> {
         if unwritable { OpenOptions::new().read(true).open(&lock) } else { Err(error) }
     })?;
     lock.try_lock().map_err(|error| match error {
-        fs::TryLockError::WouldBlock => io::ErrorKind::WouldBlock.into(),
+        fs::TryLockError::WouldBlock => {
+            io::Error::new(io::ErrorKind::WouldBlock, "another process has it")
+        }
         fs::TryLockError::Error(error) => error,
     })?;
     Ok(lock)
@@ -282,9 +288,9 @@ impl Disk for Folder {
     }
 
     fn is_there(&self, name: &str) -> bool {
-        let named = self.at(name).and_then(fs::metadata).ok().map(|m| (m.dev(), m.ino()));
+        let named = self.at(name).and_then(fs::metadata).ok().map(place);
         let open = self.open().get(name).cloned();
-        let written = open.and_then(|file| file.metadata().ok()).map(|m| (m.dev(), m.ino()));
+        let written = open.and_then(|file| file.metadata().ok()).map(place);
         let there = named.is_some() && (written.is_none() || written == named);
         if !there {
             // What is open is another file, or one without a name.

@@ -85,7 +85,8 @@ impl Segment {
 
     /// Since when something has not been synced that is needed from a number on.
     fn unsafe_since(&self, needed: u64) -> Option<BootTime> {
-        self.unsynced.iter().find(|(end, _)| *end > needed).map(|(_, since)| *since)
+        let needed = |(end, _): &&(u64, BootTime)| self.end.min(*end) > needed;
+        self.unsynced.iter().find(needed).map(|(_, since)| *since)
     }
 }
 

@@ -63,11 +63,7 @@ pub(super) fn wait(folder: &Path, mut limits: Limits, shared: &Arc<Shared>) -> b
     let mut told = Seldom::default();
     let mut again = |error: &io::Error| {
         if told.passes(clock::now().boot) {
-            let why = match error.kind() {
-                io::ErrorKind::WouldBlock => "another process has it".to_owned(),
-                _ => error.to_string(),
-            };
-            tracing::warn!(pipeline, "{} cannot be used: {why}", folder.display());
+            tracing::warn!(pipeline, "{} cannot be used: {error}", folder.display());
         }
     };
     loop {

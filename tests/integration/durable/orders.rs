@@ -56,15 +56,22 @@ fn points(dump: &str) -> usize {
     count
 }
 
+/// Starts a daemon whose backend is away; samples wait for this exporter.
+fn begin(scene: &Scene, exporter: &str) -> Daemon {
+    scene.recorder.set(Mood::Unavailable);
+    let daemon = Daemon::start(&scene.config());
+    let queued = || rows(&scene.directory()).get(exporter)?["queued"].as_u64();
+    until("samples", || (queued()? > 100).then_some(()));
+    daemon
+}
+
 /// What waits is shown, dumped and given up, of a daemon that runs and of files alone.
 #[test]
 fn what_waits_can_be_seen_dumped_and_given_up() {
     let scene = Scene::new(5, "min_free_mib: 0");
-    scene.recorder.set(Mood::Unavailable);
     let directory = scene.directory();
     let name = "prometheus_remote_write";
-    let mut daemon = Daemon::start(&scene.config());
-    until("samples", || (rows(&directory).get(name)?["queued"].as_u64()? > 100).then_some(()));
+    let mut daemon = begin(&scene, name);
     let row = rows(&directory)[name].clone();
     assert_eq!(row["state"], "disk");
     assert!(row["oldest_age_seconds"].as_f64().unwrap() > 0.5, "{row}");
@@ -272,11 +279,9 @@ fn readiness_tells_of_exports_that_fail_for_long() {
 #[test]
 fn a_folder_that_is_removed_is_made_again() {
     let scene = Scene::new(5, "min_free_mib: 0");
-    scene.recorder.set(Mood::Unavailable);
     let directory = scene.directory();
     let name = "prometheus_remote_write";
-    let mut daemon = Daemon::start(&scene.config());
-    until("samples", || (rows(&directory).get(name)?["queued"].as_u64()? > 100).then_some(()));
+    let mut daemon = begin(&scene, name);
     let before = rows(&directory)[name]["queued"].as_u64().unwrap();
     std::fs::remove_dir_all(&directory).unwrap();
     let again = ["queue/control.sock", "queue/metrics/lock"].map(|file| directory.join(file));
@@ -298,11 +303,9 @@ fn a_folder_that_is_removed_is_made_again() {
 #[test]
 fn who_is_gone_after_a_kill_is_owed_what_was_there() {
     let scene = Scene::new(5, "min_free_mib: 0");
-    scene.recorder.set(Mood::Unavailable);
     let directory = scene.directory();
     let (old, new) = ("prometheus_remote_write", "prometheus_remote_write/new");
-    let mut daemon = Daemon::start(&scene.config());
-    until("samples", || (rows(&directory).get(old)?["queued"].as_u64()? > 100).then_some(()));
+    let mut daemon = begin(&scene, old);
     daemon.kill();
     let waits = rows(&directory)[old]["queued"].clone();
     let text = std::fs::read_to_string(scene.config()).unwrap();

@@ -80,7 +80,7 @@ impl Store {
             while segment.unsynced.pop_front_if(|(end, _)| *end <= needed).is_some() {}
         }
         let due = |segment: &Segment| {
-            let since = segment.unsafe_since(needed).filter(|_| segment.end > needed);
+            let since = segment.unsafe_since(needed);
             since.is_some_and(|at| all || now.since(at) >= self.limits.fsync_interval)
         };
         let current = self.current.as_ref().map(|current| &current.segment);
@@ -131,9 +131,6 @@ impl Store {
     #[must_use]
     pub fn is_unsynced(&self, needed: u64) -> bool {
         let current = self.current.as_ref().map(|current| &current.segment);
-        self.sealed
-            .iter()
-            .chain(current)
-            .any(|s| s.unsafe_since(needed).is_some() && s.end > needed)
+        self.sealed.iter().chain(current).any(|s| s.unsafe_since(needed).is_some())
     }
 }
