@@ -15,6 +15,7 @@ pub mod segment;
 pub mod series;
 pub mod state;
 pub mod store;
+mod syncer;
 pub mod tail;
 mod writer;
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::clock::Timestamp;
+use crate::base::clock::{BootTime, Timestamp};
 use crate::queue::log::backlog::Backlog;
 use crate::queue::log::disk::{Disk, Folder};
 use crate::queue::log::position::Position;
@@ -196,7 +196,9 @@ pub fn purge(queues: &Path, whose: &Whose) -> io::Result<u64> {
             }
         }
         let needed = still.found.positions.values().map(|(position, _)| position.needs());
-        still.store.reclaim(needed.min().unwrap_or(end));
+        let needed = needed.min().unwrap_or(end);
+        // What cannot be removed now is removed by the next daemon.
+        let _ = still.store.sync(needed, needed, BootTime::default(), true);
     }
     Ok(all)
 }

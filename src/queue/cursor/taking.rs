@@ -12,7 +12,9 @@ use crate::queue::log::state::{Mode, State, Task};
 use crate::queue::log::store::is_damage;
 
 /// How long the first attempt waits for its range to be written down.
-const SAVED_WITHIN: Duration = Duration::from_millis(250);
+const SAVED_WITHIN: Duration = Duration::from_secs(2);
+/// The same, when the disk has let others wait in vain.
+const LAGGING_WITHIN: Duration = Duration::from_millis(100);
 /// How soon a file that could not be read is tried again, and how often it is when the fault is its own.
 const READ_AGAIN: Duration = Duration::from_secs(1);
 const READ_TRIES: u32 = 10;
@@ -238,8 +240,18 @@ impl Cursor {
                 told.await;
             }
         };
-        // A disk that takes its time does not hold up exports: at worst more is sent twice after a crash.
-        let _ = tokio::time::timeout(SAVED_WITHIN, saved).await;
+        let within = if shared.lock().lagging { LAGGING_WITHIN } else { SAVED_WITHIN };
+        if tokio::time::timeout(within, saved).await.is_err() {
+            // A disk that takes its time does not hold up exports for long: at worst more is sent twice after a crash.
+            let known = std::mem::replace(&mut shared.lock().lagging, true);
+            if !known {
+                let exporter = self.books.exporter();
+                tracing::warn!(
+                    exporter,
+                    "the disk of the queue is slow: what is sent meanwhile may come twice after a crash"
+                );
+            }
+        }
     }
 
     /// Takes further samples to those that are held, as many as a batch may have; returns where they stand among them.

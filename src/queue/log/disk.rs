@@ -59,10 +59,10 @@ pub trait Disk: Send + Sync {
     /// What the system says.
     fn remove(&self, name: &str) -> io::Result<()>;
 
-    /// Returns when what was written to a file outlives a power failure.
+    /// Returns when what was written to a file outlives a power failure. None is made.
     ///
     /// # Errors
-    /// What the system says: then nobody knows what of it does, whatever is said later.
+    /// [`io::ErrorKind::NotFound`] when there is none; else what the system says: then nobody knows what of it does, whatever is said later.
     fn sync(&self, name: &str) -> io::Result<()>;
 
     /// Returns when the names of the files outlive a power failure.
@@ -264,7 +264,11 @@ impl Disk for Folder {
     }
 
     fn sync(&self, name: &str) -> io::Result<()> {
-        let synced = self.file(name)?.sync_data();
+        let open = self.open().get(name).cloned();
+        let synced = match open {
+            Some(file) => file.sync_data(),
+            None => OpenOptions::new().write(true).open(self.at(name)?)?.sync_data(),
+        };
         if synced.is_err() {
             // The system tells of a failure once, to this handle.
             self.open().remove(name);

@@ -75,6 +75,8 @@ pub struct State {
     pub lost_positions: BTreeSet<String>,
     /// Where what waits is kept.
     pub mode: Mode,
+    /// The disk takes longer for positions than exporters wait.
+    pub lagging: bool,
     /// What the thread is to do.
     pub tasks: Vec<Task>,
     /// Nothing more comes, and the thread ends.
@@ -101,6 +103,7 @@ impl State {
             orphans: BTreeMap::new(),
             lost_positions: BTreeSet::new(),
             mode,
+            lagging: false,
             tasks: Vec::new(),
             stopping: false,
             complete: false,

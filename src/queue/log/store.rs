@@ -4,6 +4,7 @@
 mod names;
 mod recovery;
 mod safety;
+mod sync;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -19,6 +20,7 @@ use names::cursor_name;
 pub use names::{encoded, number as numbered, segment_name};
 pub use recovery::Recovered;
 pub(in crate::queue) use recovery::is_damage;
+pub use sync::{SyncJob, Synced};
 
 /// What a log may take, and what it does for its safety.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +66,8 @@ pub const CORRUPT: &str = ".corrupt";
 /// A segment that is on the disk.
 #[derive(Clone, Debug)]
 struct Segment {
+    /// Tells it from all others of this process: another one may take its number.
+    id: u64,
     first: u64,
     end: u64,
     /// What is before has been synced.
@@ -88,6 +92,17 @@ impl Segment {
         let needed = |(end, _): &&(u64, BootTime)| self.end.min(*end) > needed;
         self.unsynced.iter().find(needed).map(|(_, since)| *since)
     }
+}
+
+/// The file of an exporter's position.
+#[derive(Clone, Copy, Debug)]
+struct Cursor {
+    /// Tells it from all others of this process.
+    id: u64,
+    /// How often it was written.
+    generation: u64,
+    /// The last one of these that outlives a power failure, as far as is known.
+    safe: u64,
 }
 
 struct Current {
@@ -128,9 +143,13 @@ pub struct Store {
     current: Option<Current>,
     /// What is set aside, oldest first, with its bytes.
     corrupt: VecDeque<(String, u64)>,
-    /// The generation of each cursor, and whether it is to be synced.
-    cursors: BTreeMap<String, (u64, bool)>,
-    unsynced_names: bool,
+    cursors: BTreeMap<String, Cursor>,
+    /// How often the names of the files have changed, and up to which change that outlives a power failure.
+    names: u64,
+    safe_names: u64,
+    next_id: u64,
+    /// What is before nobody needs, by positions that are safe.
+    removable: u64,
     /// Bytes written since the free space was looked at; `None`: look now.
     since_look: Option<usize>,
 }
@@ -147,6 +166,17 @@ impl Store {
         let total = self.disk.space().map_or(u64::MAX, |(_, total)| total);
         let most = (total / 16).min(self.limits.max_bytes / 4);
         self.limits.segment_bytes = self.limits.segment_bytes.min(most).max(MIN_SEGMENT);
+    }
+
+    /// The disk, for what is done apart.
+    #[must_use]
+    pub fn disk(&self) -> Arc<dyn Disk> {
+        Arc::clone(&self.disk)
+    }
+
+    fn id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
     }
 
     /// What the segments hold: the number of the first sample and that after the last one of each.
@@ -226,6 +256,7 @@ impl Store {
         let head = Head { boot_id: self.boot_id, begun: lot.captured };
         let (writer, bytes) = Writer::new(head);
         let segment = Segment {
+            id: self.id(),
             first: lot.first,
             end: lot.first,
             safe: lot.first,
@@ -233,7 +264,8 @@ impl Store {
             newest: plausible(lot.captured.wall),
             unsynced: VecDeque::new(),
         };
-        (self.since_look, self.unsynced_names) = (None, true);
+        self.since_look = None;
+        self.names += 1;
         self.current = Some(Current { segment, writer });
         Ok(bytes)
     }
@@ -269,21 +301,6 @@ impl Store {
     fn put(&mut self, segment: Segment) {
         let at = self.sealed.partition_point(|other| other.first < segment.first);
         self.sealed.insert(at, segment);
-    }
-
-    /// Removes segments that nobody needs: all that is before a number.
-    pub fn reclaim(&mut self, needed: u64) {
-        if self.sealed.front().is_some_and(|oldest| oldest.end <= needed) {
-            // Else a power failure could leave an exporter asking for what is gone.
-            self.sync_cursors();
-            let _ = self.sync_names();
-        }
-        while let Some(oldest) = self.sealed.front().filter(|oldest| oldest.end <= needed) {
-            if !self.gone(oldest.first) {
-                break;
-            }
-            self.sealed.pop_front();
-        }
     }
 
     /// Whether a segment's file is away.
@@ -354,22 +371,21 @@ impl Store {
     /// What the system says; what was written before stands.
     pub fn save(&mut self, exporter: &str, position: &Position) -> io::Result<()> {
         let name = cursor_name(exporter);
-        let (generation, new) = match self.cursors.get(exporter) {
-            Some((generation, _)) => (generation + 1, false),
-            None => (1, true),
-        };
+        let known = self.cursors.get(exporter).copied();
+        let generation = known.map_or(0, |cursor| cursor.generation) + 1;
         let slot = position::slot(generation, position);
-        if new {
+        if known.is_none() {
             // All of it at once: later it asks the disk for no more space.
             let mut file = vec![0; SLOTS[1] as usize + SLOT];
             let at = SLOTS[generation as usize % 2] as usize;
             file[at..at + SLOT].copy_from_slice(&slot);
             self.disk.write(&name, 0, &file)?;
-            self.unsynced_names = true;
+            self.names += 1;
         } else {
             self.disk.write(&name, SLOTS[generation as usize % 2], &slot)?;
         }
-        self.cursors.insert(exporter.to_owned(), (generation, true));
+        let cursor = known.unwrap_or_else(|| Cursor { id: self.id(), generation, safe: 0 });
+        self.cursors.insert(exporter.to_owned(), Cursor { generation, ..cursor });
         Ok(())
     }
 
@@ -390,7 +406,9 @@ impl Store {
         if let Some(cursor) = self.cursors.remove(from) {
             // If the file cannot be renamed, another one is begun: it is saved before it is needed.
             if self.disk.rename(&cursor_name(from), &cursor_name(to)).is_ok() {
-                self.cursors.insert(to.to_owned(), cursor);
+                self.names += 1;
+                let id = self.id();
+                self.cursors.insert(to.to_owned(), Cursor { id, ..cursor });
             }
         }
     }

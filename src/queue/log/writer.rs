@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use super::disk::{Disk, Folder};
 use super::state::{Mode, State, Task};
-use super::store::{Limits, Loss, Store};
+use super::store::{Limits, Loss, Store, Synced};
+use super::syncer::Syncer;
 use super::{DEFAULT_SAMPLES, Shared, Tallies};
 use crate::base::clock::{self, BootTime};
 use crate::base::seldom::Seldom;
@@ -19,6 +20,8 @@ const RETRY: Duration = Duration::from_secs(1);
 const TICK: Duration = Duration::from_secs(1);
 /// How often is looked whether something is too old.
 const IDLE: Duration = Duration::from_secs(30);
+/// A disk that takes less for what has come does not lag.
+const PROMPT: Duration = Duration::from_millis(250);
 /// Samples that are written at once.
 const STRIDE: usize = 64 << 10;
 
@@ -31,6 +34,7 @@ const OPEN_AGAIN: Duration = Duration::from_secs(2);
 pub(super) fn run(store: Store, shared: &Arc<Shared>) -> bool {
     let tallies = Tallies::new(shared);
     let failing = shared.lock().mode == Mode::Degraded;
+    let disk = store.disk();
     let mut writer = Writer {
         store,
         tallies,
@@ -41,6 +45,7 @@ pub(super) fn run(store: Store, shared: &Arc<Shared>) -> bool {
         sync_at: None,
         sync_pause: RETRY,
         told_sync: Seldom::default(),
+        syncer: Syncer::new(shared, disk),
         ticked: clock::now().boot,
     };
     while writer.round(shared) {}
@@ -123,6 +128,7 @@ struct Writer {
     sync_at: Option<BootTime>,
     sync_pause: Duration,
     told_sync: Seldom,
+    syncer: Syncer,
     ticked: BootTime,
 }
 
@@ -130,13 +136,15 @@ impl Writer {
     /// Waits for work and does it; `false`: it was the last.
     fn round(&mut self, shared: &Shared) -> bool {
         let mut state = shared.lock();
+        let mut synced;
         loop {
+            synced = self.syncer.look();
             let now = clock::now().boot;
             let may = self.retry_at.is_none_or(|at| now >= at);
             let wanted = may && (state.written < state.end || state.seats.values().any(unsaved));
             let tick = self.tick(&state);
-            if state.stopping || !state.tasks.is_empty() || wanted || now.since(self.ticked) >= tick
-            {
+            let asked = state.stopping || !state.tasks.is_empty() || synced.is_some();
+            if asked || wanted || now.since(self.ticked) >= tick {
                 break;
             }
             let mut rest = tick.saturating_sub(now.since(self.ticked));
@@ -151,6 +159,9 @@ impl Writer {
         drop(state);
         for task in tasks {
             self.task(task);
+        }
+        if let Some(synced) = synced {
+            self.made_safe(shared, synced);
         }
         let now = clock::now().boot;
         if stopping || self.retry_at.is_none_or(|at| now >= at) {
@@ -191,6 +202,7 @@ impl Writer {
 
     /// Brings samples and positions to the disk.
     fn write(&mut self, shared: &Shared) -> io::Result<()> {
+        let began = clock::instant();
         let lots = shared.lock().unwritten(STRIDE);
         let mut failed = Ok(());
         if !lots.is_empty() {
@@ -223,6 +235,7 @@ impl Writer {
                 (seat.saved, seat.saved_needs) = (version, needs);
             }
         }
+        state.lagging &= clock::instant().duration_since(began) > PROMPT;
         drop(state);
         shared.saved.notify_waiters();
         failed
@@ -295,11 +308,7 @@ impl Writer {
     /// Forgets what nobody needs, drops what is too much, makes safe what has to wait.
     fn tidy(&mut self, shared: &Shared, stopping: bool) {
         let now = clock::now();
-        let (needed, after_all) = {
-            let state = shared.lock();
-            (state.needed(), state.needed_after_all())
-        };
-        self.store.reclaim(after_all);
+        self.store.reclaim();
         while let Some((end, why)) = self.store.shrink(now.wall) {
             self.lose(shared, end, why);
         }
@@ -325,32 +334,63 @@ impl Writer {
             }
             self.save_again(shared);
         }
-        if stopping || self.sync_at.is_none_or(|at| now.boot >= at) {
-            self.sync(shared, needed, now.boot, stopping);
-        }
+        self.sync(shared, now.boot, stopping);
         self.publish(&mut shared.lock());
     }
 
-    /// Makes safe what has to be.
-    fn sync(&mut self, shared: &Shared, needed: u64, now: BootTime, all: bool) {
-        let pipeline = &shared.name;
-        let (doubtful, error) = match self.store.sync(needed, now, all) {
+    /// Makes safe what has to be: beside what is written meanwhile, and at the end before anything else.
+    fn sync(&mut self, shared: &Shared, now: BootTime, stopping: bool) {
+        if stopping {
+            let synced = self.syncer.wait();
+            synced.into_iter().for_each(|synced| self.made_safe(shared, synced));
+        } else if self.syncer.is_busy() || self.sync_at.is_some_and(|at| now < at) {
+            return;
+        }
+        let (needed, saved) = {
+            let state = shared.lock();
+            (state.needed(), state.needed_after_all())
+        };
+        let done = match self.store.to_sync(needed, saved, now, stopping) {
+            Some(job) if stopping => Some(self.syncer.run(job)),
+            Some(job) => self.syncer.give(job),
+            None => {
+                if !self.store.is_unsynced(needed) {
+                    self.safe_again(shared, false);
+                }
+                None
+            }
+        };
+        done.into_iter().for_each(|synced| self.made_safe(shared, synced));
+    }
+
+    /// Nothing is in doubt any more.
+    fn safe_again(&mut self, shared: &Shared, told: bool) {
+        if self.sync_at.take().is_some() {
+            self.sync_pause = RETRY;
+            self.told_sync.reset();
+            if told {
+                let pipeline = &shared.name;
+                tracing::info!(pipeline, "the queue is safe from power failures again");
+            }
+            if !self.failing {
+                shared.lock().mode = Mode::Disk;
+            }
+        }
+    }
+
+    /// What was to be made safe is, or is not.
+    fn made_safe(&mut self, shared: &Shared, synced: Synced) {
+        let (doubtful, error) = match self.store.synced(synced) {
             Ok(synced) => {
                 self.tallies.syncs.add(u64::from(synced));
-                if self.sync_at.is_some() && (synced || !self.store.is_unsynced(needed)) {
-                    (self.sync_at, self.sync_pause) = (None, RETRY);
-                    self.told_sync.reset();
-                    if synced {
-                        tracing::info!(pipeline, "the queue is safe from power failures again");
-                    }
-                    if !self.failing {
-                        shared.lock().mode = Mode::Disk;
-                    }
+                if synced {
+                    self.safe_again(shared, true);
                 }
                 return;
             }
             Err(failed) => failed,
         };
+        let (pipeline, now) = (&shared.name, clock::now().boot);
         self.tallies.sync_errors.add(1);
         if self.told_sync.passes(now) {
             tracing::warn!(pipeline, "the queue is not safe from power failures: {error}");

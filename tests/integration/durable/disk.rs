@@ -312,7 +312,9 @@ fn writes_that_are_slow() {
     let (daemon, life) = begin(&scene, Some(&faults));
     let calm = wall();
     watch(&scene, &daemon, Duration::from_secs(8));
-    for what in ["slow 5000", "sync-slow 5000"] {
+    // What a backend takes at once is not synced at all.
+    for (what, hesitates) in [("slow 5000", 0), ("sync-slow 5000", 1500)] {
+        scene.recorder.hesitate(Duration::from_millis(hesitates));
         let begin = wall();
         let (calm, _) = gaps(&scene, calm, begin);
         let requests = scene.recorder.count();

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::faults::Faults;
 use super::oracle::{Evidence, Life, judge};
 use super::{Books, REST, Scene, files, in_order, number, seed};
 use crate::support::daemon::{Daemon, write};
@@ -20,8 +21,16 @@ fn sleep_until(begin: Instant, millis: u64) {
     std::thread::sleep(Duration::from_millis(millis).saturating_sub(begin.elapsed()));
 }
 
+fn spawn(scene: &Scene, faults: Option<&Faults>) -> Daemon {
+    Daemon::spawn(&scene.config(), |command| {
+        if let Some(faults) = faults {
+            faults.below(&scene.directory(), command);
+        }
+    })
+}
+
 /// One life: it is begun, the backend changes its mood at some moment of it or not, and it is ended in the midst of its work.
-fn life(scene: &Scene, dice: &mut Dice) -> Life {
+fn life(scene: &Scene, dice: &mut Dice, faults: Option<&Faults>) -> Life {
     let lasts = 100 + dice.below(1900);
     let turn = dice.below(lasts);
     let mood = match dice.below(20) {
@@ -35,7 +44,7 @@ fn life(scene: &Scene, dice: &mut Dice) -> Life {
     scene.recorder.hesitate(Duration::from_millis(dice.below(most)));
     let requests = scene.recorder.count();
     let (begin, spawned) = (Instant::now(), wall());
-    let mut daemon = Daemon::spawn(&scene.config(), |_| {});
+    let mut daemon = spawn(scene, faults);
     sleep_until(begin, turn);
     scene.recorder.set(mood);
     sleep_until(begin, lasts);
@@ -59,12 +68,26 @@ fn life(scene: &Scene, dice: &mut Dice) -> Life {
 #[test]
 fn nothing_is_lost_across_kills() {
     let kills = number("WATCHPOST_KILLS", 300);
-    let mut dice = Dice::new(seed("nothing_is_lost_across_kills"));
+    across(kills, Dice::new(seed("nothing_is_lost_across_kills")), None);
+}
+
+/// A disk that is busy takes seconds to make something safe. What was measured is written meanwhile, and so is what is on its
+/// way, before it is sent.
+#[test]
+fn nothing_is_lost_across_kills_while_syncs_are_slow() {
+    let test = "nothing_is_lost_across_kills_while_syncs_are_slow";
+    let Some(faults) = Faults::new(test) else { return };
+    faults.set("sync-slow 1500");
+    across(number("WATCHPOST_KILLS", 300) / 8, Dice::new(seed(test)), Some(&faults));
+    assert!(faults.hits() > 0);
+}
+
+fn across(kills: u64, mut dice: Dice, faults: Option<&Faults>) {
     let scene = Scene::new(TARGETS, "");
     let mut lives = Vec::new();
     let mut most_queued = 0;
     for n in 0..kills {
-        lives.push(life(&scene, &mut dice));
+        lives.push(life(&scene, &mut dice, faults));
         if n % 10 == 9 {
             let books = Books::of(&scene.directory());
             assert_eq!((books.state.as_str(), books.rejected, books.dropped), ("stopped", 0, 0));
@@ -72,11 +95,12 @@ fn nothing_is_lost_across_kills() {
         }
     }
 
-    // The last one has all the time that it needs.
+    // The last one has all the time that it needs, and a disk that is well.
+    faults.into_iter().for_each(|faults| faults.set("none"));
     scene.recorder.set(Mood::Takes);
     scene.recorder.hesitate(Duration::ZERO);
     let (requests, spawned) = (scene.recorder.count(), wall());
-    let mut daemon = Daemon::spawn(&scene.config(), |_| {});
+    let mut daemon = spawn(&scene, faults);
     daemon.ready();
     scene.drained(&daemon);
     std::thread::sleep(Duration::from_secs(2));

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::names::{CURSOR, decoded, number};
-use super::{CORRUPT, FRESH, Limits, Segment, Store, plausible, segment_name};
+use super::{CORRUPT, Cursor, FRESH, Limits, Segment, Store, plausible, segment_name};
 use crate::base::clock::{BootTime, Timestamp};
 use crate::queue::log::disk::{Disk, Listed};
 use crate::queue::log::position::{self, Position};
@@ -64,7 +64,10 @@ impl Store {
             current: None,
             corrupt: VecDeque::new(),
             cursors: BTreeMap::new(),
-            unsynced_names: true,
+            names: 1,
+            safe_names: 0,
+            next_id: 0,
+            removable: 0,
             since_look: None,
         };
         let mut found = Recovered::default();
@@ -86,6 +89,7 @@ impl Store {
                 store.cursor(file, exporter, &mut found)?;
             } else if let Some(first) = number(&file.name) {
                 let segment = Segment {
+                    id: store.id(),
                     first,
                     end: first,
                     safe: first,
@@ -126,7 +130,8 @@ impl Store {
         };
         match read {
             Some((generation, position)) => {
-                self.cursors.insert(exporter.clone(), (generation, true));
+                let cursor = Cursor { id: self.id(), generation, safe: 0 };
+                self.cursors.insert(exporter.clone(), cursor);
                 found.positions.insert(exporter, (position, file.modified));
             }
             None => {

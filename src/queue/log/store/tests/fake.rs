@@ -204,6 +204,9 @@ impl Disk for Fake {
             state.unsafe_syncs -= 1;
             return Err(io::Error::from_raw_os_error(5));
         }
+        if !state.files.contains_key(name) {
+            return Err(none());
+        }
         let content = state.content(name);
         content.safe = content.held.clone();
         Ok(())
