@@ -4,11 +4,13 @@
 //! - `append`: samples a second of CPU (all threads together) through append, write, take and settle, with exporters
 //!   that only count, reading from memory.
 //! - `backlog`: the same when everything is read back from the disk.
+//! - `requests`: what a backlog of 50 HTTP targets costs as remote write requests, which have each series once.
 //! - `offer`: what handing over the samples of one probe costs the prober.
 //! - `week`: bytes of seven days of 50 HTTP targets at 15 s, appended as the daemon does (each probe by itself).
 //! - `wear`: a day of the good case: what is written to the device while the backend takes everything.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, clippy::disallowed_methods)]
 
+use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::path::Path;
 use std::sync::Arc;
@@ -16,6 +18,8 @@ use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 use watchpost::base::clock::{self, BootTime, Timestamp};
+use watchpost::exporter::identity::Identity;
+use watchpost::exporter::prometheus_remote_write::Translator;
 use watchpost::pipeline::ring::Ring;
 use watchpost::pipeline::selfmetrics::{Counter, Meter};
 use watchpost::pipeline::stage::Sink as _;
@@ -27,6 +31,7 @@ use watchpost::queue::log::{Log, Surroundings};
 use watchpost::signal::batch::{Batch, Sample};
 use watchpost::signal::names;
 use watchpost::signal::series::{Attributes, Metric, Resource, Series};
+use watchpost::wire::naming::Naming;
 
 #[path = "queue/wear.rs"]
 mod wear;
@@ -45,6 +50,7 @@ fn main() {
     println!("| what | figure |\n|---|---:|");
     append();
     backlog();
+    requests();
     offer();
     week();
 }
@@ -217,6 +223,39 @@ fn backlog() {
     println!("| append and write alone, samples per CPU second | {written:.0} |");
     println!("| read back from the disk, samples per CPU second | {read:.0} |");
     println!("| the same, samples per second | {pace:.0} |");
+}
+
+/// Requests of 8192 samples: an hour of 50 targets, and of 5000, which have no series twice in one.
+fn requests() {
+    for (count, rounds) in [(TARGETS, 240), (5000, 4)] {
+        let (mut dice, mut targets) = (Dice(7), (0..count).map(Target::new).collect::<Vec<_>>());
+        let mut samples = Vec::new();
+        for round in 0..rounds {
+            for target in &mut targets {
+                samples.extend(target.probe(START + round * EVERY, &mut dice).samples);
+            }
+        }
+        let mut translator = Translator::new(&Identity {
+            external_labels: BTreeMap::new(),
+            resource_to_telemetry: false,
+            target_info: true,
+            naming: Naming::default(),
+        });
+        let (mut bytes, mut all) = (0, Vec::new());
+        for _ in 0..=7 {
+            let before = cpu();
+            bytes = samples.chunks(8192).map(|some| translator.encode(some).len()).sum::<usize>();
+            all.push(samples.len() as f64 / (cpu() - before).as_secs_f64());
+        }
+        // In the first round the series become known.
+        all.remove(0);
+        all.sort_by(f64::total_cmp);
+        println!(
+            "| as remote write requests of 8192, {count} targets: samples per CPU second (median of 7), bytes a sample | {:.0}, {:.1} |",
+            all[3],
+            bytes as f64 / samples.len() as f64
+        );
+    }
 }
 
 fn offer() {

@@ -21,7 +21,9 @@ const UNSEEN: u64 = 4096;
 struct Known {
     parts: Parts,
     resource: usize,
+    /// In which request it was seen last, and the how many-th series of that it was.
     seen: u64,
+    place: usize,
 }
 
 /// The series that a metric becomes: one, or those of a histogram's parts.
@@ -36,6 +38,20 @@ impl Parts {
             Parts::One(labels) => std::slice::from_ref(labels),
             Parts::Many(list) => list,
         }
+    }
+}
+
+/// Samples, those of one series after each other.
+struct Groups<'a> {
+    samples: Vec<&'a Sample>,
+    /// Where each series ends.
+    ends: Vec<usize>,
+}
+
+impl<'a> Groups<'a> {
+    fn iter(&self) -> impl Iterator<Item = &[&'a Sample]> {
+        let begins = std::iter::once(0).chain(self.ends.iter().copied());
+        begins.zip(&self.ends).map(|(begin, end)| &self.samples[begin..*end])
     }
 }
 
@@ -71,23 +87,19 @@ impl Translator {
         }
     }
 
-    /// A compressed request with these samples.
+    /// A compressed request with these samples: each series once, in the order in which they come first.
     pub fn encode(&mut self, samples: &[Sample]) -> Vec<u8> {
         self.requests += 1;
+        let groups = self.group(samples);
         let mut encoder = Encoder::default();
         let mut touched: BTreeMap<usize, Timestamp> = BTreeMap::new();
-        let mut rest = samples;
-        while let Some(first) = rest.first() {
-            let run = rest.iter().take_while(|sample| sample.series.id == first.series.id).count();
-            let (same, others) = rest.split_at(run);
-            rest = others;
-            self.learn(first);
+        for same in groups.iter() {
+            let (first, last) = (same[0], same[same.len() - 1]);
             let known = &self.known[&first.series.id];
             points(known, same, &mut encoder);
-            let latest = same.last().map_or(first.time, |sample| sample.time);
-            let time = touched.entry(known.resource).or_insert(latest);
-            *time = latest.max(*time);
-            if same.last().is_some_and(|sample| sample.value == Value::Stale) {
+            let time = touched.entry(known.resource).or_insert(last.time);
+            *time = last.time.max(*time);
+            if last.value == Value::Stale {
                 self.forget(first.series.id);
             }
         }
@@ -103,6 +115,38 @@ impl Translator {
             }
         }
         encoder.finish()
+    }
+
+    /// The samples by their series. A backlog has each of them many times, and their labels are most of a request.
+    fn group<'a>(&mut self, samples: &'a [Sample]) -> Groups<'a> {
+        let mut ends: Vec<usize> = Vec::new();
+        let places: Vec<usize> = samples
+            .iter()
+            .map(|sample| {
+                let place = self.learn(sample, ends.len());
+                match ends.get_mut(place) {
+                    Some(count) => *count += 1,
+                    None => ends.push(1),
+                }
+                place
+            })
+            .collect();
+        let mut sorted: Vec<&Sample> = samples.iter().collect();
+        if ends.len() == samples.len() {
+            // None of them is there twice.
+            ends = (1..=samples.len()).collect();
+            return Groups { samples: sorted, ends };
+        }
+        let mut end = 0;
+        for count in &mut ends {
+            // Where each group begins; it is where it ends when all are in.
+            end += std::mem::replace(count, end);
+        }
+        for (sample, place) in samples.iter().zip(places) {
+            sorted[ends[place]] = sample;
+            ends[place] += 1;
+        }
+        Groups { samples: sorted, ends }
     }
 
     /// Drops what has not been seen for a long time.
@@ -130,11 +174,14 @@ impl Translator {
         }
     }
 
-    fn learn(&mut self, sample: &Sample) {
+    /// Makes a series known; returns its place in this request, which is `next` when it was in none yet.
+    fn learn(&mut self, sample: &Sample, next: usize) -> usize {
         let series = &sample.series;
         if let Some(known) = self.known.get_mut(&series.id) {
-            known.seen = self.requests;
-            return;
+            if known.seen != self.requests {
+                (known.seen, known.place) = (self.requests, next);
+            }
+            return known.place;
         }
         let resource = Arc::as_ptr(&series.resource) as usize;
         if !self.about.contains_key(&resource) {
@@ -153,7 +200,9 @@ impl Translator {
             }
             _ => Parts::One(self.whole(series, resource)),
         };
-        self.known.insert(series.id, Known { parts, resource, seen: self.requests });
+        let known = Known { parts, resource, seen: self.requests, place: next };
+        self.known.insert(series.id, known);
+        next
     }
 
     /// The labels of one part of a histogram.
@@ -202,7 +251,7 @@ impl Translator {
 }
 
 /// Writes the samples of one series, in order; a histogram as the classic series of its buckets.
-fn points(known: &Known, samples: &[Sample], encoder: &mut Encoder) {
+fn points(known: &Known, samples: &[&Sample], encoder: &mut Encoder) {
     let native: Vec<Histogram> = samples
         .iter()
         .filter_map(|sample| match &sample.value {

@@ -115,6 +115,44 @@ fn runs_of_one_series_stand_together_and_stale_markers_end_it() {
     );
 }
 
+/// A backlog has each series many times: its labels stand in a request once, its samples in their order.
+#[test]
+fn each_series_stands_in_a_request_once() {
+    let resource = resource();
+    let all: Vec<Arc<Series>> = [&PROBE_SUCCESS, &PROBE_DURATION, &PROBE_ATTEMPTS]
+        .map(|metric| series(&resource, metric, &[]))
+        .into();
+    let later = |n: u64| Timestamp(T1.0 + n * 15_000_000_000);
+    let mut samples: Vec<Sample> = Vec::new();
+    for n in 0..4 {
+        // One of them comes later than the others, and one ends, and is there again.
+        let some = all.iter().enumerate().filter(|(which, _)| *which != 1 || n > 0);
+        samples.extend(some.map(|(which, series)| match (which, n) {
+            (2, 1) => Sample::stale(Arc::clone(series), later(n)),
+            _ => Sample::number(series, later(n), (which as u64 * 10 + n) as f64),
+        }));
+    }
+    let mut translator = Translator::new(&settings());
+    for _ in 0..2 {
+        let found = lines(&translator.encode(&samples));
+        let values: Vec<&str> = found.iter().map(|line| line.split_once(' ').unwrap().1).collect();
+        let at = |n: u64| later(n).millis();
+        let whole = |which: u64, from: u64| {
+            let points = (from..4).map(|n| match (which, n) {
+                (2, 1) => format!("stale@{}", at(n)),
+                _ => format!("{}@{}", which * 10 + n, at(n)),
+            });
+            points.collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(values[..3], [whole(0, 0), whole(2, 0), whole(1, 1)]);
+        assert!(found.len() == 4 && found[3].ends_with(&format!(" 1@{}", at(3))), "{found:?}");
+        assert_eq!(translator.known.len(), 3, "who is there again has not ended");
+    }
+    samples.push(Sample::stale(Arc::clone(&all[2]), later(4)));
+    translator.encode(&samples);
+    assert_eq!(translator.known.len(), 2);
+}
+
 #[test]
 fn histograms_become_their_buckets() {
     let resource = Arc::new(Resource::new("watchpost", "h", []));
