@@ -28,7 +28,11 @@ pub(super) type Order = (Request, oneshot::Sender<String>);
 pub(super) async fn open(folder: Option<&Path>, tasks: &TaskTracker) -> mpsc::Receiver<Order> {
     let (order, orders) = mpsc::channel(1);
     if let Some(folder) = folder {
-        let first = listen(folder).await;
+        let made = fs::create_dir_all(folder);
+        let first = match made {
+            Ok(()) => listen(folder).await,
+            Err(error) => Err(error),
+        };
         tasks.spawn(serve(folder.to_owned(), first, order));
     }
     orders
@@ -65,9 +69,8 @@ async fn serve(
     }
 }
 
-/// Listens in a folder, if nobody else does.
+/// Listens in a folder, if nobody else does. When it is gone, its log makes it again, unless its disk is gone.
 async fn listen(folder: &Path) -> io::Result<UnixListener> {
-    fs::create_dir_all(folder)?;
     let path = folder.join(SOCKET);
     if UnixStream::connect(&path).await.is_ok() {
         return Err(io::Error::new(io::ErrorKind::AddrInUse, "another daemon listens there"));
