@@ -5,6 +5,7 @@
 //!   that only count, reading from memory.
 //! - `backlog`: the same when everything is read back from the disk.
 //! - `requests`: what a backlog of 50 HTTP targets costs as remote write requests, which have each series once.
+//! - `drain`: a backlog on the disk, sent by the exporter to a backend that only counts.
 //! - `offer`: what handing over the samples of one probe costs the prober.
 //! - `week`: bytes of seven days of 50 HTTP targets at 15 s, appended as the daemon does (each probe by itself).
 //! - `wear`: a day of the good case: what is written to the device while the backend takes everything.
@@ -33,6 +34,8 @@ use watchpost::signal::names;
 use watchpost::signal::series::{Attributes, Metric, Resource, Series};
 use watchpost::wire::naming::Naming;
 
+#[path = "queue/drain.rs"]
+mod drain;
 #[path = "queue/wear.rs"]
 mod wear;
 
@@ -51,6 +54,8 @@ fn main() {
     append();
     backlog();
     requests();
+    drain::run(TARGETS);
+    drain::run(5000);
     offer();
     week();
 }
@@ -139,7 +144,7 @@ fn surroundings() -> Surroundings {
     Surroundings { boot_id: 1, synchronized: || true, meter }
 }
 
-fn log(folder: &Path) -> (Arc<Log>, Arc<Cursor>) {
+fn log(folder: &Path) -> (Arc<Log>, Arc<Cursor>, Surroundings) {
     let around = surroundings();
     let limits = Limits { min_free: 0, ..Limits::default() };
     let log = Arc::new(Log::open("metrics", folder, limits, around.clone()).unwrap());
@@ -148,7 +153,7 @@ fn log(folder: &Path) -> (Arc<Log>, Arc<Cursor>) {
         Batching { flush_timeout: Duration::from_millis(1), min_size: 8192, max_size: 8192 };
     let cursor = Cursor::new(&log, books, batching, None);
     cursor.open();
-    (log, cursor)
+    (log, cursor, around)
 }
 
 /// Rounds of all targets, made beforehand: what making them costs is not measured.
@@ -180,7 +185,7 @@ fn empty(cursor: &Cursor, samples: usize) -> usize {
 
 fn append() {
     let folder = tempfile::tempdir().unwrap();
-    let (log, cursor) = log(folder.path());
+    let (log, cursor, _) = log(folder.path());
     let rounds = rounds(30);
     let (mut best, mut all) = (0.0_f64, Vec::new());
     for _ in 0..7 {
@@ -203,7 +208,7 @@ fn append() {
 
 fn backlog() {
     let folder = tempfile::tempdir().unwrap();
-    let (log, cursor) = log(folder.path());
+    let (log, cursor, _) = log(folder.path());
     let rounds = rounds(30);
     let mut samples = 0;
     let (before, begun) = (cpu(), Instant::now());

@@ -26,6 +26,9 @@ use crate::support::probed::Probed;
 use crate::support::recorder::{Recorder, Requests, wall};
 use crate::support::{run, until};
 
+/// The longest time in which nobody is probed.
+const PAUSE: i64 = 3_000;
+
 /// A number of the environment, or what it is without.
 fn number(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).ok().map_or(otherwise, |text| text.parse().expect("a number"))
@@ -135,6 +138,21 @@ impl Books {
         assert_eq!(books.accepted, sum, "the books do not balance: {line}");
         books
     }
+}
+
+/// How much longer than a second it took until targets were probed again, in milliseconds: the greatest of a hundred, and the greatest
+/// time in which nobody was probed.
+fn gaps(scene: &Scene, from: i64, to: i64) -> (i64, i64) {
+    let mut asked = scene.probed.log(0);
+    asked.retain(|asked| (from..to).contains(&asked.at));
+    asked.sort_by_key(|asked| asked.at);
+    let quiet = asked.windows(2).map(|pair| pair[1].at - pair[0].at).max().unwrap_or(to - from);
+    asked.sort_by_key(|asked| (asked.target, asked.at));
+    let same = asked.windows(2).filter(|pair| pair[0].target == pair[1].target);
+    let mut late: Vec<i64> = same.map(|pair| pair[1].at - pair[0].at - 1000).collect();
+    late.sort_unstable();
+    let late = late.get(late.len() * 99 / 100).copied();
+    (late.expect("targets are probed more than once"), quiet)
 }
 
 /// The files of the queue that end so.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::faults::Faults;
 use super::oracle::{Evidence, Life, judge};
-use super::{Books, Scene, number};
+use super::{Books, PAUSE, Scene, gaps, number};
 use crate::support::alone::{alone, sh};
 use crate::support::daemon::Daemon;
 use crate::support::recorder::{Mood, wall};
@@ -17,8 +17,6 @@ use crate::support::until;
 const TARGETS: usize = 100;
 /// What the daemon takes at most, with all that waits in memory.
 const MEMORY: f64 = 200.0 * 1024.0 * 1024.0;
-/// The longest time in which nobody is probed.
-const PAUSE: i64 = 3_000;
 /// So soon after a disk is well the queue is on it again; what is aimed at is 5 s.
 const HEALED: Duration = Duration::from_secs(15);
 
@@ -102,21 +100,6 @@ fn finish(scene: &Scene, mut daemon: Daemon, mut lives: Vec<Life>) {
     let books = Books::of(&scene.directory());
     assert_eq!((books.queued, books.rejected, books.dropped), (0, 0, 0), "{books:?}");
     assert_eq!(books.sent, verdict.unique, "what was sent is what was taken");
-}
-
-/// How much longer than a second it took until targets were probed again, in milliseconds: the greatest of a hundred, and the greatest
-/// time in which nobody was probed.
-fn gaps(scene: &Scene, from: i64, to: i64) -> (i64, i64) {
-    let mut asked = scene.probed.log(0);
-    asked.retain(|asked| (from..to).contains(&asked.at));
-    asked.sort_by_key(|asked| asked.at);
-    let quiet = asked.windows(2).map(|pair| pair[1].at - pair[0].at).max().unwrap_or(to - from);
-    asked.sort_by_key(|asked| (asked.target, asked.at));
-    let same = asked.windows(2).filter(|pair| pair[0].target == pair[1].target);
-    let mut late: Vec<i64> = same.map(|pair| pair[1].at - pair[0].at - 1000).collect();
-    late.sort_unstable();
-    let late = late.get(late.len() * 99 / 100).copied();
-    (late.expect("targets are probed more than once"), quiet)
 }
 
 /// A file that takes all the room that there is.

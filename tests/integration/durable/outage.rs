@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use watchpost::wire::remote_write::{Encoder, SeriesLabels, encode_labels};
 
-use super::{Books, REST, Scene, files, in_order, number, queued};
+use super::{Books, PAUSE, REST, Scene, files, gaps, in_order, number, queued};
 use crate::support::daemon::{Daemon, write};
 use crate::support::peers;
 use crate::support::probed::Probed;
@@ -196,6 +196,42 @@ fn a_day_of_backlog_with_a_restart_and_a_kill() {
     let told = format!("{first:?}, started at {starts:?}, left out (slots, ring) {left_out:?}");
     assert!(more as f64 <= skipped, "{more} holes beside those of two starts: {told}");
     assert!(left_out.iter().all(|(_, ring)| *ring == 0.0), "{told}");
+}
+
+/// While a large backlog leaves, targets are probed when they are due, as they were while it waited.
+#[test]
+fn a_backlog_that_leaves_moves_no_slot() {
+    let scene = Scene::new(200, "max_size_mib: 4096");
+    let own = std::fs::read_to_string(scene.config()).unwrap();
+    let listeners = Listeners::new();
+    scene.recorder.set(Mood::Unavailable);
+    listeners.config(scene.folder.path(), RECEIVERS, "1s", &scene.recorder.exporters());
+    let mut daemon = Daemon::start(&scene.config());
+    std::thread::sleep(Duration::from_secs(number("WATCHPOST_OUTAGE", 45)) / 3);
+    assert_eq!(daemon.stop(), 0, "{}", daemon.log());
+    write(scene.folder.path(), "watchpost.yaml", &own);
+    let mut daemon = Daemon::start(&scene.config());
+    daemon.ready();
+    std::thread::sleep(Duration::from_secs(2));
+    let calm = wall();
+    std::thread::sleep(Duration::from_secs(8));
+    let begin = wall();
+    let (late_before, _) = gaps(&scene, calm, begin);
+    let waits = queued(&daemon).unwrap();
+    scene.recorder.set(Mood::Takes);
+    scene.drained(&daemon);
+    let end = wall();
+    // Slots are a second apart: those of the drain alone are few.
+    let (late, quiet) = gaps(&scene, begin - 1_000, end);
+    eprintln!(
+        "{waits} samples went in {} ms; one of a hundred slots {late} ms late ({late_before} ms before), nobody was probed for \
+         {quiet} ms at most",
+        end - begin
+    );
+    assert!(waits > 100_000.0 && quiet < PAUSE);
+    assert_eq!(daemon.stop(), 0, "{}", daemon.log());
+    let books = Books::of(&scene.directory());
+    assert_eq!((books.queued, books.dropped, books.rejected), (0, 0, 0), "{books:?}");
 }
 
 /// The exporter that writes to a peer.
