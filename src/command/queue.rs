@@ -25,6 +25,8 @@ use crate::wire::otlp;
 const USUAL: &str = "/var/lib/watchpost";
 /// How long a daemon may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// A daemon that is ending, or has just begun, does so within that.
+const MOMENT: Duration = Duration::from_secs(1);
 /// Samples of one line of a dump.
 const LINE: usize = 1_000;
 
@@ -141,15 +143,35 @@ fn ask(queues: &Path, request: &Request) -> io::Result<Option<(Vec<String>, Stri
             Ok(Some((lines, last.trim_start_matches("ok").trim().to_owned())))
         }
         Some(last) => Err(io::Error::other(tame(&last))),
-        None => Err(io::Error::other("the daemon has said nothing")),
+        None => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the daemon has said nothing")),
+    }
+}
+
+/// Tries again for a moment what meets a daemon that is just ending, or has just begun.
+fn once_more<T>(mut work: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof, WouldBlock};
+    let until = clock::instant() + MOMENT;
+    loop {
+        match work() {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    BrokenPipe | ConnectionReset | UnexpectedEof | WouldBlock
+                ) && clock::instant() < until =>
+            {
+                #[allow(clippy::disallowed_methods, reason = "nothing else runs here")]
+                std::thread::sleep(MOMENT / 20);
+            }
+            done => return done,
+        }
     }
 }
 
 fn rows(queues: &Path) -> io::Result<Vec<Row>> {
-    match ask(queues, &Request::Ls)? {
+    once_more(|| match ask(queues, &Request::Ls)? {
         Some((lines, _)) => lines.iter().map(|line| Ok(serde_json::from_str(line)?)).collect(),
         None => report::rows(queues, clock::wall()),
-    }
+    })
 }
 
 fn ls(queues: &Path, json: bool) -> io::Result<()> {
@@ -294,10 +316,10 @@ fn purge(queues: &Path, of: &QueueChoice, rejected: bool) -> io::Result<()> {
         }
         return out(&format!("{files} files of what was refused are gone.\n"));
     }
-    let samples = match ask(queues, &Request::Purge(whose.clone()))? {
-        Some((_, samples)) => samples,
-        None => report::purge(queues, &whose)?.to_string(),
-    };
+    let samples = once_more(|| match ask(queues, &Request::Purge(whose.clone()))? {
+        Some((_, samples)) => Ok(samples),
+        None => Ok(report::purge(queues, &whose)?.to_string()),
+    })?;
     out(&format!("{samples} samples that waited are given up.\n"))
 }
 

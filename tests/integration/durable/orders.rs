@@ -323,3 +323,18 @@ fn who_is_gone_after_a_kill_is_owed_what_was_there() {
     assert_eq!(rows(&directory)[old]["dropped"], waits);
     assert_eq!(daemon.stop(), 0, "{}", daemon.log());
 }
+
+/// Who asks in the moment in which a daemon is killed is answered out of its files.
+#[test]
+fn who_asks_while_it_ends_is_answered() {
+    let scene = Scene::new(5, "min_free_mib: 0");
+    let directory = scene.directory();
+    let name = "prometheus_remote_write";
+    for _ in 0..5 {
+        let mut daemon = begin(&scene, name);
+        daemon.child.kill().unwrap();
+        assert!(rows(&directory)[name]["queued"].as_u64().unwrap() > 100);
+        daemon.child.wait().unwrap();
+        assert_eq!(rows(&directory)[name]["state"], "stopped");
+    }
+}
