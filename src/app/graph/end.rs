@@ -26,8 +26,13 @@ impl Graph {
             queue.left()
         });
         let left: Vec<(u64, u64)> = left.collect();
+        // All at once: a disk that hangs takes each its time.
+        let mut ends = tokio::task::JoinSet::new();
         for log in logs {
-            if !log.stop(LAST_WORDS).await {
+            ends.spawn(async move { log.stop(LAST_WORDS).await });
+        }
+        for whole in ends.join_all().await {
+            if !whole {
                 tracing::warn!(
                     "the disk of the queue does not take all: what is in memory is lost"
                 );

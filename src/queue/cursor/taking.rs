@@ -8,7 +8,7 @@ use super::{Cursor, Taken};
 use crate::queue::books::Batching;
 use crate::queue::log::backlog::{Failed, Stretch, Unreadable};
 use crate::queue::log::seat::Holding;
-use crate::queue::log::state::{Mode, State, Task};
+use crate::queue::log::state::{State, Task};
 use crate::queue::log::store::is_damage;
 
 /// How long the first attempt waits for its range to be written down.
@@ -229,7 +229,7 @@ impl Cursor {
         let is_saved = || {
             let state = shared.lock();
             let seat = state.seats.get(&self.id);
-            state.mode != Mode::Disk || seat.is_none_or(|seat| seat.saved == seat.version)
+            state.failing || seat.is_none_or(|seat| seat.saved == seat.version)
         };
         let saved = async {
             loop {

@@ -78,7 +78,10 @@ pub trait Disk: Send + Sync {
     fn space(&self) -> io::Result<(u64, u64)>;
 
     /// Whether what is written to a file can still be found by its name.
-    fn is_there(&self, name: &str) -> bool;
+    ///
+    /// # Errors
+    /// What the system says: it may be there, and cannot be seen.
+    fn is_there(&self, name: &str) -> io::Result<bool>;
 }
 
 /// A folder that no other process may use meanwhile.
@@ -115,8 +118,7 @@ impl Folder {
     fn keep(&self) -> io::Result<()> {
         let Some(lock) = &self.lock else { return Ok(()) };
         let mut lock = lock.lock().unwrap_or_else(PoisonError::into_inner);
-        let there = fs::metadata(self.path.join(LOCK)).map(place);
-        if there.is_ok_and(|there| lock.metadata().is_ok_and(|own| place(own) == there)) {
+        if self.has(&lock) {
             return Ok(());
         }
         if fs::read_dir(&self.path).is_ok_and(|mut files| files.next().is_some()) {
@@ -133,6 +135,18 @@ impl Folder {
         *lock = new;
         self.open().clear();
         Ok(())
+    }
+
+    /// Whether a lock is the one that is in the folder.
+    fn has(&self, lock: &File) -> bool {
+        let there = fs::metadata(self.path.join(LOCK)).map(place);
+        there.is_ok_and(|there| lock.metadata().is_ok_and(|own| place(own) == there))
+    }
+
+    /// Whether the folder is still the one that was taken, if it was.
+    fn is_own(&self) -> bool {
+        let lock = self.lock.as_ref();
+        lock.is_none_or(|lock| self.has(&lock.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 
     /// A folder that others may use: to be read only.
@@ -240,7 +254,15 @@ impl Disk for Folder {
 
     fn read(&self, name: &str) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        OpenOptions::new().read(true).open(self.at(name)?)?.read_to_end(&mut bytes)?;
+        let read = self.at(name).and_then(|path| OpenOptions::new().read(true).open(path));
+        let mut file = read.map_err(|error| {
+            // In another folder under this path nothing is gone.
+            match error.kind() == io::ErrorKind::NotFound && !self.is_own() {
+                true => self.is_elsewhere(),
+                false => error,
+            }
+        })?;
+        file.read_to_end(&mut bytes)?;
         Ok(bytes)
     }
 
@@ -291,8 +313,11 @@ impl Disk for Folder {
         Ok((there.f_bavail * there.f_frsize, there.f_blocks * there.f_frsize))
     }
 
-    fn is_there(&self, name: &str) -> bool {
-        let named = self.at(name).and_then(fs::metadata).ok().map(place);
+    fn is_there(&self, name: &str) -> io::Result<bool> {
+        let named = match self.at(name).and_then(fs::metadata) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            named => Some(place(named?)),
+        };
         let open = self.open().get(name).cloned();
         let written = open.and_then(|file| file.metadata().ok()).map(place);
         let there = named.is_some() && (written.is_none() || written == named);
@@ -300,6 +325,6 @@ impl Disk for Folder {
             // What is open is another file, or one without a name.
             self.open().remove(name);
         }
-        there
+        Ok(there)
     }
 }

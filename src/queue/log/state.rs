@@ -75,6 +75,8 @@ pub struct State {
     pub lost_positions: BTreeSet<String>,
     /// Where what waits is kept.
     pub mode: Mode,
+    /// The disk takes nothing.
+    pub failing: bool,
     /// The disk takes longer for positions than exporters wait.
     pub lagging: bool,
     /// What the thread is to do.
@@ -103,6 +105,7 @@ impl State {
             orphans: BTreeMap::new(),
             lost_positions: BTreeSet::new(),
             mode,
+            failing: false,
             lagging: false,
             tasks: Vec::new(),
             stopping: false,

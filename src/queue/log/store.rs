@@ -103,6 +103,8 @@ struct Cursor {
     generation: u64,
     /// The last one of these that outlives a power failure, as far as is known.
     safe: u64,
+    /// It could not be made safe, and nobody knows what of it is on the disk: all of it is to be written once more.
+    again: bool,
 }
 
 struct Current {
@@ -150,6 +152,10 @@ pub struct Store {
     next_id: u64,
     /// What is before nobody needs, by positions that are safe.
     removable: u64,
+    /// Something is to be made safe as soon as can be: it was not the last time, or it was in doubt.
+    owed: bool,
+    /// How often exporters have got other names.
+    renamed: u64,
     /// Bytes written since the free space was looked at; `None`: look now.
     since_look: Option<usize>,
 }
@@ -306,7 +312,7 @@ impl Store {
     /// Whether a segment's file is away.
     fn gone(&self, first: u64) -> bool {
         let removed = self.disk.remove(&segment_name(first));
-        removed.is_ok_and(|()| true) || !self.disk.is_there(&segment_name(first))
+        removed.is_ok() || self.disk.is_there(&segment_name(first)).is_ok_and(|there| !there)
     }
 
     /// Removes what is too much or too old: returns the number before which all is gone, and why.
@@ -372,7 +378,7 @@ impl Store {
     pub fn save(&mut self, exporter: &str, position: &Position) -> io::Result<()> {
         let name = cursor_name(exporter);
         let known = self.cursors.get(exporter).copied();
-        let generation = known.map_or(0, |cursor| cursor.generation) + 1;
+        let mut generation = known.map_or(0, |cursor| cursor.generation) + 1;
         let slot = position::slot(generation, position);
         if known.is_none() {
             // All of it at once: later it asks the disk for no more space.
@@ -384,7 +390,17 @@ impl Store {
         } else {
             self.disk.write(&name, SLOTS[generation as usize % 2], &slot)?;
         }
-        let cursor = known.unwrap_or_else(|| Cursor { id: self.id(), generation, safe: 0 });
+        let new = || Cursor { id: 0, generation, safe: 0, again: false };
+        let mut cursor = known.unwrap_or_else(new);
+        if cursor.again {
+            generation += 1;
+            let slot = position::slot(generation, position);
+            self.disk.write(&name, SLOTS[generation as usize % 2], &slot)?;
+            (cursor.again, self.owed) = (false, true);
+        }
+        if known.is_none() {
+            cursor.id = self.id();
+        }
         self.cursors.insert(exporter.to_owned(), Cursor { generation, ..cursor });
         Ok(())
     }
@@ -393,6 +409,12 @@ impl Store {
     #[must_use]
     pub fn orphan_ttl(&self) -> Duration {
         self.limits.orphan_ttl
+    }
+
+    /// What not all exporters have sent by then is made safe.
+    #[must_use]
+    pub fn fsync_interval(&self) -> Duration {
+        self.limits.fsync_interval
     }
 
     /// Whether much of what fills the disk is ours.
@@ -407,6 +429,7 @@ impl Store {
             // If the file cannot be renamed, another one is begun: it is saved before it is needed.
             if self.disk.rename(&cursor_name(from), &cursor_name(to)).is_ok() {
                 self.names += 1;
+                self.renamed += 1;
                 let id = self.id();
                 self.cursors.insert(to.to_owned(), Cursor { id, ..cursor });
             }
@@ -418,7 +441,7 @@ impl Store {
         self.cursors.remove(exporter);
         let _ = self.disk.remove(&cursor_name(exporter));
         let aside = format!("{}{CORRUPT}", cursor_name(exporter));
-        if self.disk.is_there(&aside) && self.disk.remove(&aside).is_ok() {
+        if self.disk.is_there(&aside).unwrap_or(false) && self.disk.remove(&aside).is_ok() {
             self.corrupt.retain(|(name, _)| *name != aside);
         }
     }

@@ -7,13 +7,14 @@ use std::thread::Builder;
 use super::Shared;
 use super::disk::Disk;
 use super::store::{SyncJob, Synced};
+use crate::base::clock::BootTime;
 
 /// The thread, which ends with this.
 pub(super) struct Syncer {
     disk: Arc<dyn Disk>,
     jobs: SyncSender<SyncJob>,
     done: Receiver<Synced>,
-    busy: bool,
+    busy: Option<BootTime>,
 }
 
 impl Syncer {
@@ -36,20 +37,20 @@ impl Syncer {
                 shared.wake();
             }
         });
-        Self { disk, jobs, done, busy: false }
+        Self { disk, jobs, done, busy: None }
     }
 
-    /// Whether it is at work.
-    pub(super) fn is_busy(&self) -> bool {
+    /// Since when it is at work.
+    pub(super) fn busy_since(&self) -> Option<BootTime> {
         self.busy
     }
 
     /// Gives it something to do. `Some`: it was done at once.
-    pub(super) fn give(&mut self, job: SyncJob) -> Option<Synced> {
+    pub(super) fn give(&mut self, job: SyncJob, now: BootTime) -> Option<Synced> {
         use std::sync::mpsc::TrySendError::{Disconnected, Full};
         match self.jobs.try_send(job) {
             Ok(()) => {
-                self.busy = true;
+                self.busy = Some(now);
                 None
             }
             Err(Full(job) | Disconnected(job)) => Some(self.run(job)),
@@ -66,7 +67,7 @@ impl Syncer {
         match self.done.try_recv() {
             Err(TryRecvError::Empty) => None,
             done => {
-                self.busy = false;
+                self.busy = None;
                 done.ok()
             }
         }
@@ -74,6 +75,6 @@ impl Syncer {
 
     /// Waits for what it does.
     pub(super) fn wait(&mut self) -> Option<Synced> {
-        std::mem::take(&mut self.busy).then(|| self.done.recv().ok()).flatten()
+        self.busy.take().and_then(|_| self.done.recv().ok())
     }
 }

@@ -2,6 +2,7 @@
 //! disk fails.
 
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -27,6 +28,8 @@ const STRIDE: usize = 64 << 10;
 
 /// How long at most it waits until it tries again to make something safe.
 const SYNC_AGAIN: Duration = Duration::from_secs(5);
+/// A disk that takes longer to make something safe hangs.
+const HANGS: Duration = Duration::from_secs(30);
 /// How soon a folder that could not be used is tried again.
 const OPEN_AGAIN: Duration = Duration::from_secs(2);
 
@@ -45,6 +48,8 @@ pub(super) fn run(store: Store, shared: &Arc<Shared>) -> bool {
         sync_at: None,
         sync_pause: RETRY,
         told_sync: Seldom::default(),
+        unsafe_since: None,
+        doubtful: Vec::new(),
         syncer: Syncer::new(shared, disk),
         ticked: clock::now().boot,
     };
@@ -128,6 +133,10 @@ struct Writer {
     sync_at: Option<BootTime>,
     sync_pause: Duration,
     told_sync: Seldom,
+    /// Since when something is not safe that should be.
+    unsafe_since: Option<BootTime>,
+    /// What could not be made safe, and is to be written again.
+    doubtful: Vec<Range<u64>>,
     syncer: Syncer,
     ticked: BootTime,
 }
@@ -182,7 +191,10 @@ impl Writer {
 
     /// How long it may do nothing.
     fn tick(&self, state: &State) -> Duration {
-        let busy = self.failing || self.sync_at.is_some() || self.store.is_unsynced(state.needed());
+        let busy = self.failing
+            || self.unsafe_since.is_some()
+            || self.syncer.busy_since().is_some()
+            || self.store.is_unsynced(state.needed());
         if busy { TICK } else { IDLE }
     }
 
@@ -253,8 +265,10 @@ impl Writer {
             self.told.reset();
             let pipeline = &shared.name;
             tracing::info!(pipeline, "the queue is written to the disk again");
-            if self.sync_at.is_none() {
-                shared.lock().mode = Mode::Disk;
+            let mut state = shared.lock();
+            state.failing = false;
+            if self.unsafe_since.is_none() {
+                state.mode = Mode::Disk;
             }
         }
     }
@@ -271,7 +285,7 @@ impl Writer {
             );
         }
         let mut state = shared.lock();
-        state.mode = Mode::Degraded;
+        (state.mode, state.failing) = (Mode::Degraded, true);
         let full = matches!(
             error.kind(),
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
@@ -328,7 +342,9 @@ impl Writer {
                 // What memory has of it, and all that comes after, is written again.
                 let mut state = shared.lock();
                 let oldest = state.tail.front().map_or(state.end, |lot| lot.first);
-                state.written = state.written.min(gone.start.max(oldest));
+                if gone.end > oldest {
+                    state.written = state.written.min(gone.start.max(oldest));
+                }
                 drop(state);
                 self.failed(shared, &io::Error::new(io::ErrorKind::NotFound, "its file is gone"));
             }
@@ -343,69 +359,104 @@ impl Writer {
         if stopping {
             let synced = self.syncer.wait();
             synced.into_iter().for_each(|synced| self.made_safe(shared, synced));
-        } else if self.syncer.is_busy() || self.sync_at.is_some_and(|at| now < at) {
+        } else if let Some(since) = self.syncer.busy_since() {
+            if now.since(since) > HANGS.max(2 * self.store.fsync_interval()) {
+                self.unsafe_now(shared, now, &"the disk does not answer");
+            }
             return;
+        } else if self.sync_at.is_some_and(|at| now < at) {
+            return;
+        }
+        if let Err(error) = self.write_again(shared) {
+            self.unsafe_now(shared, now, &error);
+            self.sync_later(now);
+            if !stopping {
+                return;
+            }
         }
         let (needed, saved) = {
             let state = shared.lock();
-            (state.needed(), state.needed_after_all())
+            // A position that is still to be saved is not the one that is on the disk.
+            let saved = if state.tasks.is_empty() { state.needed_after_all() } else { 0 };
+            (state.needed(), saved)
         };
         let done = match self.store.to_sync(needed, saved, now, stopping) {
             Some(job) if stopping => Some(self.syncer.run(job)),
-            Some(job) => self.syncer.give(job),
+            Some(job) => self.syncer.give(job, now),
             None => {
-                if !self.store.is_unsynced(needed) {
-                    self.safe_again(shared, false);
-                }
+                self.safe_again(shared);
                 None
             }
         };
         done.into_iter().for_each(|synced| self.made_safe(shared, synced));
     }
 
-    /// Nothing is in doubt any more.
-    fn safe_again(&mut self, shared: &Shared, told: bool) {
-        if self.sync_at.take().is_some() {
-            self.sync_pause = RETRY;
-            self.told_sync.reset();
-            if told {
-                let pipeline = &shared.name;
-                tracing::info!(pipeline, "the queue is safe from power failures again");
+    /// What was to be made safe is, or is not.
+    fn made_safe(&mut self, shared: &Shared, synced: Synced) {
+        match self.store.synced(synced) {
+            Ok(synced) => {
+                self.tallies.syncs.add(u64::from(synced));
+                self.safe_again(shared);
             }
-            if !self.failing {
-                shared.lock().mode = Mode::Disk;
+            Err((doubtful, error)) => {
+                self.tallies.sync_errors.add(1);
+                let now = clock::now().boot;
+                if !doubtful.is_empty() {
+                    self.doubtful.push(doubtful);
+                }
+                self.unsafe_now(shared, now, &error);
+                // What is in doubt is written again at once, if it can be.
+                if self.doubtful.is_empty() || self.write_again(shared).is_err() {
+                    self.sync_later(now);
+                }
             }
         }
     }
 
-    /// What was to be made safe is, or is not.
-    fn made_safe(&mut self, shared: &Shared, synced: Synced) {
-        let (doubtful, error) = match self.store.synced(synced) {
-            Ok(synced) => {
-                self.tallies.syncs.add(u64::from(synced));
-                if synced {
-                    self.safe_again(shared, true);
-                }
-                return;
-            }
-            Err(failed) => failed,
-        };
-        let (pipeline, now) = (&shared.name, clock::now().boot);
-        self.tallies.sync_errors.add(1);
-        if self.told_sync.passes(now) {
-            tracing::warn!(pipeline, "the queue is not safe from power failures: {error}");
+    /// Nobody knows what of these samples is on the disk: what memory has of them is written once more, elsewhere.
+    fn write_again(&mut self, shared: &Shared) -> io::Result<()> {
+        while let Some(doubtful) = self.doubtful.last() {
+            let lots: Vec<_> = {
+                let state = shared.lock();
+                let from = state.tail.from(doubtful.start);
+                from.take_while(|lot| lot.first < doubtful.end).cloned().collect()
+            };
+            self.store.write_again(&lots)?;
+            self.doubtful.pop();
         }
-        // Nobody knows what of these samples is on the disk: what memory has of them is written once more, elsewhere.
-        let lots: Vec<_> = {
-            let state = shared.lock();
-            let from = state.tail.from(doubtful.start);
-            from.take_while(|lot| lot.first < doubtful.end).cloned().collect()
-        };
-        let whole = lots.first().is_some_and(|lot| lot.first <= doubtful.start);
-        if self.store.write_again(&lots).is_err() || !whole {
-            self.sync_at = Some(now + self.sync_pause);
-            self.sync_pause = (self.sync_pause * 2).min(SYNC_AGAIN);
-            shared.lock().mode = Mode::Degraded;
+        Ok(())
+    }
+
+    /// What waits is not safe from power failures.
+    fn unsafe_now(&mut self, shared: &Shared, now: BootTime, why: &dyn std::fmt::Display) {
+        let pipeline = &shared.name;
+        if self.told_sync.passes(now) {
+            tracing::warn!(pipeline, "the queue is not safe from power failures: {why}");
+        }
+        self.unsafe_since.get_or_insert(now);
+        shared.lock().mode = Mode::Degraded;
+    }
+
+    /// It is tried again after a pause.
+    fn sync_later(&mut self, now: BootTime) {
+        self.sync_at = Some(now + self.sync_pause);
+        self.sync_pause = (self.sync_pause * 2).min(SYNC_AGAIN);
+    }
+
+    /// If nothing is in doubt any more, it is told.
+    fn safe_again(&mut self, shared: &Shared) {
+        if !self.doubtful.is_empty() || self.store.is_owed() {
+            return;
+        }
+        self.sync_at = None;
+        if self.unsafe_since.take().is_some() {
+            self.sync_pause = RETRY;
+            self.told_sync.reset();
+            let pipeline = &shared.name;
+            tracing::info!(pipeline, "the queue is safe from power failures again");
+            if !self.failing {
+                shared.lock().mode = Mode::Disk;
+            }
         }
     }
 

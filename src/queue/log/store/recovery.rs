@@ -68,6 +68,8 @@ impl Store {
             safe_names: 0,
             next_id: 0,
             removable: 0,
+            owed: false,
+            renamed: 0,
             since_look: None,
         };
         let mut found = Recovered::default();
@@ -76,8 +78,8 @@ impl Store {
             // What a newer version has left may be ours to read by now.
             let Some(name) = file.name.strip_suffix(NEWER).map(str::to_owned) else { continue };
             let ours = || store.disk.read(&file.name).is_ok_and(|bytes| !survey(&bytes).newer);
-            if !store.disk.is_there(&name) && ours() && store.disk.rename(&file.name, &name).is_ok()
-            {
+            let there = store.disk.is_there(&name).unwrap_or(true);
+            if !there && ours() && store.disk.rename(&file.name, &name).is_ok() {
                 file.name = name;
             }
         }
@@ -130,7 +132,7 @@ impl Store {
         };
         match read {
             Some((generation, position)) => {
-                let cursor = Cursor { id: self.id(), generation, safe: 0 };
+                let cursor = Cursor { id: self.id(), generation, safe: 0, again: false };
                 self.cursors.insert(exporter.clone(), cursor);
                 found.positions.insert(exporter, (position, file.modified));
             }

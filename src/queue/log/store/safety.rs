@@ -11,13 +11,28 @@ use crate::queue::log::segment::{Head, Writer};
 use crate::queue::log::tail::Lot;
 
 impl Store {
-    /// Looks whether what is written can still be found. `Some`: the segment that is written cannot, and these are
-    /// its numbers; another one begins.
+    /// Looks whether what is written can still be found. `Some`: the segment that is written cannot, or the newest ones, and
+    /// these are their numbers; another one begins.
     pub fn look(&mut self) -> Option<Range<u64>> {
-        let is_there =
-            |current: &mut Current| self.disk.is_there(&segment_name(current.segment.first));
-        let gone = self.current.take_if(|current| !is_there(current))?;
-        Some(gone.segment.first..gone.segment.end)
+        let look = |segment: &Segment| self.disk.is_there(&segment_name(segment.first));
+        let mut gone: Option<Range<u64>> = None;
+        let lost = |current: &mut Current| !matches!(look(&current.segment), Ok(true));
+        let hidden = self.current.take_if(lost).map(|current| current.segment);
+        if let Some(segment) = &hidden {
+            gone = Some(segment.first..segment.end);
+        }
+        while let Some(newest) =
+            self.sealed.back().filter(|segment| matches!(look(segment), Ok(false)))
+        {
+            let end = gone.map_or(newest.end, |gone| gone.end.max(newest.end));
+            gone = Some(newest.first..end);
+            self.sealed.pop_back();
+        }
+        // What cannot be seen now may be there again, as it was.
+        if let Some(segment) = hidden.filter(|segment| look(segment).is_err()) {
+            self.put(segment);
+        }
+        gone
     }
 
     /// Writes once more what nobody can trust: beside the segment that has it, which stays if that fails.
@@ -41,6 +56,7 @@ impl Store {
             return Err(error);
         }
         self.names += 1;
+        self.owed = true;
         self.sealed.retain(|segment| segment.first != oldest.first);
         let id = self.id();
         self.put(Segment {
@@ -55,10 +71,14 @@ impl Store {
         Ok(())
     }
 
-    /// Exporters whose positions cannot be found any more, although they were saved.
+    /// Exporters whose positions have to be saved again: they cannot be found any more, or could not be made safe.
     pub fn look_for_cursors(&mut self) -> Vec<String> {
         let disk = &self.disk;
-        let gone = self.cursors.extract_if(.., |name, _| !disk.is_there(&cursor_name(name)));
-        gone.map(|(exporter, _)| exporter).collect()
+        let is_gone = |name: &String| matches!(disk.is_there(&cursor_name(name)), Ok(false));
+        let gone = self.cursors.extract_if(.., |name, _| is_gone(name));
+        let mut unsafe_ones: Vec<String> = gone.map(|(exporter, _)| exporter).collect();
+        let again = self.cursors.iter().filter(|(_, cursor)| cursor.again);
+        unsafe_ones.extend(again.map(|(exporter, _)| exporter.clone()));
+        unsafe_ones
     }
 }

@@ -18,6 +18,8 @@ pub struct SyncJob {
     names: Option<u64>,
     /// Segments that end before may go when the positions are safe.
     unneeded: u64,
+    /// How often exporters had got other names.
+    renamed: u64,
 }
 
 /// A file, and up to where it was written: a number of a sample, or a generation.
@@ -34,11 +36,14 @@ pub struct Synced {
     job: SyncJob,
     /// So many segments are safe, and the one after them is not if there is an error.
     segments: usize,
+    /// Of a segment or of the names: nothing else was tried then.
     error: Option<io::Error>,
+    /// Positions that are not safe.
+    unsafe_cursors: Vec<(usize, io::Error)>,
 }
 
 impl SyncJob {
-    /// Does it, up to the first failure. A file that is gone meanwhile is needed no more.
+    /// Does it: what is stored, its names, then the positions. A file that is gone meanwhile is needed no more.
     #[must_use]
     pub fn run(self, disk: &dyn Disk) -> Synced {
         let sync = |name: &str| match disk.sync(name) {
@@ -46,18 +51,22 @@ impl SyncJob {
             synced => synced,
         };
         let mut segments = 0;
-        let mut all = || {
+        let mut stored = || {
             for segment in &self.segments {
                 sync(&segment_name(segment.first))?;
                 segments += 1;
             }
-            for (exporter, _) in &self.cursors {
-                sync(&cursor_name(exporter))?;
-            }
             if self.names.is_some() { disk.sync_names() } else { Ok(()) }
         };
-        let error = all().err();
-        Synced { job: self, segments, error }
+        let error = stored().err();
+        let mut unsafe_cursors = Vec::new();
+        if error.is_none() {
+            let cursors = self.cursors.iter().enumerate();
+            let failed = cursors
+                .filter_map(|(n, (exporter, _))| Some((n, sync(&cursor_name(exporter)).err()?)));
+            unsafe_cursors.extend(failed);
+        }
+        Synced { job: self, segments, error, unsafe_cursors }
     }
 }
 
@@ -85,10 +94,15 @@ impl Store {
         }
         let oldest = self.sealed.front().map(|oldest| oldest.end);
         let unneeded = oldest.is_some_and(|end| end <= saved && end > self.removable);
-        if segments.is_empty() && !all && !unneeded {
+        let unneeded = unneeded && !self.is_pending();
+        if segments.is_empty() && !all && !unneeded && !self.owed {
             return None;
         }
-        let unsafe_ones = self.cursors.iter().filter(|(_, cursor)| cursor.safe < cursor.generation);
+        // What is to be written once more is synced behind that: earlier the system would only say that it was.
+        let unsafe_ones = self
+            .cursors
+            .iter()
+            .filter(|(_, cursor)| cursor.safe < cursor.generation && !cursor.again);
         let cursors: Vec<_> = unsafe_ones
             .map(|(exporter, cursor)| {
                 let (id, written) = (cursor.id, cursor.generation);
@@ -97,9 +111,10 @@ impl Store {
             .collect();
         let names = (self.safe_names < self.names).then_some(self.names);
         if segments.is_empty() && cursors.is_empty() && names.is_none() && !unneeded {
+            self.owed = self.is_pending();
             return None;
         }
-        Some(SyncJob { segments, cursors, names, unneeded: saved })
+        Some(SyncJob { segments, cursors, names, unneeded: saved, renamed: self.renamed })
     }
 
     /// What was to be made safe is, or not. Returns whether that was some of the samples.
@@ -108,8 +123,13 @@ impl Store {
     /// What the system says, and the numbers of which nobody knows whether they are safe: they have to be written
     /// again.
     pub fn synced(&mut self, synced: Synced) -> Result<bool, (Range<u64>, io::Error)> {
-        let Synced { job, segments, error } = synced;
-        for done in &job.segments[..segments] {
+        let Synced { job, segments, error, unsafe_cursors } = synced;
+        if let Some(error) = error {
+            self.owed = true;
+            let failed = job.segments.get(segments);
+            return Err((failed.map_or(0..0, |failed| self.distrust(failed.id)), error));
+        }
+        for done in &job.segments {
             if let Some(segment) = self.segment(done.id) {
                 let written = done.written;
                 let end = segment.end;
@@ -117,20 +137,27 @@ impl Store {
                 segment.safe = segment.safe.max(written);
             }
         }
-        if let Some(error) = error {
-            let failed = job.segments.get(segments);
-            return Err((failed.map_or(0..0, |failed| self.distrust(failed.id)), error));
-        }
-        for (exporter, done) in &job.cursors {
+        self.safe_names = job.names.unwrap_or(self.safe_names);
+        for (n, (exporter, done)) in job.cursors.iter().enumerate() {
+            let failed = unsafe_cursors.iter().any(|(failed, _)| *failed == n);
             // A cursor that is older after a power failure sends twice, and loses nothing.
             if let Some(cursor) = self.cursors.get_mut(exporter).filter(|c| c.id == done.id) {
-                cursor.safe = done.written;
+                match failed {
+                    true => cursor.again = true,
+                    false => cursor.safe = done.written,
+                }
             }
         }
-        self.safe_names = job.names.unwrap_or(self.safe_names);
-        // Earlier a power failure could have left an exporter asking for what is gone.
-        self.removable = self.removable.max(job.unneeded);
-        self.reclaim();
+        if let Some((_, error)) = unsafe_cursors.into_iter().next() {
+            self.owed = true;
+            return Err((0..0, error));
+        }
+        self.owed = self.is_pending();
+        if job.renamed == self.renamed && !self.owed {
+            // Earlier a power failure could have left an exporter asking for what is gone.
+            self.removable = self.removable.max(job.unneeded);
+            self.reclaim();
+        }
         Ok(!job.segments.is_empty())
     }
 
@@ -158,6 +185,17 @@ impl Store {
         let Some(job) = self.to_sync(needed, saved, now, all) else { return Ok(false) };
         let synced = job.run(&*self.disk);
         self.synced(synced)
+    }
+
+    /// Whether a position is to be written once more before anything can be said of it.
+    fn is_pending(&self) -> bool {
+        self.cursors.values().any(|cursor| cursor.again)
+    }
+
+    /// Whether something is to be made safe as soon as can be.
+    #[must_use]
+    pub fn is_owed(&self) -> bool {
+        self.owed
     }
 
     fn segment(&mut self, id: u64) -> Option<&mut Segment> {

@@ -207,6 +207,30 @@ fn what_can_be_read_comes_before_what_cannot() {
     assert_eq!(next.first, bad.1);
 }
 
+/// A folder that cannot be seen for a moment has lost nothing: what memory has of it is written again, the rest is there.
+#[test]
+fn what_cannot_be_seen_is_not_given_up() {
+    let mut model = Model::new();
+    model.store.limits.segment_bytes = 1 << 20;
+    (0..3).for_each(|_| model.append(20));
+    model.disk.hide(true);
+    assert_eq!(model.store.look(), Some(0..60));
+    assert_eq!(model.store.look(), None);
+    assert_eq!(model.store.segments(), [(0, 60)]);
+    model.disk.hide(false);
+    let newest = model.memory.last().cloned().unwrap();
+    model.store.append(&[newest]).unwrap();
+    assert_eq!(model.store.segments(), [(0, 60), (40, 60)]);
+    model.append(20);
+    model.reopen(false);
+    // Files that are gone are: what memory has of all of them is to be written.
+    for (first, _) in model.store.segments() {
+        model.disk.remove(&segment_name(first)).unwrap();
+    }
+    assert_eq!(model.store.look(), Some(0..80));
+    assert_eq!(model.store.segments(), []);
+}
+
 /// What is too much goes from the oldest on, and it is known up to where.
 #[test]
 fn at_its_cap_a_log_forgets_its_oldest() {

@@ -19,6 +19,26 @@ struct Content {
     safe: Vec<u8>,
     /// What the system holds.
     held: Vec<u8>,
+    /// What it held when a sync failed: of that it says ever after that it is safe.
+    clean: Option<Vec<u8>>,
+}
+
+impl Content {
+    /// Makes safe what has been written, in pages of this size.
+    fn sync(&mut self, page: usize) {
+        let Self { safe, held, clean } = self;
+        let Some(clean) = clean else {
+            safe.clone_from(held);
+            return;
+        };
+        for (at, bytes) in held.chunks(page).enumerate() {
+            let range = at * page..at * page + bytes.len();
+            if clean.get(range.clone()) != Some(bytes) {
+                safe.resize(safe.len().max(range.end), 0);
+                safe[range].copy_from_slice(bytes);
+            }
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -33,7 +53,9 @@ struct State {
     fails: (u32, u32),
     /// Files that cannot be read, and what is said of them.
     spoilt: BTreeMap<String, i32>,
-    /// So many syncs of segments fail.
+    /// Nobody can say what is there.
+    hidden: bool,
+    /// So many syncs fail.
     unsafe_syncs: u32,
     syncs: u32,
 }
@@ -70,7 +92,12 @@ impl Fake {
         state.spoilt.retain(|_, reason| *reason != 0);
     }
 
-    /// The next syncs of segments fail.
+    /// Something else is where the files were, or is no more.
+    pub(super) fn hide(&self, hidden: bool) {
+        self.lock().hidden = hidden;
+    }
+
+    /// The next syncs fail.
     pub(super) fn fail_syncs(&self, count: u32) {
         self.lock().unsafe_syncs = count;
     }
@@ -107,7 +134,7 @@ impl Fake {
                 kept.resize(kept.len().max(begin + page.len()), 0);
                 kept[begin..begin + page.len()].copy_from_slice(page);
             }
-            *content = Content { safe: kept.clone(), held: kept };
+            *content = Content { safe: kept.clone(), held: kept, clean: None };
         }
         (*files, *safe_names) = (names.clone(), names);
         state.fails = (0, 0);
@@ -200,15 +227,17 @@ impl Disk for Fake {
         let mut state = self.lock();
         state.syncs += 1;
         state.may()?;
-        if state.unsafe_syncs > 0 && name.ends_with(".seg") {
+        if state.unsafe_syncs > 0 && state.files.contains_key(name) {
             state.unsafe_syncs -= 1;
+            let content = state.content(name);
+            content.clean = Some(content.held.clone());
             return Err(io::Error::from_raw_os_error(5));
         }
         if !state.files.contains_key(name) {
             return Err(none());
         }
         let content = state.content(name);
-        content.safe = content.held.clone();
+        content.sync(if name.ends_with(".cursor") { SECTOR } else { PAGE });
         Ok(())
     }
 
@@ -223,7 +252,12 @@ impl Disk for Fake {
         Ok((1 << 40, 1 << 40))
     }
 
-    fn is_there(&self, name: &str) -> bool {
-        self.lock().files.contains_key(name)
+    fn is_there(&self, name: &str) -> io::Result<bool> {
+        let state = self.lock();
+        if state.hidden {
+            Err(io::Error::from_raw_os_error(116))
+        } else {
+            Ok(state.files.contains_key(name))
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! What a log should be, beside one on a disk that forgets.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,7 +50,7 @@ pub(super) struct Model {
     /// What stands at each number; a number that was lost is given again.
     written: BTreeMap<u64, f64>,
     /// What memory still has.
-    memory: Vec<Arc<Lot>>,
+    pub(super) memory: Vec<Arc<Lot>>,
     /// Up to where all outlives a power failure.
     pub(super) safe: u64,
     /// What could not be made safe while it could be written again.
@@ -63,6 +64,8 @@ pub(super) struct Model {
     /// What is to be made safe, or has been without the store knowing it; and what that means.
     job: Option<(SyncJob, Begun)>,
     done: Option<(Synced, Begun)>,
+    /// What could not be made safe, and not be written again.
+    doubtful: Vec<Range<u64>>,
     epoch: u64,
     pub(super) time: u64,
 }
@@ -86,6 +89,7 @@ impl Model {
             saved: Vec::new(),
             job: None,
             done: None,
+            doubtful: Vec::new(),
             epoch: 0,
             time: 10,
         };
@@ -138,7 +142,8 @@ impl Model {
     }
 
     pub(super) fn begin_sync(&mut self) {
-        if self.job.is_some() || self.done.is_some() {
+        self.write_again();
+        if self.job.is_some() || self.done.is_some() || !self.doubtful.is_empty() {
             return;
         }
         self.time += 100;
@@ -167,16 +172,32 @@ impl Model {
                 self.saved.drain(..begun.saved.saturating_sub(1));
             }
             Err((doubtful, _)) => {
-                // As a log does.
-                let again = |lot: &&Arc<Lot>| doubtful.contains(&lot.first);
-                let lots: Vec<_> = self.memory.iter().filter(again).cloned().collect();
-                let all = lots.iter().map(|lot| lot.samples.len() as u64).sum::<u64>();
-                if all < doubtful.end - doubtful.start {
-                    // A process before has written it, and nobody has it in memory.
-                    self.never_safe = self.never_safe.min(doubtful.start);
+                if !doubtful.is_empty() {
+                    self.doubtful.push(doubtful);
                 }
-                self.store.write_again(&lots).unwrap();
+                self.write_again();
             }
+        }
+    }
+
+    /// As a log does.
+    fn write_again(&mut self) {
+        while let Some(doubtful) = self.doubtful.last() {
+            let again = |lot: &&Arc<Lot>| doubtful.contains(&lot.first);
+            let lots: Vec<_> = self.memory.iter().filter(again).cloned().collect();
+            let all = lots.iter().map(|lot| lot.samples.len() as u64).sum::<u64>();
+            if all < doubtful.end - doubtful.start {
+                // A process before has written it, and nobody has it in memory.
+                self.never_safe = self.never_safe.min(doubtful.start);
+            }
+            if self.store.write_again(&lots).is_err() {
+                return;
+            }
+            self.doubtful.pop();
+        }
+        // Positions that could not be made safe are saved once more, whatever they are.
+        if !self.store.look_for_cursors().is_empty() {
+            self.save();
         }
     }
 
@@ -185,6 +206,7 @@ impl Model {
         let (store, found) = Store::open(Arc::clone(&self.disk) as _, limits(), 7).unwrap();
         self.store = store;
         (self.job, self.done) = (None, None);
+        self.doubtful.clear();
         self.small();
         self.epoch += 1;
         self.memory.clear();
