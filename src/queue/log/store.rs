@@ -210,6 +210,11 @@ impl Store {
         let mut lots = lots;
         let mut end = 0;
         while let Some(lot) = lots.first() {
+            if self.current.is_none() && self.sealed.iter().any(|old| old.first == lot.first) {
+                // It could not be seen for a while, and stays until all of it is written once more.
+                self.write_again(lots)?;
+                return Ok(lots.last().map_or(end, |lot| lot.end()));
+            }
             let mut bytes = Vec::new();
             let (at, captured) = match &self.current {
                 Some(current) => (current.segment.bytes, lot.captured),
@@ -256,8 +261,7 @@ impl Store {
 
     fn begin(&mut self, lot: &Lot) -> io::Result<Vec<u8>> {
         let name = segment_name(lot.first);
-        // What stands there could not be synced or is not whole, and is written again.
-        self.sealed.retain(|segment| segment.first != lot.first);
+        // What stands there is not whole, and is written again.
         let _ = self.disk.truncate(&name, 0);
         let head = Head { boot_id: self.boot_id, begun: lot.captured };
         let (writer, bytes) = Writer::new(head);

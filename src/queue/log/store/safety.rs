@@ -29,7 +29,7 @@ impl Store {
             self.sealed.pop_back();
         }
         // What cannot be seen now may be there again, as it was.
-        if let Some(segment) = hidden.filter(|segment| look(segment).is_err()) {
+        if let Some(segment) = hidden.filter(|segment| !matches!(look(segment), Ok(false))) {
             self.put(segment);
         }
         gone

@@ -217,12 +217,19 @@ fn what_cannot_be_seen_is_not_given_up() {
     assert_eq!(model.store.look(), Some(0..60));
     assert_eq!(model.store.look(), None);
     assert_eq!(model.store.segments(), [(0, 60)]);
+    let all = model.memory.clone();
+    model.disk.fail(0, 9);
+    assert!(model.store.append(&all).is_err());
+    model.disk.fail(0, 0);
+    assert_eq!(model.store.segments(), [(0, 60)], "it stays until it is written again");
     model.disk.hide(false);
     let newest = model.memory.last().cloned().unwrap();
     model.store.append(&[newest]).unwrap();
     assert_eq!(model.store.segments(), [(0, 60), (40, 60)]);
     model.append(20);
     model.reopen(false);
+    assert_eq!(model.store.append(&all).unwrap(), 60);
+    assert_eq!(model.store.segments(), [(0, 60), (40, 80)]);
     // Files that are gone are: what memory has of all of them is to be written.
     for (first, _) in model.store.segments() {
         model.disk.remove(&segment_name(first)).unwrap();
