@@ -28,8 +28,7 @@ pub(super) type Order = (Request, oneshot::Sender<String>);
 pub(super) async fn open(folder: Option<&Path>, tasks: &TaskTracker) -> mpsc::Receiver<Order> {
     let (order, orders) = mpsc::channel(1);
     if let Some(folder) = folder {
-        let made = fs::create_dir_all(folder);
-        let first = match made {
+        let first = match fs::create_dir_all(folder) {
             Ok(()) => listen(folder).await,
             Err(error) => Err(error),
         };

@@ -381,31 +381,26 @@ impl Store {
     /// What the system says; what was written before stands.
     pub fn save(&mut self, exporter: &str, position: &Position) -> io::Result<()> {
         let name = cursor_name(exporter);
-        let known = self.cursors.get(exporter).copied();
-        let mut generation = known.map_or(0, |cursor| cursor.generation) + 1;
-        let slot = position::slot(generation, position);
-        if known.is_none() {
+        let Some(mut cursor) = self.cursors.get(exporter).copied() else {
             // All of it at once: later it asks the disk for no more space.
+            let generation = 1;
             let mut file = vec![0; SLOTS[1] as usize + SLOT];
             let at = SLOTS[generation as usize % 2] as usize;
-            file[at..at + SLOT].copy_from_slice(&slot);
+            file[at..at + SLOT].copy_from_slice(&position::slot(generation, position));
             self.disk.write(&name, 0, &file)?;
             self.names += 1;
-        } else {
-            self.disk.write(&name, SLOTS[generation as usize % 2], &slot)?;
+            let cursor = Cursor { id: self.id(), generation, safe: 0, again: false };
+            self.cursors.insert(exporter.to_owned(), cursor);
+            return Ok(());
+        };
+        // Both slots, when nobody knows what of them is on the disk.
+        for _ in 0..=u8::from(cursor.again) {
+            cursor.generation += 1;
+            let slot = position::slot(cursor.generation, position);
+            self.disk.write(&name, SLOTS[cursor.generation as usize % 2], &slot)?;
         }
-        let new = || Cursor { id: 0, generation, safe: 0, again: false };
-        let mut cursor = known.unwrap_or_else(new);
-        if cursor.again {
-            generation += 1;
-            let slot = position::slot(generation, position);
-            self.disk.write(&name, SLOTS[generation as usize % 2], &slot)?;
-            (cursor.again, self.owed) = (false, true);
-        }
-        if known.is_none() {
-            cursor.id = self.id();
-        }
-        self.cursors.insert(exporter.to_owned(), Cursor { generation, ..cursor });
+        self.owed |= std::mem::take(&mut cursor.again);
+        self.cursors.insert(exporter.to_owned(), cursor);
         Ok(())
     }
 

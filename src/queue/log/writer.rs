@@ -48,7 +48,7 @@ pub(super) fn run(store: Store, shared: &Arc<Shared>) -> bool {
         sync_at: None,
         sync_pause: RETRY,
         told_sync: Seldom::default(),
-        unsafe_since: None,
+        is_unsafe: false,
         doubtful: Vec::new(),
         syncer: Syncer::new(shared, disk),
         ticked: clock::now().boot,
@@ -133,8 +133,8 @@ struct Writer {
     sync_at: Option<BootTime>,
     sync_pause: Duration,
     told_sync: Seldom,
-    /// Since when something is not safe that should be.
-    unsafe_since: Option<BootTime>,
+    /// Something is not safe that should be.
+    is_unsafe: bool,
     /// What could not be made safe, and is to be written again.
     doubtful: Vec<Range<u64>>,
     syncer: Syncer,
@@ -192,7 +192,7 @@ impl Writer {
     /// How long it may do nothing.
     fn tick(&self, state: &State) -> Duration {
         let busy = self.failing
-            || self.unsafe_since.is_some()
+            || self.is_unsafe
             || self.syncer.busy_since().is_some()
             || self.store.is_unsynced(state.needed());
         if busy { TICK } else { IDLE }
@@ -267,7 +267,7 @@ impl Writer {
             tracing::info!(pipeline, "the queue is written to the disk again");
             let mut state = shared.lock();
             state.failing = false;
-            if self.unsafe_since.is_none() {
+            if !self.is_unsafe {
                 state.mode = Mode::Disk;
             }
         }
@@ -433,7 +433,7 @@ impl Writer {
         if self.told_sync.passes(now) {
             tracing::warn!(pipeline, "the queue is not safe from power failures: {why}");
         }
-        self.unsafe_since.get_or_insert(now);
+        self.is_unsafe = true;
         shared.lock().mode = Mode::Degraded;
     }
 
@@ -449,7 +449,7 @@ impl Writer {
             return;
         }
         self.sync_at = None;
-        if self.unsafe_since.take().is_some() {
+        if std::mem::take(&mut self.is_unsafe) {
             self.sync_pause = RETRY;
             self.told_sync.reset();
             let pipeline = &shared.name;
