@@ -6,3 +6,6 @@ pub mod cursor;
 pub mod log;
 pub mod quarantine;
 pub mod report;
+
+#[cfg(test)]
+mod tests;
