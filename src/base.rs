@@ -4,9 +4,13 @@
 pub mod backoff;
 pub mod clock;
 pub mod duration;
+pub mod flight;
 pub mod fs;
 pub mod hash;
 pub mod place;
 pub mod regexp;
+pub mod run_queue;
 pub mod seldom;
 pub mod text;
+pub mod turn;
+pub mod workers;

@@ -108,6 +108,12 @@ pub fn wall() -> Timestamp {
     Timestamp(u64::try_from(read(ClockId::Realtime).as_nanos()).unwrap_or(0))
 }
 
+/// The CPU time that this thread has used.
+#[must_use]
+pub fn thread_cpu() -> Duration {
+    read(ClockId::ThreadCPUTime)
+}
+
 fn read(id: ClockId) -> Duration {
     let time = clock_gettime(id);
     Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))

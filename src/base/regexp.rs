@@ -2,6 +2,8 @@
 //! speaks another: what differs between the two is translated, so that a file means here what it
 //! means there.
 
+pub mod search;
+
 use regex::bytes::{Regex, RegexBuilder};
 
 /// The memory that one expression may take, in bytes.

@@ -1,0 +1,159 @@
+//! Reads of files that never run twice at once: who asks while a read is under way waits for its result. A file system
+//! that hangs so holds one thread for each file, however often it is asked.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::Instant;
+
+use tokio::sync::watch;
+
+use crate::base::clock;
+
+/// Threads of a runtime that may read at one time.
+pub const MAX_THREADS: usize = 32;
+
+type Waiting<T> = watch::Receiver<Option<T>>;
+
+/// What is being read, by its key.
+#[derive(Debug)]
+pub struct Flights<K, T>(Arc<Mutex<HashMap<K, Waiting<T>>>>);
+
+impl<K, T> Default for Flights<K, T> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+/// The read panicked, or the runtime has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the read broke off: please report it")]
+pub struct BrokenOff;
+
+impl<K, T> Flights<K, T>
+where
+    K: Clone + Eq + Hash + Send + 'static,
+    T: Clone + Send + Sync + 'static,
+{
+    /// Reads on a thread for blocking work, or waits for the read of this key that is under way.
+    ///
+    /// # Errors
+    /// [`BrokenOff`].
+    pub async fn read(
+        &self,
+        key: K,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, BrokenOff> {
+        let mut waiting = {
+            let mut flights = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            // One whose sender is gone has broken off.
+            match flights.get(&key).filter(|waiting| waiting.has_changed().is_ok()) {
+                Some(waiting) => waiting.clone(),
+                None => {
+                    let (result, waiting) = watch::channel(None);
+                    flights.insert(key.clone(), waiting.clone());
+                    let all = Arc::clone(&self.0);
+                    tokio::task::spawn_blocking(move || {
+                        let value = work();
+                        all.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+                        let _ = result.send(Some(value));
+                    });
+                    waiting
+                }
+            }
+        };
+        let value = waiting.wait_for(Option::is_some).await.map_err(|_| BrokenOff)?;
+        value.clone().ok_or(BrokenOff)
+    }
+}
+
+/// Reads on a thread of their own, one for each path, that somebody waits for only so long. For those who may block, and
+/// go on without what hangs.
+#[derive(Debug)]
+pub struct Patient<T>(HashMap<PathBuf, mpsc::Receiver<T>>);
+
+impl<T> Default for Patient<T> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<T: Send + 'static> Patient<T> {
+    /// What the work gives by then; `None`: it hangs, or as many hang as may. A later call with this path gets what an
+    /// earlier one did not wait for.
+    pub fn read(
+        &mut self,
+        path: &Path,
+        until: Instant,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        if !self.0.contains_key(path) {
+            if self.0.len() >= MAX_THREADS {
+                return None;
+            }
+            let (result, waiting) = mpsc::channel();
+            let thread = std::thread::Builder::new().name("read".to_owned());
+            // Without a thread the sender is dropped, and nothing is received.
+            let _ = thread.spawn(move || result.send(work()));
+            self.0.insert(path.to_owned(), waiting);
+        }
+        let left = until.saturating_duration_since(clock::instant());
+        match self.0.get(path)?.recv_timeout(left) {
+            Err(mpsc::RecvTimeoutError::Timeout) => None,
+            done => {
+                self.0.remove(path);
+                done.ok()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    #[test]
+    fn what_hangs_is_left_and_taken_later() {
+        let mut reads = Patient::default();
+        let (go_on, wait) = mpsc::channel::<()>();
+        let now = clock::instant();
+        let path = Path::new("hangs");
+        assert_eq!(reads.read(path, now, move || wait.recv().map_or(1, |()| 2)), None);
+        assert_eq!(reads.read(Path::new("fine"), now + Duration::from_secs(60), || 3), Some(3));
+        go_on.send(()).expect("it waits");
+        let later = now + Duration::from_secs(60);
+        assert_eq!(reads.read(path, later, || 4), Some(2), "it is not begun a second time");
+        assert_eq!(reads.read(path, later, || 5), Some(5));
+    }
+
+    #[tokio::test]
+    async fn one_read_at_a_time_serves_all_who_wait() {
+        let flights = Flights::<&str, usize>::default();
+        let reads = Arc::new(AtomicUsize::new(0));
+        let (go_on, wait) = mpsc::channel();
+        let wait = Arc::new(Mutex::new(wait));
+        let read = |key| {
+            let (reads, wait) = (Arc::clone(&reads), Arc::clone(&wait));
+            flights.read(key, move || {
+                let number = reads.fetch_add(1, Ordering::SeqCst);
+                let _ = wait.lock().expect("no panic").recv();
+                number
+            })
+        };
+        let open = async {
+            while reads.load(Ordering::SeqCst) == 0 {
+                tokio::task::yield_now().await;
+            }
+            go_on.send(()).expect("it waits");
+        };
+        let (a, b, ()) = tokio::join!(read("a"), read("a"), open);
+        assert_eq!((a, b), (Ok(0), Ok(0)), "the second one waited for the first");
+        go_on.send(()).expect("nobody has closed it");
+        assert_eq!(read("a").await, Ok(1), "a later one reads anew");
+        assert_eq!(flights.read("b", || panic!("on purpose")).await, Err(BrokenOff));
+        assert_eq!(flights.read("b", || 5).await, Ok(5), "after one that broke off");
+    }
+}
