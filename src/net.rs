@@ -2,10 +2,12 @@
 //! a pooled client and a small server. Knows nothing of targets and outcomes: its faults are its own.
 
 pub mod auth;
+pub(crate) mod detached;
 pub mod dial;
 pub mod grpc_client;
 pub mod http_client;
 pub mod http_server;
+pub mod paced;
 pub mod resolve;
 pub mod tls;
 pub mod x509;

@@ -10,7 +10,9 @@ use crate::exporter::deliver::{Duty, Work};
 use crate::exporter::prometheus::Prometheus;
 use crate::exporter::{otlp, prometheus_remote_write};
 use crate::net::auth::Authenticator;
+use crate::net::grpc_client;
 use crate::net::resolve::Resolver;
+use crate::net::tls::TlsClient;
 use crate::pipeline::memory::Memory;
 use crate::pipeline::stage::{Processor, Sink};
 use crate::processor::actions::{PointActions, ResourceActions};
@@ -90,25 +92,35 @@ pub(super) fn standing(
     }
 }
 
+/// What an exporter that sends offers to its server; `None` of one that stands beside the queues.
+pub(super) fn alpn(settings: &ExporterSettings) -> Option<&'static [&'static [u8]]> {
+    match settings {
+        ExporterSettings::RemoteWrite(_) | ExporterSettings::OtlpHttp(_) => Some(&[b"http/1.1"]),
+        ExporterSettings::OtlpGrpc(_) => Some(grpc_client::ALPN),
+        ExporterSettings::Prometheus(_) | ExporterSettings::Debug(_) => None,
+    }
+}
+
 /// Builds an exporter that sends; it does nothing until its work is begun.
 pub(super) fn sending(
     settings: &ExporterSettings,
+    tls: TlsClient,
     tools: &Tools<'_>,
     duty: Duty,
 ) -> Result<Work, StartError> {
     let name = duty.name.clone();
     let auth = settings.client().and_then(|client| client.auth.as_ref()?.as_ref());
     let auth = auth.and_then(|auth| tools.authenticators.get(auth).map(Arc::clone));
-    let resolver = tools.resolver.clone();
+    let net = (tools.resolver.clone(), tls);
     let built = match settings {
         ExporterSettings::RemoteWrite(settings) => {
-            prometheus_remote_write::exporter((**settings).clone(), resolver, auth, duty)
+            Ok(prometheus_remote_write::exporter((**settings).clone(), net, auth, duty))
         }
         ExporterSettings::OtlpGrpc(settings) => {
-            otlp::grpc::exporter((**settings).clone(), resolver, auth, duty)
+            otlp::grpc::exporter((**settings).clone(), net, auth, duty)
         }
         ExporterSettings::OtlpHttp(settings) => {
-            otlp::http::exporter((**settings).clone(), resolver, auth, duty)
+            Ok(otlp::http::exporter((**settings).clone(), net, auth, duty))
         }
         ExporterSettings::Prometheus(_) | ExporterSettings::Debug(_) => {
             Ok(Box::pin(std::future::ready(())) as Work)

@@ -2,6 +2,7 @@
 //! and apart, then sources are led over, then what is gone is drained.
 
 mod end;
+mod files;
 mod orders;
 mod prepare;
 
@@ -17,7 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::app::catalog::Standing;
 use crate::app::{StartError, facts};
-use crate::base::clock;
+use crate::base::{clock, turn};
 use crate::config::plan::{self, Plan};
 use crate::exporter::deliver::Work;
 use crate::exporter::health::{Health, Healths};
@@ -373,7 +374,7 @@ impl Graph {
         });
         let ended = sending.ended.clone().drop_guard();
         let leave = sending.leave.clone();
-        self.tasks.spawn(async move {
+        turn::track(&self.tasks, async move {
             let _ended = ended;
             let before = async {
                 for after in after {
@@ -398,7 +399,7 @@ impl Graph {
             drained.retain(|(_, ended)| !ended.is_cancelled());
             drained.push((sending.destination, sending.ended.clone()));
         }
-        self.tasks.spawn(async move {
+        turn::track(&self.tasks, async move {
             let waiting = sending.queue.len();
             if waiting > 0 {
                 tracing::info!(exporter, pipeline, waiting, "gone; it goes on sending what waits");

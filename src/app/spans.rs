@@ -11,9 +11,9 @@ use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
 use tonic::metadata::{MetadataKey, MetadataMap};
 
 use crate::config::plan::Traces;
-use crate::net::grpc_client::channel;
+use crate::net::grpc_client::{ALPN, channel};
 use crate::net::resolve::Resolver;
-use crate::net::tls::TlsSettings;
+use crate::net::tls::{TlsClient, TlsSettings};
 use crate::pipeline::selftrace;
 use crate::signal::names::{SCOPE_NAME, SCOPE_VERSION};
 
@@ -39,7 +39,7 @@ impl Spans {
     ///
     /// # Errors
     /// Why it cannot be built.
-    pub(super) fn prepare(
+    pub(super) async fn prepare(
         &self,
         traces: Option<&Traces>,
         resource: &crate::signal::series::Resource,
@@ -48,10 +48,9 @@ impl Spans {
         if self.running.as_ref().map(|(running, _)| running) == traces {
             return Ok(Prepared::Same);
         }
-        let built = traces.map(|traces| {
-            provider(traces, resource, resolver).map(|provider| (traces.clone(), provider))
-        });
-        built.transpose().map(Prepared::Other)
+        let Some(traces) = traces else { return Ok(Prepared::Other(None)) };
+        let provider = provider(traces, resource, resolver).await?;
+        Ok(Prepared::Other(Some((traces.clone(), provider))))
     }
 
     /// Lets what was prepared run.
@@ -86,7 +85,7 @@ pub(super) async fn shut_down(provider: SdkTracerProvider) {
     }
 }
 
-fn provider(
+async fn provider(
     traces: &Traces,
     resource: &crate::signal::series::Resource,
     resolver: Resolver,
@@ -94,7 +93,8 @@ fn provider(
     let fail = |why: String| format!("service.telemetry.traces: {why}");
     let endpoint: http::Uri =
         traces.endpoint.parse().map_err(|_| fail("the endpoint is no URL".to_owned()))?;
-    let channel = channel(&endpoint, &endpoint, resolver, &TlsSettings::default()).map_err(fail)?;
+    let tls = TlsClient::load(TlsSettings::default(), ALPN).await.map_err(fail)?;
+    let channel = channel(&endpoint, &endpoint, resolver, tls).map_err(fail)?;
     let mut metadata = MetadataMap::new();
     for (name, value) in &traces.headers {
         let key = MetadataKey::from_bytes(name.to_lowercase().as_bytes());

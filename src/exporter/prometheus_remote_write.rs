@@ -29,21 +29,18 @@ struct Protocol {
 }
 
 /// The work of an exporter that empties the queue of its duty.
-///
-/// # Errors
-/// When a certificate or key cannot be read.
+#[must_use]
 pub fn exporter(
     settings: Settings,
-    resolver: Resolver,
+    (resolver, tls): (Resolver, TlsClient),
     auth: Option<Arc<Authenticator>>,
     duty: Duty,
-) -> Result<Work, String> {
-    let tls = TlsClient::new(&settings.client.tls, &[b"http/1.1"])?;
+) -> Work {
     let translator = Translator::new(&settings.identity);
     let client = HttpClient::new(resolver, tls);
     let common = settings.client.clone();
     let protocol = Protocol { settings, client, auth, translator };
-    Ok(work(duty, &common, protocol))
+    work(duty, &common, protocol)
 }
 
 impl Transport for Protocol {

@@ -6,6 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use rustix::io::Errno;
 use tokio::net::{TcpSocket, TcpStream};
 
+use crate::net::paced::Paced;
+
 /// What went wrong on the way to a peer, or here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -64,11 +66,14 @@ pub fn fault_of(error: &io::Error) -> Fault {
     }
 }
 
+/// An open connection.
+pub type Connection = Paced<TcpStream>;
+
 /// Opens a connection, from `source` when one is given.
 ///
 /// # Errors
 /// The error of the kernel; [`fault_of`] names it.
-pub async fn connect(to: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
+pub async fn connect(to: SocketAddr, source: Option<IpAddr>) -> io::Result<Connection> {
     let socket = if to.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     if let Some(source) = source {
         socket.bind(SocketAddr::new(source, 0))?;
@@ -76,7 +81,7 @@ pub async fn connect(to: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpSt
     let stream = socket.connect(to).await?;
     // Without this the kernel may wait for more to send, and the wait would look like the target's.
     stream.set_nodelay(true)?;
-    Ok(stream)
+    Ok(Paced::new(stream))
 }
 
 #[cfg(test)]

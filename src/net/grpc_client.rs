@@ -13,29 +13,33 @@ use tonic::body::Body;
 use tonic::transport::{Channel, Endpoint, Error};
 
 use crate::net::AGENT;
+use crate::net::detached::Detached;
 use crate::net::http_client::Connector;
 use crate::net::resolve::Resolver;
-use crate::net::tls::{TlsClient, TlsSettings};
+use crate::net::tls::TlsClient;
+
+/// What a channel offers to a server.
+pub const ALPN: &[&[u8]] = &[b"h2"];
 
 /// A channel to an endpoint, which connects when it is first used. `origin` is what requests say that
 /// they are for. Must be called within a runtime.
 ///
 /// # Errors
-/// When a certificate or key cannot be read, or the endpoint is none.
+/// When the endpoint is none.
 pub fn channel(
     endpoint: &Uri,
     origin: &Uri,
     resolver: Resolver,
-    tls: &TlsSettings,
+    tls: TlsClient,
 ) -> Result<Channel, String> {
-    let tls = TlsClient::new(tls, &[b"h2"])?;
     let secure = endpoint.scheme_str() == Some("https");
     // The channel leaves TLS to our own connector and must not look for its own.
     let plain = format!("http://{}", endpoint.authority().map_or("", |a| a.as_str()));
     let endpoint = Endpoint::from_shared(plain)
         .and_then(|endpoint| endpoint.user_agent(AGENT))
         .map_err(|error| error.to_string())?
-        .origin(origin.clone());
+        .origin(origin.clone())
+        .executor(Detached);
     Ok(endpoint.connect_with_connector_lazy(Connector::new(resolver, tls, secure)))
 }
 

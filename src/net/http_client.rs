@@ -13,9 +13,9 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::client::legacy::{Client, Error};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::net::TcpStream;
+use hyper_util::rt::{TokioIo, TokioTimer};
 
+use crate::net::detached::Detached;
 use crate::net::dial;
 use crate::net::resolve::{Family, Resolver};
 use crate::net::tls::{self, TlsClient};
@@ -65,7 +65,7 @@ impl HttpClient {
     #[must_use]
     pub fn new(resolver: Resolver, tls: TlsClient) -> Self {
         let connector = Connector { resolver, tls, secure: None };
-        let inner = Client::builder(TokioExecutor::new())
+        let inner = Client::builder(Detached)
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(90))
             .pool_max_idle_per_host(2)
@@ -156,7 +156,7 @@ impl Connector {
 #[allow(missing_debug_implementations)]
 pub enum Stream {
     /// Plain.
-    Plain(TokioIo<TcpStream>),
+    Plain(TokioIo<dial::Connection>),
     /// Over TLS.
     Tls(Box<TokioIo<tls::Stream>>),
 }

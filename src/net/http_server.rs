@@ -14,6 +14,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::base::turn;
+
 /// Connections at one time; more wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 128;
 /// How long a client may take to send its request's head, and to idle between two requests.
@@ -63,7 +65,7 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
         };
         let service = TowerToHyperService::new(router.clone());
         let stop = stop.clone();
-        tracker.spawn(async move {
+        turn::track(&tracker, async move {
             let _slot = slot;
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())

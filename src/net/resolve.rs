@@ -1,21 +1,28 @@
 //! Names to addresses, by asking name servers (hickory). No cache stands between us and the truth;
 //! `/etc/hosts` and `localhost` are answered without asking.
 
+mod runtime;
+
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use hickory_resolver::config::{NameServerConfig, ResolverConfig, ResolverOpts};
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::Hosts;
+use hickory_resolver::Resolver as Hickory;
+use hickory_resolver::config::{NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{RData, RecordType};
-use hickory_resolver::{Resolver as Hickory, TokioResolver};
 
 use crate::base::clock;
+use crate::base::flight::Flights;
+use runtime::Runtime;
 
 const RESOLV_CONF: &str = "/etc/resolv.conf";
+const HOSTS: &str = "/etc/hosts";
+/// How long a look at these files may take before the settings of before are used on.
+const PATIENCE: Duration = Duration::from_millis(500);
 /// How often the system's settings are looked at for a change (a laptop that moved, a new lease).
 const RECHECK: Duration = Duration::from_secs(30);
 
@@ -69,10 +76,23 @@ impl fmt::Display for ResolveError {
     }
 }
 
+type Inner = Hickory<Runtime>;
+
 struct Current {
-    inner: TokioResolver,
-    changed: Option<SystemTime>,
+    inner: Inner,
+    changed: Changed,
     checked: Instant,
+}
+
+/// When the files of the system were changed last.
+type Changed = [Option<SystemTime>; 2];
+
+/// What the files of the system say.
+#[derive(Clone)]
+struct System {
+    changed: Changed,
+    /// `None`: it was the same as before, and not read.
+    read: Option<(Result<(ResolverConfig, ResolverOpts), String>, Arc<Hosts>)>,
 }
 
 /// Resolves names. One for each runtime: its sockets belong to the runtime that first used them.
@@ -80,13 +100,14 @@ struct Current {
 pub struct Resolver {
     settings: Arc<ResolverSettings>,
     current: Arc<Mutex<Option<Current>>>,
+    reads: Arc<Flights<(), System>>,
 }
 
 impl Resolver {
     /// A resolver that reads the system's settings when it is first asked.
     #[must_use]
     pub fn new(settings: ResolverSettings) -> Self {
-        Self { settings: Arc::new(settings), current: Arc::default() }
+        Self { settings: Arc::new(settings), current: Arc::default(), reads: Arc::default() }
     }
 
     /// The address of a host; a literal address is its own.
@@ -102,7 +123,7 @@ impl Resolver {
             }
             return Ok(literal);
         }
-        let resolver = self.current()?;
+        let resolver = self.current().await?;
         let (preferred, other) = match family.prefer_ip6 {
             true => (RecordType::AAAA, RecordType::A),
             false => (RecordType::A, RecordType::AAAA),
@@ -132,7 +153,7 @@ impl Resolver {
     /// # Errors
     /// Why there is none, in one line.
     pub async fn reverse(&self, address: IpAddr) -> Result<String, String> {
-        let resolver = self.current().map_err(|error| error.to_string())?;
+        let resolver = self.current().await.map_err(|error| error.to_string())?;
         let lookup = resolver.reverse_lookup(address).await.map_err(|error| error.to_string())?;
         let name = lookup.answers().iter().find_map(|record| match &record.data {
             RData::PTR(name) => Some(name.to_string()),
@@ -147,7 +168,7 @@ impl Resolver {
     /// # Errors
     /// Why there is none, in one line.
     pub async fn canonical(&self, name: &str) -> Result<String, String> {
-        let resolver = self.current().map_err(|error| error.to_string())?;
+        let resolver = self.current().await.map_err(|error| error.to_string())?;
         let lookup =
             resolver.lookup(name, RecordType::A).await.map_err(|error| error.to_string())?;
         let owner = lookup.answers().iter().find_map(|record| match &record.data {
@@ -158,31 +179,69 @@ impl Resolver {
         Ok(owner.trim_end_matches('.').to_owned())
     }
 
-    /// The resolver in force; built anew when the system's settings have changed.
-    fn current(&self) -> Result<TokioResolver, ResolveError> {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+    /// The resolver in force; built anew when the system's files have changed. They are read on another thread.
+    async fn current(&self) -> Result<Inner, ResolveError> {
         let now = clock::instant();
-        let own_servers = !self.settings.nameservers.is_empty();
-        if let Some(have) = current.as_mut() {
-            if own_servers || now.duration_since(have.checked) < RECHECK {
+        let stale = match self.open().as_mut() {
+            Some(have) if now.duration_since(have.checked) < RECHECK => {
                 return Ok(have.inner.clone());
             }
-            have.checked = now;
-            if changed() == have.changed {
-                return Ok(have.inner.clone());
+            Some(have) => {
+                have.checked = now;
+                Some((have.inner.clone(), have.changed))
             }
+            None => None,
+        };
+        let Some((inner, changed)) = stale else { return self.renew(None).await };
+        match tokio::time::timeout(PATIENCE, self.renew(Some(changed))).await {
+            Ok(renewed) => renewed,
+            // A file system that hangs changes nothing.
+            Err(_) => Ok(inner),
         }
-        let inner = build(&self.settings).map_err(|error| ResolveError {
+    }
+
+    async fn renew(&self, before: Option<Changed>) -> Result<Inner, ResolveError> {
+        let own_servers = !self.settings.nameservers.is_empty();
+        let failed = |why: String| ResolveError {
             fault: ResolveFault::Refused,
-            detail: format!("no name server to ask: {error}"),
-        })?;
-        *current = Some(Current { inner: inner.clone(), changed: changed(), checked: now });
+            detail: format!("no name server to ask: {why}"),
+        };
+        let system = self.reads.read((), move || System::look(before, own_servers)).await;
+        let system = system.map_err(|error| failed(error.to_string()))?;
+        let mut current = self.open();
+        let (Some((read, hosts)), checked) = (system.read, clock::instant()) else {
+            let inner = current.as_ref().map(|have| have.inner.clone());
+            return inner.ok_or_else(|| failed("its settings were not read".to_owned()));
+        };
+        let inner = read
+            .and_then(|found| {
+                build(&self.settings, found, hosts).map_err(|error| error.to_string())
+            })
+            .map_err(failed)?;
+        *current = Some(Current { inner: inner.clone(), changed: system.changed, checked });
         Ok(inner)
+    }
+
+    fn open(&self) -> MutexGuard<'_, Option<Current>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn changed() -> Option<SystemTime> {
-    std::fs::metadata(RESOLV_CONF).and_then(|m| m.modified()).ok()
+impl System {
+    /// Reads the files, if they are not as before.
+    fn look(before: Option<Changed>, own_servers: bool) -> Self {
+        let changed = [RESOLV_CONF, HOSTS]
+            .map(|path| std::fs::metadata(path).and_then(|meta| meta.modified()).ok());
+        let read = (before != Some(changed)).then(|| {
+            let found = match own_servers {
+                true => Ok((ResolverConfig::default(), ResolverOpts::default())),
+                false => hickory_resolver::system_conf::read_system_conf()
+                    .map_err(|error| error.to_string()),
+            };
+            (found, Arc::new(Hosts::from_system().unwrap_or_default()))
+        });
+        Self { changed, read }
+    }
 }
 
 /// The address that a host already is, with or without brackets.
@@ -192,10 +251,12 @@ pub fn literal(host: &str) -> Option<IpAddr> {
     bare.parse().ok()
 }
 
-fn build(settings: &ResolverSettings) -> Result<TokioResolver, NetError> {
-    let (config, mut options) = if settings.nameservers.is_empty() {
-        hickory_resolver::system_conf::read_system_conf()?
-    } else {
+fn build(
+    settings: &ResolverSettings,
+    (mut config, mut options): (ResolverConfig, ResolverOpts),
+    hosts: Arc<Hosts>,
+) -> Result<Inner, NetError> {
+    if !settings.nameservers.is_empty() {
         let servers = settings.nameservers.iter().map(|address| {
             let mut server = NameServerConfig::udp_and_tcp(address.ip());
             for connection in &mut server.connections {
@@ -203,27 +264,26 @@ fn build(settings: &ResolverSettings) -> Result<TokioResolver, NetError> {
             }
             server
         });
-        let config = ResolverConfig::from_parts(None, Vec::new(), servers.collect());
-        (config, ResolverOpts::default())
-    };
+        config = ResolverConfig::from_parts(None, Vec::new(), servers.collect());
+    }
     options.cache_size = 0;
     options.num_concurrent_reqs = 1;
+    // It is read here, and not by the library on this thread.
+    options.use_hosts_file = ResolveHosts::Never;
     if let Some(timeout) = settings.timeout {
         options.timeout = timeout;
     }
     if let Some(attempts) = settings.attempts {
         options.attempts = attempts.saturating_sub(1);
     }
-    let mut builder = Hickory::builder_with_config(config, TokioRuntimeProvider::default());
+    let mut builder = Hickory::builder_with_config(config, Runtime::default());
     *builder.options_mut() = options;
-    builder.build()
+    let mut inner = builder.build()?;
+    inner.set_hosts(hosts);
+    Ok(inner)
 }
 
-async fn ask(
-    resolver: &TokioResolver,
-    host: &str,
-    kind: RecordType,
-) -> Result<IpAddr, ResolveError> {
+async fn ask(resolver: &Inner, host: &str, kind: RecordType) -> Result<IpAddr, ResolveError> {
     let lookup = resolver.lookup(host, kind).await.map_err(|error| explain(&error))?;
     let address = lookup.answers().iter().find_map(|record| match &record.data {
         RData::A(a) => Some(IpAddr::V4(a.0)),

@@ -2,6 +2,8 @@
 //! so that its facts are known when it is refused, too. Sessions are never resumed: a resumed
 //! handshake would measure something else.
 
+mod judge;
+
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -12,19 +14,19 @@ use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring as provider};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::server::ParsedCertificate;
-use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
-};
-use tokio::net::TcpStream;
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio_rustls::{TlsConnector, client::TlsStream, rustls};
 
-use crate::base::fs;
+use crate::base::{fs, workers};
+use crate::net::dial::Connection;
+use crate::net::paced::Paced;
 use crate::net::x509::{self, Facts, Link};
 
 /// A connection that speaks TLS.
-pub type Stream = TlsStream<TcpStream>;
+pub type Stream = Paced<TlsStream<Connection>>;
 
+/// Presented certificates that are looked at; no server needs more.
+const MAX_PRESENTED: usize = 16;
 /// The largest PEM file that is read.
 const MAX_PEM: u64 = 4 << 20;
 
@@ -90,6 +92,8 @@ pub enum TlsFault {
     NameMismatch,
     /// No common version.
     Version,
+    /// Ours: the certificate could not be judged.
+    NotJudged,
 }
 
 /// A fault and its particulars.
@@ -136,11 +140,14 @@ struct Roots {
     given: Vec<CertificateDer<'static>>,
 }
 
+/// What a certificate is judged by.
+type Verifier = (Arc<WebPkiServerVerifier>, Arc<Roots>);
+
 /// Speaks TLS by one set of settings. Cheap to clone.
 #[derive(Clone)]
 pub struct TlsClient {
     connector: TlsConnector,
-    verifier: Option<(Arc<WebPkiServerVerifier>, Arc<Roots>)>,
+    verifier: Option<Verifier>,
     server_name: Option<ServerName<'static>>,
 }
 
@@ -205,6 +212,18 @@ impl TlsClient {
         Ok(Self { connector: TlsConnector::from(Arc::new(config)), verifier, server_name })
     }
 
+    /// As [`TlsClient::new`], on a thread for blocking work: files may be large, or never answer.
+    ///
+    /// # Errors
+    /// As [`TlsClient::new`].
+    pub async fn load(
+        settings: TlsSettings,
+        alpn: &'static [&'static [u8]],
+    ) -> Result<Self, String> {
+        let built = tokio::task::spawn_blocking(move || Self::new(&settings, alpn)).await;
+        built.map_err(|error| error.to_string())?
+    }
+
     /// Shakes hands over a stream with a host of this name, and judges the certificate.
     ///
     /// # Errors
@@ -212,7 +231,7 @@ impl TlsClient {
     /// [`Handshake::verdict`], and nothing may be sent when it is.
     pub async fn handshake(
         &self,
-        stream: TcpStream,
+        stream: Connection,
         host: &str,
     ) -> Result<(Stream, Handshake), TlsError> {
         let name = match &self.server_name {
@@ -232,13 +251,16 @@ impl TlsClient {
             .map_err(|error| handshake_error(&error))?;
         let (_, connection) = stream.get_ref();
         let certificates = connection.peer_certificates().unwrap_or_default();
-        let presented: Vec<Link> = certificates.iter().filter_map(|der| x509::link(der)).collect();
-        let all: Vec<Facts> = certificates.iter().filter_map(|der| x509::facts(der)).collect();
-        let verdict = self.judge(certificates, &name);
-        let chain_expiry = match (&verdict, &self.verifier) {
-            (Ok(()), Some((_, roots))) => x509::chain_expiry(&presented, &roots.links),
-            _ => None,
-        };
+        let presented: Vec<_> =
+            certificates.iter().take(MAX_PRESENTED).map(|der| der.clone().into_owned()).collect();
+        let verifier = self.verifier.clone();
+        // The peer decides how long this takes.
+        let judged = workers::compute(move || judge::judge(&presented, verifier.as_ref(), &name));
+        let judged = judged.await.map_err(|lost| TlsError {
+            fault: TlsFault::NotJudged,
+            detail: format!("the certificate was not judged: {lost}"),
+        })?;
+        let (_, connection) = stream.get_ref();
         let shown = Handshake {
             version: match connection.protocol_version() {
                 Some(rustls::ProtocolVersion::TLSv1_2) => "TLS 1.2",
@@ -251,52 +273,13 @@ impl TlsClient {
                 .map(|name| name.replacen("TLS13_", "TLS_", 1))
                 .unwrap_or_default(),
             alpn: connection.alpn_protocol().map(<[u8]>::to_vec),
-            earliest_expiry: all.iter().map(|facts| facts.not_after).min(),
-            leaf: all.into_iter().next(),
-            chain_expiry,
-            verdict,
+            earliest_expiry: judged.earliest_expiry,
+            leaf: judged.leaf,
+            chain_expiry: judged.chain_expiry,
+            verdict: judged.verdict,
         };
-        Ok((stream, shown))
+        Ok((Paced::new(stream), shown))
     }
-
-    fn judge(
-        &self,
-        certificates: &[CertificateDer<'_>],
-        name: &ServerName<'_>,
-    ) -> Result<(), TlsError> {
-        let Some((verifier, roots)) = &self.verifier else { return Ok(()) };
-        let Some((leaf, others)) = certificates.split_first() else {
-            return Err(TlsError {
-                fault: TlsFault::Untrusted,
-                detail: "no certificate was presented".into(),
-            });
-        };
-        let now = UnixTime::now();
-        let error = match verifier.verify_server_cert(leaf, others, name, &[], now) {
-            Ok(_) => return Ok(()),
-            Err(error) => error,
-        };
-        // A certificate that the user trusts by itself (self-signed, in `ca_file`) is trusted, as Go
-        // does; the library refuses it when it is marked as an authority.
-        if roots.given.iter().any(|given| given == leaf) {
-            return judge_given(leaf, name, now);
-        }
-        Err(certificate_error(&error, leaf, now))
-    }
-}
-
-fn judge_given(
-    leaf: &CertificateDer<'_>,
-    name: &ServerName<'_>,
-    now: UnixTime,
-) -> Result<(), TlsError> {
-    if let Some(error) = validity_error(leaf, now) {
-        return Err(error);
-    }
-    let parsed =
-        ParsedCertificate::try_from(leaf).map_err(|error| certificate_error(&error, leaf, now))?;
-    rustls::client::verify_server_name(&parsed, name)
-        .map_err(|error| certificate_error(&error, leaf, now))
 }
 
 fn crypto() -> Arc<CryptoProvider> {
@@ -363,47 +346,6 @@ pub fn handshake_error(error: &io::Error) -> TlsError {
 #[must_use]
 pub fn is_tls_error(error: &io::Error) -> bool {
     error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>())
-}
-
-fn validity_error(leaf: &CertificateDer<'_>, now: UnixTime) -> Option<TlsError> {
-    let facts = x509::facts(leaf)?;
-    let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-    let date = |seconds| {
-        jiff::Timestamp::from_second(seconds)
-            .map_or_else(|_| seconds.to_string(), |t| t.to_string())
-    };
-    if facts.not_after < now {
-        let detail = format!("the certificate expired on {}", date(facts.not_after));
-        return Some(TlsError { fault: TlsFault::Expired, detail });
-    }
-    if facts.not_before > now {
-        let detail = format!("the certificate is valid from {}", date(facts.not_before));
-        return Some(TlsError { fault: TlsFault::NotYetValid, detail });
-    }
-    None
-}
-
-/// Names why a certificate is refused. The library stops at its first finding; the leaf's dates are
-/// looked at first, because they are what its owner has to mend.
-fn certificate_error(error: &rustls::Error, leaf: &CertificateDer<'_>, now: UnixTime) -> TlsError {
-    if let Some(error) = validity_error(leaf, now) {
-        return error;
-    }
-    let detail = error.to_string();
-    let rustls::Error::InvalidCertificate(kind) = error else {
-        return TlsError { fault: TlsFault::Untrusted, detail };
-    };
-    let fault = match kind {
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => TlsFault::Expired,
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            TlsFault::NotYetValid
-        }
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            TlsFault::NameMismatch
-        }
-        _ => TlsFault::Untrusted,
-    };
-    TlsError { fault, detail: detail.trim_start_matches("invalid peer certificate: ").to_owned() }
 }
 
 /// Checks that the peer owns the key, and leaves the certificate to [`TlsClient::judge`].

@@ -1,12 +1,14 @@
 //! Facts of certificates, read from their DER whether they are trusted or not, in the spelling of
 //! Go's standard library, because dashboards of blackbox_exporter show it.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 
+use crate::base::text::foreign;
 use ring::digest;
 use x509_parser::prelude::{FromDer as _, GeneralName, ParsedExtension, X509Certificate, X509Name};
 
-/// Facts of one certificate.
+/// Facts of one certificate. Whoever owns it has written the texts: they are sanitised, and at most 1 KiB long.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Facts {
     /// SHA-256 of the DER, lower-case hex.
@@ -33,6 +35,14 @@ pub struct Link {
     not_after: i64,
 }
 
+impl Link {
+    /// End of validity, in seconds since 1970.
+    #[must_use]
+    pub fn not_after(&self) -> i64 {
+        self.not_after
+    }
+}
+
 /// Reads the facts of a certificate; `None` when it is no certificate.
 #[must_use]
 pub fn facts(der: &[u8]) -> Option<Facts> {
@@ -54,10 +64,10 @@ pub fn facts(der: &[u8]) -> Option<Facts> {
     let first = serial.iter().position(|byte| *byte != 0).unwrap_or(serial.len());
     Some(Facts {
         fingerprint_sha256: hex(digest::digest(&digest::SHA256, der).as_ref()),
-        subject: name(certificate.subject()),
-        issuer: name(certificate.issuer()),
-        dns_names: dns_names.join(","),
-        serial_number: hex(&serial[first..]),
+        subject: foreign(&name(certificate.subject())),
+        issuer: foreign(&name(certificate.issuer())),
+        dns_names: foreign(&dns_names.join(",")),
+        serial_number: foreign(&hex(&serial[first..])),
         not_before: certificate.validity().not_before.timestamp(),
         not_after: certificate.validity().not_after.timestamp(),
     })
@@ -74,41 +84,28 @@ pub fn link(der: &[u8]) -> Option<Link> {
     })
 }
 
-/// Of all chains from the leaf over presented certificates to a trusted root, the one that lasts
-/// longest: its earliest end of validity. For chains that were verified already; names alone are
-/// followed here.
+/// Of all chains from the leaf over presented certificates to a trusted root, the one that lasts longest: its earliest
+/// end of validity. For chains that were verified already; names alone are followed here.
+///
+/// A widest path: a certificate is followed again only when more time is left at it than before, so the work is bounded
+/// by the square of what was presented.
 #[must_use]
 pub fn chain_expiry(presented: &[Link], roots: &[Link]) -> Option<i64> {
     let (leaf, others) = presented.split_first()?;
     let mut best = None;
-    walk(leaf, others, roots, i64::MAX, 0, &mut best);
+    let mut known: HashMap<&[u8], i64> = HashMap::new();
+    let mut open = vec![(leaf, leaf.not_after)];
+    while let Some((at, until)) = open.pop() {
+        if known.get(at.issuer.as_slice()).is_some_and(|known| until <= *known) {
+            continue;
+        }
+        known.insert(&at.issuer, until);
+        let ends = roots.iter().filter(|root| root.subject == at.issuer || *root == at);
+        best = best.max(ends.map(|root| until.min(root.not_after)).max());
+        let issuers = others.iter().filter(|next| next.subject == at.issuer);
+        open.extend(issuers.map(|next| (next, until.min(next.not_after))));
+    }
     best
-}
-
-/// No real chain is longer.
-const MAX_CHAIN: usize = 8;
-
-fn walk(
-    at: &Link,
-    presented: &[Link],
-    roots: &[Link],
-    until: i64,
-    depth: usize,
-    best: &mut Option<i64>,
-) {
-    let until = until.min(at.not_after);
-    if depth >= MAX_CHAIN {
-        return;
-    }
-    for root in roots.iter().filter(|root| root.subject == at.issuer || *root == at) {
-        let end = until.min(root.not_after);
-        *best = Some(best.map_or(end, |have| have.max(end)));
-    }
-    for (index, next) in presented.iter().enumerate().filter(|(_, next)| next.subject == at.issuer)
-    {
-        let rest: Vec<Link> = [&presented[..index], &presented[index + 1..]].concat();
-        walk(next, &rest, roots, until, depth + 1, best);
-    }
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -213,6 +210,32 @@ mod tests {
         assert_eq!(chain_expiry(from_ref(&leaf), from_ref(&short)), Some(1));
         assert_eq!(chain_expiry(&[leaf], &[]), None);
         assert_eq!(chain_expiry(from_ref(&long), from_ref(&long)), Some(3));
+    }
+
+    #[test]
+    fn a_hundred_superfluous_certificates_cost_nothing() {
+        let leaf = test_link("leaf", "root", 1_000);
+        let junk = (0..100).map(|n| test_link("root", "root", n));
+        let presented: Vec<Link> = [leaf].into_iter().chain(junk).collect();
+        let began = crate::base::clock::thread_cpu();
+        assert_eq!(chain_expiry(&presented, &[test_link("root", "root", 500)]), Some(500));
+        let took = crate::base::clock::thread_cpu() - began;
+        assert!(took < std::time::Duration::from_millis(10), "{took:?}");
+        // Each a little better than the one before: the worst order.
+        let climbing: Vec<Link> = (0..16).map(|n| test_link("a", "a", n)).collect();
+        assert_eq!(chain_expiry(&climbing, &climbing[15..]), Some(0));
+    }
+
+    #[test]
+    fn names_of_a_certificate_are_short_and_printable() {
+        let mut params = rcgen::CertificateParams::new(Vec::<String>::new()).expect("no names");
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        let nasty = format!("\u{1b}[31m\u{202e}{}", "x".repeat(5_000));
+        params.distinguished_name.push(rcgen::DnType::CommonName, nasty);
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let facts = facts(params.self_signed(&key).expect("signed").der()).expect("a certificate");
+        assert!(facts.subject.len() <= 1_024 && facts.subject.ends_with('…'), "{}", facts.subject);
+        assert!(!facts.subject.contains(['\u{1b}', '\u{202e}']));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Graph, LAST_WORDS};
+use crate::base::turn;
 
 impl Graph {
     /// Ends everything: what is on its way goes through, exporters get one last try, until the
@@ -29,7 +30,7 @@ impl Graph {
         // All at once: a disk that hangs takes each its time.
         let mut ends = tokio::task::JoinSet::new();
         for log in logs {
-            ends.spawn(async move { log.stop(LAST_WORDS).await });
+            turn::join(&mut ends, async move { log.stop(LAST_WORDS).await });
         }
         for whole in ends.join_all().await {
             if !whole {

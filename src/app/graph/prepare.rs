@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
+use super::files::{self, Files};
 use super::{Graph, Known, Prepared, PreparedPipeline, PreparedSending, Sending};
 use crate::app::catalog::{self, Standing, Tools};
 use crate::app::{StartError, detect, facts};
-use crate::base::clock;
+use crate::base::{clock, turn};
 use crate::config::plan::{self, ExporterSettings, ExtensionSettings, Plan, ProcessorSettings};
 use crate::exporter::deliver::Duty;
 use crate::net::auth::Authenticator;
@@ -52,6 +53,7 @@ impl Graph {
                 .collect(),
             resolver: &resolver,
         };
+        let files = files::read(plan).await?;
         let standing = self.standing(plan);
         let mut pipelines = BTreeMap::new();
         let patience = clock::instant() + LEAVING;
@@ -62,7 +64,8 @@ impl Graph {
                 true => Some(self.log(&pipeline.name, plan, patience).await),
                 false => None,
             };
-            let prepared = self.prepare_pipeline(pipeline, plan, &tools, &standing, log)?;
+            let known = (&tools, &standing, &files);
+            let prepared = self.prepare_pipeline(pipeline, plan, known, log)?;
             pipelines.insert(pipeline.name.clone(), prepared);
         }
         Ok(Prepared { pipelines, standing, authenticators, facts })
@@ -108,7 +111,7 @@ impl Graph {
                         facts: Arc::clone(&facts),
                     };
                     let more = detector.first().await;
-                    self.tasks.spawn(stop.clone().run_until_cancelled_owned(more));
+                    turn::track(&self.tasks, stop.clone().run_until_cancelled_owned(more));
                     Known { fingerprint, facts, _looks: Arc::new(stop.drop_guard()) }
                 }
             };
@@ -136,8 +139,11 @@ impl Graph {
         &self,
         pipeline: &plan::Pipeline,
         plan: &Plan,
-        tools: &Tools<'_>,
-        standing: &BTreeMap<String, (u64, Standing)>,
+        (tools, standing, files): (
+            &Tools<'_>,
+            &BTreeMap<String, (u64, Standing)>,
+            &BTreeMap<String, Files>,
+        ),
         log: Option<Arc<Log>>,
     ) -> Result<PreparedPipeline, StartError> {
         let running = self.pipelines.get(&pipeline.name);
@@ -163,10 +169,10 @@ impl Graph {
                 continue;
             }
             let Some(exporter) = plan.exporters.get(name) else { continue };
-            let Some(log) = &log else { continue };
+            let (Some(log), Some(files)) = (&log, files.get(name)) else { continue };
             let before = running.and_then(|running| running.sending.get(name));
-            let prepared =
-                self.prepare_sending(pipeline, plan, (name, exporter), (log, before), tools)?;
+            let whole = (name.as_str(), exporter, files);
+            let prepared = self.prepare_sending(pipeline, plan, whole, (log, before), tools)?;
             sending.insert(name.clone(), prepared);
         }
         // Those that stand beside it wait for nobody: they come first.
@@ -178,11 +184,11 @@ impl Graph {
         &self,
         pipeline: &plan::Pipeline,
         plan: &Plan,
-        (name, exporter): (&str, &plan::Exporter),
+        (name, exporter, files): (&str, &plan::Exporter, &Files),
         (log, before): (&Arc<Log>, Option<&Sending>),
         tools: &Tools<'_>,
     ) -> Result<PreparedSending, StartError> {
-        let fingerprint = whole_fingerprint(pipeline, plan, exporter);
+        let fingerprint = whole_fingerprint(pipeline, plan, exporter, files);
         let identity = match &exporter.settings {
             ExporterSettings::RemoteWrite(settings) => Some(settings.identity.clone()),
             _ => None,
@@ -222,7 +228,8 @@ impl Graph {
             hurry: sending.hurry.clone(),
             leave: sending.leave.clone(),
         };
-        let work = catalog::sending(&exporter.settings, tools, duty)?;
+        let tls = files.tls.clone().map_err(|why| StartError::Exporter(name.to_owned(), why))?;
+        let work = catalog::sending(&exporter.settings, tls, tools, duty)?;
         let prepared = match kept {
             Some(_) => PreparedSending::Heir(sending, work),
             None => PreparedSending::New(sending, work),
@@ -287,17 +294,18 @@ impl Graph {
 
 /// What decides how an exporter works for a pipeline, in one number: its text, that of the extension
 /// that authenticates it, the files that it reads at its start, and who is asked for names.
-fn whole_fingerprint(pipeline: &plan::Pipeline, plan: &Plan, exporter: &plan::Exporter) -> u64 {
-    use std::os::unix::fs::MetadataExt as _;
+fn whole_fingerprint(
+    pipeline: &plan::Pipeline,
+    plan: &Plan,
+    exporter: &plan::Exporter,
+    files: &Files,
+) -> u64 {
     let mut hasher = DefaultHasher::new();
     exporter.fingerprint.hash(&mut hasher);
     if let Some(client) = exporter.settings.client() {
         let auth = client.auth.as_ref().and_then(|at| plan.extensions.get(at.as_ref()?));
         auth.map(|extension| extension.fingerprint).hash(&mut hasher);
-        for file in client.files() {
-            let meta = std::fs::metadata(&file).ok();
-            meta.map(|meta| (meta.mtime(), meta.mtime_nsec(), meta.len())).hash(&mut hasher);
-        }
+        files.stamp.hash(&mut hasher);
     }
     format!("{:?}{:?}", pipeline.batching, plan.resolver).hash(&mut hasher);
     hasher.finish()

@@ -18,6 +18,7 @@ use crate::net::auth::Authenticator;
 use crate::net::grpc_client::{Fit, channel};
 use crate::net::http_client::chain;
 use crate::net::resolve::Resolver;
+use crate::net::tls::TlsClient;
 use crate::signal::batch::Sample;
 use crate::wire::otlp;
 
@@ -30,14 +31,13 @@ struct Protocol {
 /// The work of an exporter that empties the queue of its duty.
 ///
 /// # Errors
-/// When a certificate or key cannot be read.
+/// When the endpoint is none.
 pub fn exporter(
     settings: Settings,
-    resolver: Resolver,
+    (resolver, tls): (Resolver, TlsClient),
     auth: Option<Arc<Authenticator>>,
     duty: Duty,
 ) -> Result<Work, String> {
-    let tls = &settings.client.tls;
     let channel = channel(&settings.endpoint, &settings.origin, resolver, tls)?;
     let mut client = Grpc::new(Fit(channel)).accept_compressed(CompressionEncoding::Gzip);
     if settings.compression == Compression::Gzip {

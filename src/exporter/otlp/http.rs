@@ -29,19 +29,16 @@ struct Protocol {
 }
 
 /// The work of an exporter that empties the queue of its duty.
-///
-/// # Errors
-/// When a certificate or key cannot be read.
+#[must_use]
 pub fn exporter(
     settings: Settings,
-    resolver: Resolver,
+    (resolver, tls): (Resolver, TlsClient),
     auth: Option<Arc<Authenticator>>,
     duty: Duty,
-) -> Result<Work, String> {
-    let tls = TlsClient::new(&settings.client.tls, &[b"http/1.1"])?;
+) -> Work {
     let client = HttpClient::new(resolver, tls);
     let common = settings.client.clone();
-    Ok(work(duty, &common, Protocol { settings, client, auth }))
+    work(duty, &common, Protocol { settings, client, auth })
 }
 
 impl Transport for Protocol {
