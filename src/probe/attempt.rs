@@ -9,9 +9,9 @@ use crate::net::tls;
 use crate::probe::address::Address;
 use crate::probe::icmp::Engine;
 use crate::probe::module::{LazyTls, Module, Prober};
-use crate::probe::trace::{Stop, Trace};
+use crate::probe::trace::{Stop, Trace, Wait};
 use crate::probe::{fault, http, icmp, tcp};
-use crate::signal::outcome::{Phase, Skip, SlotResult, Tls};
+use crate::signal::outcome::{Phase, Reason, Skip, SlotResult, Tls};
 
 /// What attempts share.
 #[derive(Clone)]
@@ -50,12 +50,20 @@ pub async fn attempt(
         Ok(Ok(())) => Ok(()),
         Ok(Err(Stop::Down(reason, detail))) => Err((reason, detail)),
         Ok(Err(Stop::Skip(skip, detail))) => return SlotResult::Skipped(skip, detail),
-        Err(_) => Err(match trace.broken.take() {
-            Some((reason, detail)) => {
+        Err(_) => Err(match (trace.broken.take(), trace.waits) {
+            (Some((reason, detail)), _) => {
                 trace.begin(Phase::Processing);
                 (reason, detail.into())
             }
-            None => {
+            (None, Some(Wait::Memory)) => {
+                let why = "no memory for the body within the timeout";
+                return SlotResult::Skipped(Skip::Overload, why.to_owned());
+            }
+            (None, Some(Wait::Rules)) => {
+                let within = duration::format(timeout);
+                (Reason::RuleTimeout, format!("rules not decided within {within}").into())
+            }
+            (None, None) => {
                 let (phase, within) = (trace.phase(), duration::format(timeout));
                 let detail = format!("no end within {within} while {}", phase.plain());
                 (fault::timed_out(phase), detail.into())
@@ -86,7 +94,7 @@ pub(super) async fn connect(
     to: std::net::SocketAddr,
     source: Option<std::net::IpAddr>,
     trace: &mut Trace,
-) -> Result<tokio::net::TcpStream, Stop> {
+) -> Result<dial::Connection, Stop> {
     trace.begin(Phase::Connect);
     let stream = dial::connect(to, source).await?;
     trace.end();
@@ -97,11 +105,11 @@ pub(super) async fn connect(
 /// returns; nothing has been sent.
 pub(super) async fn handshake(
     settings: &LazyTls,
-    stream: tokio::net::TcpStream,
+    stream: dial::Connection,
     host: &str,
     trace: &mut Trace,
 ) -> Result<(tls::Stream, bool), Stop> {
-    let client = settings.client().map_err(|why| Stop::Skip(Skip::NoCredentials, why))?;
+    let client = settings.client().await.map_err(|why| Stop::Skip(Skip::NoCredentials, why))?;
     trace.begin(Phase::Tls);
     let (stream, shown) = client.handshake(stream, host).await?;
     trace.end();

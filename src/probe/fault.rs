@@ -30,6 +30,7 @@ impl From<TlsError> for Stop {
             TlsFault::Untrusted => Reason::TlsUntrusted,
             TlsFault::NameMismatch => Reason::TlsNameMismatch,
             TlsFault::Version => Reason::TlsVersion,
+            TlsFault::NotJudged => return Stop::Skip(Skip::Internal, error.detail),
         };
         Stop::down(reason, error.detail)
     }

@@ -10,10 +10,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method};
-use regex::bytes::Regex;
 use secrecy::SecretString;
 
+use crate::base::flight::Flights;
 use crate::base::fs;
+use crate::base::regexp::search::Pattern;
 use crate::net::resolve::Family;
 use crate::net::tls::{TlsClient, TlsSettings};
 
@@ -131,24 +132,28 @@ pub struct LazyTls {
     settings: TlsSettings,
     alpn: &'static [&'static [u8]],
     client: OnceLock<TlsClient>,
+    /// The client that is being built.
+    building: Flights<(), Result<TlsClient, String>>,
 }
 
 impl LazyTls {
     /// Keeps the settings for later.
     #[must_use]
     pub fn new(settings: TlsSettings, alpn: &'static [&'static [u8]]) -> Self {
-        Self { settings, alpn, client: OnceLock::new() }
+        Self { settings, alpn, client: OnceLock::new(), building: Flights::default() }
     }
 
-    /// The client.
+    /// The client. Its files are read on another thread, once at a time.
     ///
     /// # Errors
     /// As [`TlsClient::new`]; it is tried again the next time, because files may appear.
-    pub fn client(&self) -> Result<&TlsClient, String> {
+    pub async fn client(&self) -> Result<&TlsClient, String> {
         if let Some(client) = self.client.get() {
             return Ok(client);
         }
-        let built = TlsClient::new(&self.settings, self.alpn)?;
+        let (settings, alpn) = (self.settings.clone(), self.alpn);
+        let built = self.building.read((), move || TlsClient::new(&settings, alpn));
+        let built = built.await.map_err(|error| error.to_string())??;
         Ok(self.client.get_or_init(|| built))
     }
 }
@@ -165,7 +170,7 @@ pub struct HeaderRule {
     /// The header.
     pub header: HeaderName,
     /// What its value must (not) match.
-    pub regexp: Regex,
+    pub regexp: Pattern,
     /// Whether a response without the header passes.
     pub allow_missing: bool,
 }
@@ -194,15 +199,16 @@ pub struct Http {
     /// Down when it came without.
     pub fail_if_not_ssl: bool,
     /// Down when the body matches one of these.
-    pub fail_if_body_matches: Vec<Regex>,
+    pub fail_if_body_matches: Vec<Pattern>,
     /// Down when the body does not match all of these.
-    pub fail_if_body_not_matches: Vec<Regex>,
+    pub fail_if_body_not_matches: Vec<Pattern>,
     /// Down when a value of the header matches.
     pub fail_if_header_matches: Vec<HeaderRule>,
     /// Down when no value of the header matches.
     pub fail_if_header_not_matches: Vec<HeaderRule>,
-    /// How many bytes of the body are read.
-    pub body_size_limit: u64,
+    /// The longest body that is accepted, in bytes, and how much of it rules see; `None`: 256 MiB are read, and rules
+    /// see 1 MiB.
+    pub body_size_limit: Option<u64>,
     /// How TLS is spoken.
     pub tls: LazyTls,
 }
@@ -211,7 +217,7 @@ pub struct Http {
 #[derive(Debug)]
 pub struct Step {
     /// Read lines until one matches.
-    pub expect: Option<Regex>,
+    pub expect: Option<Pattern>,
     /// Then send this and a newline; `${1}` is the first group of this step's `expect`.
     pub send: Option<String>,
 }

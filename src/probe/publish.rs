@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::base::clock::Timestamp;
+use crate::base::hash::stable_64;
 use watchpost_targets::without_userinfo;
 
 use crate::probe::address::sort_key;
@@ -13,12 +14,19 @@ use crate::probe::plan::{PlannedTarget, ReceiverPlan};
 use crate::probe::readings::{Own, Reading, readings};
 use crate::signal::any_value::AnyValue;
 use crate::signal::batch::{Exponential, Sample, Value};
-use crate::signal::names::{PROBE_ATTEMPTS, PROBE_FAILURES, PROBE_LATENCY, PROBE_TARGET_INFO};
+use crate::signal::names::{
+    PROBE_ATTEMPTS, PROBE_FAILURES, PROBE_LATENCY, PROBE_SSL_LAST_CHAIN_INFO, PROBE_TARGET_INFO,
+};
 use crate::signal::outcome::{Kind, Outcome, Phase, Reason, SlotResult, Verdict};
 use crate::signal::payload::TargetRef;
 use crate::signal::series::{
     Attributes, Metric, Resource, SERVICE_INSTANCE_ID, SERVICE_NAME, Series,
 };
+
+/// Certificates of a target whose facts are published within a time.
+const MAX_CERTIFICATES: usize = 20;
+/// That time.
+const CERTIFICATES_WITHIN: Duration = Duration::from_secs(3_600);
 
 struct Failures {
     reason: Reason,
@@ -72,6 +80,38 @@ pub(super) struct Published {
     written: bool,
     /// The slot that was written last: nothing older may follow it.
     last: Timestamp,
+    /// The certificates that it has shown lately.
+    certificates: Certificates,
+}
+
+/// The certificates of a target whose facts are published. Whoever owns them may show others each time, and each makes
+/// a series that backends keep for long.
+#[derive(Default)]
+struct Certificates {
+    since: Timestamp,
+    known: Vec<u64>,
+}
+
+impl Certificates {
+    /// Whether a reading may begin a series.
+    fn admit(&mut self, reading: &Reading, now: Timestamp) -> bool {
+        let Own::Pairs(pairs) = &reading.own else { return true };
+        if !std::ptr::eq(reading.metric, &PROBE_SSL_LAST_CHAIN_INFO) {
+            return true;
+        }
+        if self.known.is_empty() || now.before(CERTIFICATES_WITHIN) > self.since {
+            *self = Self { since: now, known: Vec::new() };
+        }
+        let texts: Vec<&str> = pairs.iter().map(|(_, value)| value.as_str()).collect();
+        let this = stable_64(texts.join("\0").as_bytes());
+        if !self.known.contains(&this) {
+            if self.known.len() >= MAX_CERTIFICATES {
+                return false;
+            }
+            self.known.push(this);
+        }
+        true
+    }
 }
 
 impl Published {
@@ -121,6 +161,7 @@ impl Published {
             latency: None,
             written: false,
             last: Timestamp::default(),
+            certificates: Certificates::default(),
         };
         if this.enabled(&PROBE_LATENCY) {
             let series = this.series(&PROBE_LATENCY, Attributes::default());
@@ -248,6 +289,7 @@ impl Published {
             }
             let series = match before.iter().position(|series| fits(series, &reading)) {
                 Some(at) => before.swap_remove(at),
+                None if !self.certificates.admit(&reading, due) => continue,
                 None => self.series(reading.metric, attributes(&reading.own)),
             };
             out.push(Sample::number(&series, due, reading.value));

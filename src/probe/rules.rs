@@ -1,8 +1,14 @@
-//! The rules of an `http` module about an answer: status, headers, body, version, TLS. Pure.
+//! The rules of an `http` module about an answer: status, headers, body, version, TLS. Pure; those that search
+//! foreign text are questions, which the workers answer.
 
+pub(super) mod question;
+
+use bytes::Bytes;
 use http::{HeaderMap, Version};
 
+use crate::base::regexp::search::Pattern;
 use crate::probe::module::{HeaderRule, Http};
+use crate::probe::rules::question::Question;
 use crate::signal::outcome::Reason;
 
 /// Why a rule failed.
@@ -16,47 +22,43 @@ pub(super) fn status(module: &Http, status: u16) -> Result<(), Broken> {
     fine.then_some(()).ok_or_else(|| (Reason::HttpStatus, format!("status {status}")))
 }
 
-pub(super) fn headers(module: &Http, headers: &HeaderMap) -> Result<(), Broken> {
-    let matches = |rule: &HeaderRule| {
-        headers.get_all(&rule.header).iter().any(|value| rule.regexp.is_match(value.as_bytes()))
-    };
-    let broken = |rule: &HeaderRule, what: &str| {
-        Err((
-            Reason::HeaderMismatch,
-            format!("the header {} {what} {:?}", rule.header, rule.regexp.as_str()),
-        ))
-    };
-    for (rules, forbidden) in
-        [(&module.fail_if_header_matches, true), (&module.fail_if_header_not_matches, false)]
-    {
-        for rule in rules {
-            if !headers.contains_key(&rule.header) {
-                if !rule.allow_missing {
-                    return Err((
-                        Reason::HeaderMismatch,
-                        format!("the header {} is missing", rule.header),
-                    ));
-                }
-            } else if matches(rule) == forbidden {
-                return broken(rule, if forbidden { "matches" } else { "does not match" });
+/// The rules about headers, as questions. A header that is missing answers some of them at once.
+pub(super) fn headers(module: &Http, headers: &HeaderMap) -> Vec<Question> {
+    let question = |rule: &HeaderRule, wanted: bool| {
+        let values = headers.get_all(&rule.header).iter();
+        let texts: Vec<Bytes> =
+            values.map(|value| Bytes::copy_from_slice(value.as_bytes())).collect();
+        let (header, regexp) = (&rule.header, rule.regexp.regex().as_str());
+        let (pattern, detail) = match (texts.is_empty(), wanted) {
+            (true, _) if rule.allow_missing => return None,
+            (true, _) => (None, format!("the header {header} is missing")),
+            (false, false) => {
+                (Some(&rule.regexp), format!("the header {header} matches {regexp:?}"))
             }
-        }
-    }
-    Ok(())
+            (false, true) => {
+                (Some(&rule.regexp), format!("the header {header} does not match {regexp:?}"))
+            }
+        };
+        let broken = (Reason::HeaderMismatch, detail);
+        Some(Question { pattern: pattern.cloned(), texts, wanted, broken })
+    };
+    let forbidden = module.fail_if_header_matches.iter().map(|rule| question(rule, false));
+    let wanted = module.fail_if_header_not_matches.iter().map(|rule| question(rule, true));
+    forbidden.chain(wanted).flatten().collect()
 }
 
-pub(super) fn body(module: &Http, body: &[u8]) -> Result<(), Broken> {
-    if let Some(regex) = module.fail_if_body_matches.iter().find(|regex| regex.is_match(body)) {
-        return Err((Reason::BodyMismatch, format!("the body matches {:?}", regex.as_str())));
-    }
-    if let Some(regex) = module.fail_if_body_not_matches.iter().find(|regex| !regex.is_match(body))
-    {
-        return Err((
-            Reason::BodyMismatch,
-            format!("the body does not match {:?}", regex.as_str()),
-        ));
-    }
-    Ok(())
+/// The rules about the body, as questions.
+pub(super) fn body(module: &Http, body: &Bytes) -> Vec<Question> {
+    let question = |pattern: &Pattern, wanted: bool| {
+        let what = if wanted { "does not match" } else { "matches" };
+        let detail = format!("the body {what} {:?}", pattern.regex().as_str());
+        let broken = (Reason::BodyMismatch, detail);
+        Question { pattern: Some(pattern.clone()), texts: vec![body.clone()], wanted, broken }
+    };
+    let forbidden = module.fail_if_body_matches.iter().map(|pattern| question(pattern, false));
+    forbidden
+        .chain(module.fail_if_body_not_matches.iter().map(|pattern| question(pattern, true)))
+        .collect()
 }
 
 pub(super) fn version(module: &Http, version: Version) -> Result<(), Broken> {

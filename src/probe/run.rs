@@ -1,13 +1,15 @@
 //! The async shell around the schedule: starts attempts when they are due, hands on what they found,
 //! takes new plans over without moving the targets that stay the same.
 
+mod absence;
 mod command;
 mod output;
+mod replace;
 mod state;
 mod stats;
 mod trace;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -15,19 +17,19 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 
-use crate::base::clock::{self, BootTime, Moment, Timestamp};
-use crate::base::hash::stable_64;
+use crate::base::clock::{self, Moment, Timestamp};
+use crate::base::turn;
 use crate::pipeline::outlet::Outlet;
 use crate::pipeline::selfmetrics::{Counter, Meter};
 use crate::probe::attempt::{Tools, attempt};
-use crate::probe::plan::{PlannedTarget, ReceiverPlan, TargetKey};
-use crate::probe::publish::{Counts, Published};
+use crate::probe::plan::{PlannedTarget, TargetKey};
+use crate::probe::publish::Published;
+use crate::probe::run::absence::Absence;
 use crate::probe::run::output::Output;
 use crate::probe::run::state::State;
 use crate::probe::run::stats::Stats;
 use crate::probe::run::trace::trace;
-use crate::probe::schedule::{FIRST_SPREAD, Key, MAX_WAIT, Schedule, Slot};
-use crate::signal::batch::Batch;
+use crate::probe::schedule::{Key, MAX_WAIT, Schedule, Slot};
 use crate::signal::names;
 use crate::signal::outcome::{Kind, Reason, Skip, SlotResult, Verdict};
 use crate::signal::payload::{Event, Payload, What};
@@ -35,10 +37,11 @@ pub use command::{Command, ProberHandle, Replacement};
 
 /// How long attempts in flight may still take when the daemon stops.
 const STOP_GRACE: Duration = Duration::from_secs(2);
-/// Between the first attempts at addresses of a subnet.
-const SUBNET_PACE: Duration = Duration::from_millis(20);
 /// An attempt ends at least this long before its target's next slot, however long its timeout.
 const MARGIN: Duration = Duration::from_millis(50);
+
+/// Slots, ends or targets that are handled before attempts get their turn.
+const STRETCH: usize = 500;
 
 struct Watched {
     receiver: Arc<str>,
@@ -86,6 +89,8 @@ pub struct Prober {
     commands: mpsc::Receiver<Command>,
     heartbeat: Arc<AtomicU64>,
     schedule: Schedule,
+    /// Slots that have come due and are not begun.
+    due: VecDeque<Slot>,
     watched: HashMap<Key, Watched>,
     keys: BTreeMap<(Arc<str>, TargetKey), Key>,
     next_key: u32,
@@ -117,7 +122,8 @@ impl Prober {
             limit,
             commands,
             heartbeat,
-            schedule: Schedule::new(clock::now().boot),
+            schedule: Schedule::new(),
+            due: VecDeque::new(),
             watched: HashMap::new(),
             keys: BTreeMap::new(),
             next_key: 0,
@@ -131,18 +137,14 @@ impl Prober {
 
     /// Runs until it is stopped.
     pub async fn run(mut self) {
+        let mut absence = Absence::new(clock::now());
         loop {
-            let now = clock::now();
-            self.heartbeat.store(now.boot.0.as_nanos() as u64, Ordering::Relaxed);
-            let mut out = Output::default();
-            // What has ended is older than what comes due, and is written first.
-            while let Some(done) = self.attempts.try_join_next_with_id() {
-                self.done(done, &mut out);
+            self.look(&mut absence);
+            if !self.due.is_empty() {
+                // Those that have begun get their turn.
+                tokio::task::yield_now().await;
+                continue;
             }
-            for slot in self.schedule.due(now.boot) {
-                self.start(slot, &now, &mut out);
-            }
-            self.offer(out);
             let wait = self
                 .schedule
                 .next()
@@ -160,7 +162,7 @@ impl Prober {
                         if let Some(resolver) = resolver {
                             self.tools.resolver = resolver;
                         }
-                        self.replace(plans, outlets);
+                        self.replace(plans, outlets, &mut absence).await;
                         let _ = done.send(());
                     }
                     Some(Command::Stop(answer)) => {
@@ -173,6 +175,33 @@ impl Prober {
                 () = tokio::time::sleep(wait) => {}
             }
         }
+    }
+
+    /// Books what has ended, and starts what is due.
+    fn look(&mut self, absence: &mut Absence) {
+        let now = clock::now();
+        self.heartbeat.store(now.boot.0.as_nanos() as u64, Ordering::Relaxed);
+        let mut out = Output::default();
+        self.due.extend(self.schedule.due(now.boot, absence.since_last(now)));
+        // What has ended is older than what comes due, and is written first.
+        let mut ended = 0;
+        while ended < STRETCH
+            && let Some(done) = self.attempts.try_join_next_with_id()
+        {
+            self.done(done, &mut out);
+            ended += 1;
+        }
+        for slot in self.due.drain(..self.due.len().min(STRETCH)).collect::<Vec<_>>() {
+            self.start(slot, &now, &mut out);
+        }
+        self.offer(out);
+    }
+
+    /// Gives way to attempts, and starts what has come due meanwhile.
+    async fn give_way(&mut self, out: &mut Output, absence: &mut Absence) {
+        self.offer(std::mem::take(out));
+        tokio::task::yield_now().await;
+        self.look(absence);
     }
 
     fn start(&mut self, slot: Slot, now: &Moment, out: &mut Output) {
@@ -202,7 +231,7 @@ impl Prober {
             running.abort();
         }
         let (plan, tools, at) = (Arc::clone(&watched.plan), self.tools.clone(), slot.due);
-        let handle = self.attempts.spawn(async move {
+        let handle = turn::join(&mut self.attempts, async move {
             let began = clock::now().boot;
             // Whatever it finds, it has found it before the next slot.
             let margin = (plan.interval / 20).min(MARGIN);
@@ -308,77 +337,6 @@ impl Prober {
         out.events.push(Event { target, due, what });
     }
 
-    /// Takes plans over: what is gone ends, what is new begins, what is the same does not notice.
-    fn replace(&mut self, plans: Vec<ReceiverPlan>, outlets: Option<BTreeMap<String, Outlet>>) {
-        let now = clock::now();
-        let starting = self.stats.is_empty();
-        let mut out = Output::default();
-        let plans: BTreeMap<Arc<str>, ReceiverPlan> =
-            plans.into_iter().map(|plan| (Arc::from(plan.name.as_str()), plan)).collect();
-        let gone: Vec<(Arc<str>, TargetKey)> = self
-            .keys
-            .keys()
-            .filter(|(receiver, key)| {
-                plans.get(receiver).is_none_or(|plan| !plan.targets.contains_key(key))
-            })
-            .cloned()
-            .collect();
-        for name in gone {
-            self.forget(&name, now.wall, &mut out);
-        }
-        // What has ended ends where it was known.
-        self.offer(std::mem::take(&mut out));
-        if let Some(outlets) = outlets {
-            self.reroute(outlets, now.wall);
-        }
-        let mut fresh = Vec::new();
-        for (name, receiver) in &plans {
-            self.stats_for(name).targets.set(receiver.targets.len() as f64);
-            for (key, plan) in &receiver.targets {
-                match self.keys.get(&(Arc::clone(name), key.clone())) {
-                    Some(known) => self.change(*known, receiver, plan, &now, &mut out),
-                    None => fresh.push((Arc::clone(name), receiver, plan)),
-                }
-            }
-        }
-        let count = fresh.len().max(1) as u32;
-        for (n, (name, receiver, plan)) in fresh.into_iter().enumerate() {
-            // At start the extra slots are paced; what appears later is probed at once. A subnet is
-            // always paced: the kernel looks for all of its addresses.
-            let spread = match plan.expected {
-                true if !starting => Duration::ZERO,
-                true => plan.interval.min(FIRST_SPREAD) / count * n as u32,
-                false => plan.interval.min(SUBNET_PACE * n as u32),
-            };
-            let first = now.boot + spread;
-            self.watch(&name, receiver, plan, first, &now, &mut out);
-        }
-        for (name, stats) in &self.stats {
-            if !plans.contains_key(name) {
-                stats.targets.set(0.0);
-            }
-        }
-        self.offer(out);
-    }
-
-    /// Series end where their samples do not go any more.
-    fn reroute(&mut self, outlets: BTreeMap<String, Outlet>, now: Timestamp) {
-        let next: BTreeMap<Arc<str>, Outlet> =
-            outlets.into_iter().map(|(name, outlet)| (name.into(), outlet)).collect();
-        for (name, before) in &self.outlets {
-            let lost = next.get(name).map_or_else(|| before.clone(), |next| before.without(next));
-            if lost.is_deaf() {
-                continue;
-            }
-            let mut samples = Vec::new();
-            for watched in self.watched.values().filter(|watched| watched.receiver == *name) {
-                watched.published.end(now, &mut samples);
-            }
-            lost.offer(Payload::Metrics(Batch { samples, lifetime: None }));
-        }
-        self.outlets = next;
-    }
-
     fn offer(&self, out: Output) {
         if !out.events.is_empty() {
             self.outlet.offer(Payload::Events(out.events));
@@ -393,86 +351,6 @@ impl Prober {
     fn stats_for(&mut self, receiver: &Arc<str>) -> &mut Stats {
         let meter = &self.meter;
         self.stats.entry(Arc::clone(receiver)).or_insert_with(|| Stats::new(meter, receiver))
-    }
-
-    fn watch(
-        &mut self,
-        name: &Arc<str>,
-        receiver: &ReceiverPlan,
-        plan: &PlannedTarget,
-        first: BootTime,
-        now: &Moment,
-        out: &mut Output,
-    ) {
-        let key = Key(self.next_key);
-        self.next_key += 1;
-        let published = Published::new(receiver, plan, now.wall, &Counts::default());
-        let event =
-            Event { target: Arc::clone(&published.target), due: now.wall, what: What::Appeared };
-        out.events.push(event);
-        self.schedule.insert(key, hash(name, &plan.key), plan.interval, now.boot, Some(first));
-        self.keys.insert((Arc::clone(name), plan.key.clone()), key);
-        let (seen, plan) = (plan.expected, Arc::new(plan.clone()));
-        let receiver = Arc::clone(name);
-        let watched = Watched { receiver, plan, published, flying: None, up: None, seen };
-        self.stats_for(name).states.moved(None, Some(watched.state()));
-        self.watched.insert(key, watched);
-    }
-
-    /// A target that stays: its counters live on, its phase too while the interval is the same.
-    fn change(
-        &mut self,
-        key: Key,
-        receiver: &ReceiverPlan,
-        plan: &PlannedTarget,
-        now: &Moment,
-        out: &mut Output,
-    ) {
-        let watched = self.watched.get_mut(&key).expect("a known key is watched");
-        let before = watched.state();
-        watched.seen |= plan.expected;
-        let stats = self.stats.get_mut(&watched.receiver).expect("a watched target has a receiver");
-        stats.states.moved(Some(before), Some(watched.state()));
-        if watched.plan.same(plan) && watched.published.suits(receiver) {
-            return;
-        }
-        let interval = watched.plan.interval;
-        let event = |target, what| Event { target, due: now.wall, what };
-        let relabelled = watched.plan.labels != plan.labels || !watched.published.suits(receiver);
-        if relabelled || watched.plan.name != plan.name || watched.plan.expected != plan.expected {
-            out.events.push(event(Arc::clone(&watched.published.target), What::Disappeared));
-            let samples = out.samples(&watched.receiver, Duration::ZERO);
-            if relabelled {
-                let (start, counts) = (watched.published.start(), watched.published.counts());
-                // What is in flight was begun under the old labels, which end here.
-                if let Some((_, running)) = watched.flying.take() {
-                    running.abort();
-                }
-                watched.published.end(now.wall, samples);
-                watched.published = Published::new(receiver, plan, start, &counts);
-            } else {
-                watched.published.rename(plan, now.wall, samples);
-            }
-            out.events.push(event(Arc::clone(&watched.published.target), What::Appeared));
-        }
-        watched.plan = Arc::new(plan.clone());
-        if interval != plan.interval {
-            let receiver = Arc::clone(&watched.receiver);
-            self.schedule.insert(key, hash(&receiver, &plan.key), plan.interval, now.boot, None);
-        }
-    }
-
-    fn forget(&mut self, name: &(Arc<str>, TargetKey), now: Timestamp, out: &mut Output) {
-        let Some(key) = self.keys.remove(name) else { return };
-        self.schedule.remove(key);
-        let Some(watched) = self.watched.remove(&key) else { return };
-        self.stats_for(&watched.receiver).states.moved(Some(watched.state()), None);
-        if let Some((_, running)) = watched.flying {
-            running.abort();
-        }
-        let target = Arc::clone(&watched.published.target);
-        out.events.push(Event { target, due: now, what: What::Disappeared });
-        watched.published.end(now, out.samples(&watched.receiver, Duration::ZERO));
     }
 
     /// Lets attempts in flight end, for a while, then cuts them off.
@@ -490,8 +368,4 @@ impl Prober {
         }
         self.offer(out);
     }
-}
-
-fn hash(receiver: &str, key: &TargetKey) -> u64 {
-    stable_64(format!("{receiver}\0{}\0{}", key.address, key.module).as_bytes())
 }

@@ -41,11 +41,10 @@ struct Entry {
 }
 
 /// The times of all targets.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Schedule {
     entries: BTreeMap<Key, Entry>,
     heap: BinaryHeap<Reverse<(BootTime, Kind, Key, u32)>>,
-    last_asked: BootTime,
     generation: u32,
 }
 
@@ -74,8 +73,8 @@ pub fn tolerance(interval: Duration) -> Duration {
 impl Schedule {
     /// An empty schedule.
     #[must_use]
-    pub fn new(now: BootTime) -> Self {
-        Self { entries: BTreeMap::new(), heap: BinaryHeap::new(), last_asked: now, generation: 0 }
+    pub fn new() -> Self {
+        Self::default()
     }
 
     /// Puts a target in. `first` is when it gets an extra slot, unless a scheduled one comes earlier.
@@ -120,11 +119,10 @@ impl Schedule {
         self.heap.peek().map(|Reverse((due, ..))| *due)
     }
 
-    /// All slots that have come due since the last time, each exactly once.
-    pub fn due(&mut self, now: BootTime) -> Vec<Slot> {
-        let stalled = now.since(self.last_asked) > 2 * MAX_WAIT;
-        self.last_asked = now;
-        let missed = if stalled { Skip::Suspended } else { Skip::Overload };
+    /// All slots that have come due since the last time, each exactly once. `suspended` says why those that come too
+    /// late do: the machine slept, or the process was stopped.
+    pub fn due(&mut self, now: BootTime, suspended: bool) -> Vec<Slot> {
+        let missed = if suspended { Skip::Suspended } else { Skip::Overload };
         let mut slots = Vec::new();
         while let Some(Reverse((due, kind, key, generation))) = self.heap.peek().copied() {
             if due > now {

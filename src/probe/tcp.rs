@@ -1,19 +1,14 @@
 //! A TCP attempt: a connection, perhaps TLS, perhaps a dialogue of lines.
 
-use regex::bytes::Regex;
-use tokio::io::{
-    AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader,
-};
+mod lines;
+
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 
 use crate::probe::attempt::{self, Tools};
 use crate::probe::module::{Step, Tcp};
 use crate::probe::trace::{Stop, Trace};
-use crate::signal::outcome::{Phase, Reason};
-
-/// The longest line that is read.
-const MAX_LINE: usize = 64 << 10;
-/// Bytes that are read in a whole dialogue.
-const MAX_DIALOGUE: u64 = 1 << 20;
+use crate::signal::outcome::Phase;
+use lines::Lines;
 
 pub(super) async fn probe(
     module: &Tcp,
@@ -47,17 +42,12 @@ async fn dialogue(
     }
     trace.begin(Phase::Transfer);
     let (read, mut write) = tokio::io::split(stream);
-    let mut lines = BufReader::new(read.take(MAX_DIALOGUE));
+    let mut lines = Lines::new(read);
     for step in steps {
-        let mut send = step.send.as_ref().map(|text| text.clone().into_bytes());
-        if let Some(expect) = &step.expect {
-            let line = expect_line(&mut lines, expect, trace).await?;
-            if let (Some(text), Some(captures)) = (&step.send, expect.captures(&line)) {
-                let mut expanded = Vec::new();
-                captures.expand(text.as_bytes(), &mut expanded);
-                send = Some(expanded);
-            }
-        }
+        let send = match &step.expect {
+            Some(expect) => lines.expect(expect, step.send.as_deref(), trace).await?,
+            None => step.send.as_ref().map(|text| text.clone().into_bytes()),
+        };
         if let Some(mut bytes) = send {
             bytes.push(b'\n');
             write.write_all(&bytes).await?;
@@ -66,49 +56,4 @@ async fn dialogue(
     }
     trace.end();
     Ok(())
-}
-
-/// Reads lines until one matches.
-async fn expect_line<R: AsyncRead + Unpin>(
-    lines: &mut BufReader<tokio::io::Take<R>>,
-    expect: &Regex,
-    trace: &mut Trace,
-) -> Result<Vec<u8>, Stop> {
-    let mut last = Vec::new();
-    loop {
-        let mut line = Vec::new();
-        let mut bounded = (&mut *lines).take(MAX_LINE as u64 + 1);
-        let read = bounded.read_until(b'\n', &mut line).await?;
-        if read > MAX_LINE {
-            return Err(Stop::down(Reason::UnexpectedResponse, "a line longer than 64 KiB"));
-        }
-        let ended = !line.ends_with(b"\n");
-        while line.last().is_some_and(|byte| matches!(byte, b'\n' | b'\r')) {
-            line.pop();
-        }
-        if !(ended && line.is_empty()) && expect.is_match(&line) {
-            return Ok(line);
-        }
-        if ended {
-            if lines.get_ref().limit() == 0 {
-                return Err(Stop::down(
-                    Reason::UnexpectedResponse,
-                    "more than 1 MiB without the expected line",
-                ));
-            }
-            // blackbox_exporter blames the expression also when nothing came at all.
-            trace.failed_due_to_regex = Some(true);
-            if line.is_empty() && last.is_empty() {
-                return Err(Stop::down(Reason::Eof, "closed without a word"));
-            }
-            let seen = if line.is_empty() { last } else { line };
-            let detail = format!(
-                "{:?} does not match {:?}",
-                String::from_utf8_lossy(&seen),
-                expect.as_str()
-            );
-            return Err(Stop::down(Reason::UnexpectedResponse, detail));
-        }
-        last = line;
-    }
 }

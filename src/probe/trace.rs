@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use crate::base::clock::{self, Moment};
+use crate::base::workers::Lost;
 use crate::signal::outcome::{Http, Icmp, Outcome, Phase, Phases, Reason, Skip, Tls, Verdict};
 
 /// The longest detail that is kept: text of a target may be in it.
@@ -25,6 +26,25 @@ impl Stop {
     }
 }
 
+/// What an attempt waits for that is ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// The workers check a rule.
+    Rules,
+    /// Other attempts have the memory for bodies.
+    Memory,
+}
+
+impl From<Lost> for Stop {
+    fn from(lost: Lost) -> Self {
+        let skip = match lost {
+            Lost::Full => Skip::Overload,
+            Lost::Failed => Skip::Internal,
+        };
+        Stop::Skip(skip, lost.to_string())
+    }
+}
+
 /// The notes of one attempt.
 pub(super) struct Trace {
     began: Moment,
@@ -36,6 +56,8 @@ pub(super) struct Trace {
     pub(super) failed_due_to_regex: Option<bool>,
     /// A rule that failed already; what goes wrong later does not change why.
     pub(super) broken: Option<(Reason, String)>,
+    /// What is waited for now, where that is not the target.
+    pub(super) waits: Option<Wait>,
     pub(super) http: Option<Http>,
     pub(super) tls: Option<Box<Tls>>,
     pub(super) icmp: Option<Icmp>,
@@ -53,6 +75,7 @@ impl Trace {
             address: None,
             failed_due_to_regex: None,
             broken: None,
+            waits: None,
             http: None,
             tls: None,
             icmp: None,

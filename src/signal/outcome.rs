@@ -60,11 +60,13 @@ words! {
         HttpStatus = "http_status", "the status code is not one that counts as up";
         HttpVersion = "http_version", "the HTTP version is not one that counts as up";
         HttpProtocol = "http_protocol", "the answer is not proper HTTP";
+        RedirectRefused = "redirect_refused", "a redirect leads where none may lead";
         TooManyRedirects = "too_many_redirects", "the redirects do not end";
         HeaderMismatch = "header_mismatch", "a header rule failed";
         BodyMismatch = "body_mismatch", "a body rule failed";
-        BodyTooLarge = "body_too_large", "the body is larger than its budget";
+        BodyTooLarge = "body_too_large", "the body is larger than its limit";
         JsonMismatch = "json_mismatch", "a JSON rule failed";
+        RuleTimeout = "rule_timeout", "the rules could not be checked in time";
         ReadTimeout = "read_timeout", "the answer did not come in time";
         Eof = "eof", "the other side closed before it had answered";
         UnexpectedResponse = "unexpected_response", "the answer is not the expected one";

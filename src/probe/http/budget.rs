@@ -2,6 +2,8 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -10,20 +12,31 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 #[error("the budget of bytes is used up")]
 struct Exceeded;
 
-/// Whether an error is this stream's own.
-pub(super) fn is_exceeded(error: &io::Error) -> bool {
-    error.get_ref().is_some_and(|inner| inner.is::<Exceeded>())
+/// Whether a budget is used up, also when the library on top has hidden the error.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Spent(Arc<AtomicBool>);
+
+impl Spent {
+    /// Whether it is.
+    pub(super) fn is_all(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// Counts what is read, and fails when it is too much.
 pub(super) struct Budget<S> {
     inner: S,
     left: u64,
+    spent: Spent,
 }
 
 impl<S> Budget<S> {
     pub(super) fn new(inner: S, bytes: u64) -> Self {
-        Self { inner, left: bytes }
+        Self { inner, left: bytes, spent: Spent::default() }
+    }
+
+    pub(super) fn spent(&self) -> Spent {
+        self.spent.clone()
     }
 }
 
@@ -35,6 +48,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Budget<S> {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.left == 0 {
+            this.spent.0.store(true, Ordering::Relaxed);
             return Poll::Ready(Err(io::Error::other(Exceeded)));
         }
         let before = buffer.filled().len();
@@ -73,6 +87,7 @@ mod tests {
         let mut stream = Budget::new(&b"0123456789"[..], 4);
         let mut buffer = [0; 4];
         assert_eq!(stream.read(&mut buffer).await.expect("within"), 4);
-        assert!(is_exceeded(&stream.read(&mut buffer).await.expect_err("beyond")));
+        assert!(!stream.spent().is_all());
+        assert!(stream.read(&mut buffer).await.is_err() && stream.spent().is_all());
     }
 }

@@ -1,5 +1,5 @@
-//! Cookies within one attempt: what a hop sets, the next hop of the same host shows. No cookie
-//! outlives the attempt, so dates do not matter; domains wider than the host are not followed.
+//! Cookies within one attempt: what a hop sets, the next hop of the same origin sends. No cookie outlives the attempt or
+//! a redirect to another origin, so dates do not matter; domains wider than the host are not followed.
 
 use http::HeaderMap;
 use http::header::SET_COOKIE;

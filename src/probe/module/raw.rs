@@ -13,9 +13,6 @@ use super::{Http, Icmp, LazyTls, Module, Prober, Step, Tcp};
 use crate::base::duration::GoDuration;
 use crate::base::place::{At, Place, Problems, given as get};
 
-/// How many bytes of a body are read when the module does not say.
-pub const DEFAULT_BODY_LIMIT: u64 = 16 << 20;
-
 /// Keys of blackbox_exporter that are not built yet, by the block where they stand: they are refused
 /// by name rather than as unknown.
 pub const LATER: &[(&str, &[&str])] = &[
@@ -256,11 +253,7 @@ impl Settler<'_> {
             fail_if_body_not_matches: self.regexes(&raw.fail_if_body_not_matches_regexp),
             fail_if_header_matches: self.header_rules(&raw.fail_if_header_matches),
             fail_if_header_not_matches: self.header_rules(&raw.fail_if_header_not_matches),
-            body_size_limit: raw
-                .body_size_limit
-                .as_ref()
-                .and_then(|at| self.size(at))
-                .unwrap_or(DEFAULT_BODY_LIMIT),
+            body_size_limit: raw.body_size_limit.as_ref().and_then(|at| self.size(at)),
             tls: LazyTls::new(self.tls(&raw.tls_config), alpn),
         }
     }

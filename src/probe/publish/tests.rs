@@ -192,3 +192,28 @@ fn a_metric_can_be_switched_off() {
     published.slot(&plan, Kind::Scheduled, SLOT, &outcome(Verdict::Up), &mut out);
     assert!(!texts(&out).iter().any(|t| t.contains("hash") || t.contains("info")));
 }
+
+#[test]
+fn certificates_that_never_stay_make_twenty_series_an_hour() {
+    let (receiver, plan) = plan();
+    let mut published = Published::new(&receiver, &plan, SLOT, &Counts::default());
+    let mut samples = Vec::new();
+    let at = |n: u64| Timestamp(SLOT.0 + n * 15_000_000_000);
+    let mut show = |n: u64, serial: u64, samples: &mut Vec<Sample>| {
+        let SlotResult::Outcome(mut outcome) = outcome(Verdict::Up) else { unreachable!() };
+        outcome.tls = Some(Box::new(crate::signal::outcome::Tls {
+            fingerprint_sha256: format!("{serial:x}"),
+            ..Default::default()
+        }));
+        samples.clear();
+        published.slot(&plan, Kind::Scheduled, at(n), &SlotResult::Outcome(outcome), samples);
+        let info = |s: &&Sample| {
+            s.series.metric.name == PROBE_SSL_LAST_CHAIN_INFO.name && s.value != Value::Stale
+        };
+        samples.iter().filter(info).count()
+    };
+    let shown: usize = (0..200).map(|n| show(n, n, &mut samples)).sum();
+    assert_eq!(shown, 20);
+    assert_eq!(show(200, 3, &mut samples), 1, "one that was admitted comes back");
+    assert_eq!(show(245, 1_000, &mut samples), 1, "an hour later others are admitted");
+}

@@ -23,12 +23,12 @@ fn slots_stay_on_their_grid_whatever_happens_before() {
 
 #[test]
 fn a_stall_is_counted_and_not_caught_up() {
-    let mut schedule = Schedule::new(at(0));
+    let mut schedule = Schedule::new();
     for n in 0..100 {
         schedule.insert(Key(n), stable_64(&n.to_be_bytes()), seconds(5), at(0), None);
     }
-    assert!(schedule.due(at(4_999)).len() >= 99);
-    let slots = schedule.due(at(65_000));
+    assert!(schedule.due(at(4_999), false).len() >= 99);
+    let slots = schedule.due(at(65_000), true);
     let run = slots.iter().filter(|slot| slot.decision.is_ok()).count();
     assert!(slots.len() >= 1_190, "{}", slots.len());
     assert!(run <= 40, "{run} at once after a stall");
@@ -39,37 +39,37 @@ fn a_stall_is_counted_and_not_caught_up() {
 
 #[test]
 fn slow_asking_is_overload_and_not_suspension() {
-    let mut schedule = Schedule::new(at(0));
+    let mut schedule = Schedule::new();
     schedule.insert(Key(1), 0, seconds(1), at(0), None);
     let mut decisions = Vec::new();
     for now in [0, 1_900, 3_800] {
-        decisions.extend(schedule.due(at(now)).into_iter().map(|slot| slot.decision));
+        decisions.extend(schedule.due(at(now), false).into_iter().map(|slot| slot.decision));
     }
     assert_eq!(decisions, [Ok(()), Err(Skip::Overload), Err(Skip::Overload), Err(Skip::Overload)]);
 }
 
 #[test]
 fn a_first_slot_comes_only_before_a_scheduled_one() {
-    let mut schedule = Schedule::new(at(0));
+    let mut schedule = Schedule::new();
     let hash = u64::MAX / 2; // half an interval
     schedule.insert(Key(1), hash, seconds(10), at(0), Some(at(1_000)));
     schedule.insert(Key(2), hash, seconds(10), at(0), Some(at(6_000)));
     let mut kinds = Vec::new();
     for now in (0..=10_000).step_by(500) {
-        kinds.extend(schedule.due(at(now)).into_iter().map(|slot| (slot.key.0, slot.kind)));
+        kinds.extend(schedule.due(at(now), false).into_iter().map(|slot| (slot.key.0, slot.kind)));
     }
     assert_eq!(kinds, [(1, Kind::First), (1, Kind::Scheduled), (2, Kind::Scheduled)]);
 }
 
 #[test]
 fn removed_targets_are_silent_and_come_back_on_their_grid() {
-    let mut schedule = Schedule::new(at(0));
+    let mut schedule = Schedule::new();
     schedule.insert(Key(1), 0, seconds(1), at(0), None);
     schedule.remove(Key(1));
-    assert!(schedule.due(at(1_500)).is_empty());
+    assert!(schedule.due(at(1_500), false).is_empty());
     assert!(schedule.is_empty());
     schedule.insert(Key(1), 0, seconds(1), at(1_500), None);
-    let slots = schedule.due(at(2_000));
+    let slots = schedule.due(at(2_000), false);
     assert_eq!(slots.iter().map(|slot| slot.due).collect::<Vec<_>>(), [at(2_000)]);
 }
 
@@ -85,7 +85,7 @@ proptest! {
     ) {
         let interval = seconds(interval);
         let start = at(777_123);
-        let mut schedule = Schedule::new(start);
+        let mut schedule = Schedule::new();
         for (n, hash) in hashes.iter().enumerate() {
             schedule.insert(Key(n as u32), *hash, interval, start, None);
         }
@@ -93,7 +93,7 @@ proptest! {
         let mut seen = std::collections::BTreeMap::<Key, Vec<BootTime>>::new();
         for step in steps {
             now = now + Duration::from_millis(step);
-            for slot in schedule.due(now) {
+            for slot in schedule.due(now, false) {
                 prop_assert!(slot.due <= now);
                 let late = now.since(slot.due);
                 prop_assert!(slot.decision.is_err() || late <= tolerance(interval), "{late:?} late and run");

@@ -5,12 +5,11 @@ use std::path::PathBuf;
 use std::str::FromStr as _;
 
 use http::{HeaderName, Method};
-use regex::bytes::Regex;
 use secrecy::SecretString;
 
 use super::{RawHeaderRule, RawHttp, RawTls, Settler};
 use crate::base::place::{At, Place, given as get};
-use crate::base::regexp;
+use crate::base::regexp::search::Pattern;
 use crate::net::resolve::Family;
 use crate::net::tls::{TlsSettings, Version};
 use crate::probe::module::{Credentials, HeaderRule, Secret};
@@ -128,13 +127,13 @@ impl Settler<'_> {
         Some(path)
     }
 
-    pub(super) fn regexes(&mut self, list: &[At<String>]) -> Vec<Regex> {
+    pub(super) fn regexes(&mut self, list: &[At<String>]) -> Vec<Pattern> {
         list.iter().filter_map(|at| self.regex(at)).collect()
     }
 
-    pub(super) fn regex(&mut self, at: &At<String>) -> Option<Regex> {
+    pub(super) fn regex(&mut self, at: &At<String>) -> Option<Pattern> {
         let text = at.as_ref()?;
-        regexp::build(text).map_err(|why| self.error(&at.place, why)).ok()
+        Pattern::new(text).map_err(|why| self.error(&at.place, why)).ok()
     }
 
     pub(super) fn header_rules(&mut self, list: &[At<RawHeaderRule>]) -> Vec<HeaderRule> {
