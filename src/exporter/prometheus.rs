@@ -16,7 +16,7 @@ use crate::exporter::client::{RawEnabled, enabled};
 use crate::exporter::identity::{Identity, RawIdentity};
 use crate::pipeline::memory::Holder;
 use crate::pipeline::stage::Sink;
-use crate::signal::batch::{Batch, SAMPLE_BYTES, Sample, Value};
+use crate::signal::batch::{Batch, Sample, Value};
 use crate::signal::series::SeriesTable;
 use crate::wire::exposition::{self, Family, Format, Point};
 
@@ -214,7 +214,8 @@ impl Sink for Prometheus {
 impl Holder for Prometheus {
     fn bytes(&self) -> usize {
         let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        latest.len() * (SAMPLE_BYTES + size_of::<Latest>() + 256)
+        let one = |have: &Latest| have.sample.bytes() + size_of::<Latest>() + 256;
+        latest.values().map(one).sum()
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::base::clock;
 use crate::pipeline::memory::Holder;
 use crate::pipeline::selfmetrics::Counter;
-use crate::signal::batch::{Batch, SAMPLE_BYTES};
+use crate::signal::batch::{ALLOWANCE, Batch};
 
 /// Samples that a ring holds when nobody says otherwise.
 pub const DEFAULT_SAMPLES: usize = 64 << 10;
@@ -24,6 +24,7 @@ const PACE: Duration = Duration::from_millis(100);
 struct State {
     batches: VecDeque<Batch>,
     samples: usize,
+    bytes: usize,
     capacity: usize,
     closed: bool,
     /// The writer is wanted, whether there is something to take or not.
@@ -44,7 +45,7 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// A ring for so many samples; `dropped` counts those that had to go.
+    /// A ring for so many samples, and the bytes that are reckoned for them; `dropped` counts those that had to go.
     #[must_use]
     pub fn new(capacity: usize, dropped: Counter) -> Self {
         let state = Mutex::new(State { capacity, ..State::default() });
@@ -64,10 +65,12 @@ impl Ring {
             return;
         }
         state.samples += batch.len();
+        state.bytes += batch.bytes();
         state.batches.push_back(batch);
-        while state.samples > state.capacity {
+        while state.samples > state.capacity || state.bytes > state.capacity * ALLOWANCE {
             let Some(oldest) = state.batches.pop_front() else { break };
             state.samples -= oldest.len();
+            state.bytes -= oldest.bytes();
             self.dropped.add(oldest.len() as u64);
         }
         if std::mem::take(&mut state.waiting) {
@@ -118,7 +121,7 @@ impl Ring {
                 }
             }
         }
-        state.samples = 0;
+        (state.samples, state.bytes) = (0, 0);
         state.nudged = false;
         state.taken = Some(clock::instant());
         Some(std::mem::take(&mut state.batches).into())
@@ -133,7 +136,7 @@ impl Ring {
 
 impl Holder for Ring {
     fn bytes(&self) -> usize {
-        self.len() * SAMPLE_BYTES
+        self.lock().bytes
     }
 
     fn squeeze(&self, short: bool) {

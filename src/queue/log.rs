@@ -32,14 +32,14 @@ use crate::pipeline::memory::Holder;
 use crate::pipeline::selfmetrics::{Counter, Meter};
 use crate::pipeline::stage::Sink;
 use crate::queue::report::{Row, Whose};
-use crate::signal::batch::{Batch, SAMPLE_BYTES};
+use crate::signal::batch::Batch;
 use crate::signal::names::{QUEUE_DISK, QUEUE_ERRORS, QUEUE_STATE, QUEUE_SYNCS};
 use disk::{Disk, Folder};
 use segment::Captured;
 use state::{Mode, State, Task};
 use store::{Limits, Recovered, Store};
 
-/// Samples that a log holds in memory when nobody says otherwise (about 12 MiB).
+/// Samples that a log holds in memory when nobody says otherwise: some 12 MiB, and at most 64 MiB.
 pub const DEFAULT_SAMPLES: usize = 256 << 10;
 /// Samples that a log holds in memory, whatever is asked for.
 pub(super) const MAX_SAMPLES: usize = 1_000_000;
@@ -284,7 +284,7 @@ impl Sink for Log {
 
 impl Holder for Log {
     fn bytes(&self) -> usize {
-        self.shared.lock().tail.samples() * SAMPLE_BYTES
+        self.shared.lock().tail.bytes()
     }
 
     fn sheddable(&self) -> usize {
@@ -292,7 +292,7 @@ impl Holder for Log {
     }
 
     fn shed(&self, bytes: usize) -> usize {
-        self.shared.lock().shed(bytes.div_ceil(SAMPLE_BYTES))
+        self.shared.lock().shed(bytes)
     }
 }
 

@@ -123,6 +123,9 @@ impl Exponential {
     }
 }
 
+/// Bytes that are reckoned for each sample where a number of samples is a limit of memory, too.
+pub const ALLOWANCE: usize = 256;
+
 /// Bytes that a sample takes, without its series and without the buckets of a histogram.
 pub const SAMPLE_BYTES: usize = size_of::<Sample>();
 
@@ -144,6 +147,18 @@ impl Sample {
     #[must_use]
     pub fn number(series: &Arc<Series>, time: Timestamp, value: f64) -> Self {
         Self { series: Arc::clone(series), start: None, time, value: Value::Double(value) }
+    }
+
+    /// Bytes of memory that it takes, about: with its buckets, and with what its series has alone. A series is counted
+    /// with each of its samples, because the last one keeps it.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let buckets = match &self.value {
+            Value::Histogram(histogram) => histogram.counts.len() * size_of::<u64>(),
+            Value::Exponential(histogram) => histogram.counts.len() * size_of::<u64>(),
+            Value::Double(_) | Value::Int(_) | Value::Stale => 0,
+        };
+        SAMPLE_BYTES + buckets + self.series.own_bytes()
     }
 
     /// The end of a series.
@@ -168,6 +183,12 @@ impl Batch {
     #[must_use]
     pub fn len(&self) -> usize {
         self.samples.len()
+    }
+
+    /// Bytes of memory that they take, about.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.samples.iter().map(Sample::bytes).sum()
     }
 
     /// Whether there is none.

@@ -74,6 +74,9 @@ metrics! {
     QUEUE_DISK = "watchpost.queue_disk_size", "By", Gauge, ["pipeline"], "Bytes that the queue of a pipeline takes on the disk.";
     QUEUE_ERRORS = "watchpost.queue_errors", "{error}", Counter, ["pipeline", "operation"], "Calls that the disk of a queue has failed, by what was asked.";
     QUEUE_SYNCS = "watchpost.queue_syncs", "{sync}", Counter, ["pipeline"], "How often the queue of a pipeline was made safe from power failures.";
+    LOOP_TURN = "watchpost.loop_turn", "s", Histogram, ["loop"], "CPU time of each turn of a loop: one poll of one task, during which nothing else of the loop runs.";
+    LOOP_LONGEST_TURN = "watchpost.loop_longest_turn", "s", Gauge, ["loop"], "CPU time of the longest turn of a loop since the start.";
+    LOOP_TASKS = "watchpost.loop_tasks", "{task}", Gauge, ["loop"], "Tasks that a loop has.";
     UNCLASSIFIED = "watchpost.unclassified_errors", "{error}", Counter, [], "Attempts that failed with an error without a name of its own: a fault of ours.";
     PROCESS_CPU_TIME = "process.cpu.time", "s", Counter, [], "CPU time of the process.";
     PROCESS_MEMORY_USAGE = "process.memory.usage", "By", Gauge, [], "Resident memory of the process.";

@@ -62,6 +62,13 @@ impl Attributes {
         self.0.iter().map(|(name, value)| (&**name, value))
     }
 
+    /// Bytes of memory that they take.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let pair = |(name, value): (&str, &AnyValue)| name.len() + value.bytes();
+        self.0.len() * size_of::<(Text, AnyValue)>() + self.iter().map(pair).sum::<usize>()
+    }
+
     /// The value of a name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&AnyValue> {
@@ -160,6 +167,8 @@ pub struct Series {
     pub own: Attributes,
     /// What it is about.
     pub resource: Arc<Resource>,
+    /// Bytes of memory that it takes alone: what is shared with other series is not among them.
+    own_bytes: u32,
 }
 
 impl Series {
@@ -172,7 +181,14 @@ impl Series {
         resource: Arc<Resource>,
     ) -> Arc<Self> {
         let id = SeriesId(NEXT.fetch_add(1, Ordering::Relaxed));
-        Arc::new(Self { id, metric, shared, own, resource })
+        let own_bytes = u32::try_from(own.bytes()).unwrap_or(u32::MAX);
+        Arc::new(Self { id, metric, shared, own, resource, own_bytes })
+    }
+
+    /// Bytes of memory that its own attributes take. Somebody else may have written their values.
+    #[must_use]
+    pub fn own_bytes(&self) -> usize {
+        self.own_bytes as usize
     }
 
     /// Whether two are one and the same for whoever reads them: metric, attributes and resource.

@@ -207,7 +207,7 @@ impl State {
             let some = count.min(MAX_SAMPLES);
             let samples: Vec<Sample> = rest.by_ref().take(some).cloned().collect();
             count -= some;
-            self.push(Lot { first: self.end, captured, samples });
+            self.push(Lot::new(self.end, captured, samples));
         }
         self.evict();
     }
@@ -255,10 +255,10 @@ impl State {
         while let Some((first, end)) = self.tail.front().map(|lot| (lot.first, lot.end())) {
             let written = end <= self.written;
             if (end <= needed && (written || !durable))
-                || (written && durable && self.tail.samples() > TAIL)
+                || (written && durable && self.tail.exceeds(TAIL))
             {
                 self.tail.pop();
-            } else if self.tail.samples() > self.most() {
+            } else if self.tail.exceeds(self.most()) {
                 let reason = if durable { "disk_full" } else { "memory_full" };
                 self.lose(first, end, reason);
                 self.tail.pop();
@@ -311,11 +311,11 @@ impl State {
         lost
     }
 
-    /// Frees so many samples of memory; returns how many are lost by that.
-    pub fn shed(&mut self, samples: usize) -> usize {
-        let goal = self.tail.samples().saturating_sub(samples);
+    /// Frees so many bytes of memory; returns how many samples are lost by that.
+    pub fn shed(&mut self, bytes: usize) -> usize {
+        let goal = self.tail.bytes().saturating_sub(bytes);
         let mut lost = 0;
-        while self.tail.samples() > goal {
+        while self.tail.bytes() > goal {
             let Some((first, end)) = self.tail.front().map(|lot| (lot.first, lot.end())) else {
                 break;
             };

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::segment::Captured;
-use crate::signal::batch::Sample;
+use crate::signal::batch::{ALLOWANCE, Sample};
 
 /// Samples that were appended at once.
 #[derive(Clone, Debug)]
@@ -15,9 +15,18 @@ pub struct Lot {
     pub captured: Captured,
     /// The samples.
     pub samples: Vec<Sample>,
+    /// Bytes of memory that they take, about.
+    bytes: usize,
 }
 
 impl Lot {
+    /// Samples that are appended at once.
+    #[must_use]
+    pub fn new(first: u64, captured: Captured, samples: Vec<Sample>) -> Self {
+        let bytes = samples.iter().map(Sample::bytes).sum();
+        Self { first, captured, samples, bytes }
+    }
+
     /// The number after the last one.
     #[must_use]
     pub fn end(&self) -> u64 {
@@ -30,12 +39,14 @@ impl Lot {
 pub struct Tail {
     lots: VecDeque<Arc<Lot>>,
     samples: usize,
+    bytes: usize,
 }
 
 impl Tail {
     /// Appends samples.
     pub fn push(&mut self, lot: Lot) {
         self.samples += lot.samples.len();
+        self.bytes += lot.bytes;
         self.lots.push_back(Arc::new(lot));
     }
 
@@ -49,6 +60,7 @@ impl Tail {
     pub fn pop(&mut self) -> Option<Arc<Lot>> {
         let lot = self.lots.pop_front()?;
         self.samples -= lot.samples.len();
+        self.bytes -= lot.bytes;
         Some(lot)
     }
 
@@ -56,6 +68,18 @@ impl Tail {
     #[must_use]
     pub fn samples(&self) -> usize {
         self.samples
+    }
+
+    /// Bytes of memory that they take, about.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether it holds more than so many samples, or the bytes that are reckoned for them.
+    #[must_use]
+    pub fn exceeds(&self, samples: usize) -> bool {
+        self.samples > samples || self.bytes > samples.saturating_mul(ALLOWANCE)
     }
 
     /// The lots from that on which has a number or comes after it.

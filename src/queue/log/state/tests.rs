@@ -38,6 +38,28 @@ fn a_disk_that_cannot_be_written_keeps_its_backlog() {
     assert!(state.seats.values().all(|s| s.position.as_ref().unwrap().is_balanced(state.end)));
 }
 
+/// Samples whose series are large are dropped before there are many.
+#[test]
+fn memory_is_bounded_in_bytes() {
+    let mut state = State::empty(Mode::Memory);
+    let meter = Arc::new(Meter::new(Resource::new("watchpost", "h", []), Timestamp(0)));
+    let seat = Seat::new(Books::new(&meter, "away", "metrics"), Batching::default(), None);
+    let away = state.sit(seat);
+    state.begin(away);
+    let about = Arc::new(Resource::new("j", "i", []));
+    let captured = Captured { boot: BootTime::default(), wall: Timestamp(0), synchronized: true };
+    for n in 0..3_000 {
+        let own = Attributes::new([("subject", format!("{n:064000}"))]);
+        let series = Series::new(&PROBE_SUCCESS, Attributes::default(), own, Arc::clone(&about));
+        let samples = vec![Sample::number(&series, Timestamp(n), 1.0)];
+        state.append(&[Batch { samples, lifetime: None }], captured);
+    }
+    assert!(state.tail.bytes() <= 64 << 20, "{}", state.tail.bytes());
+    assert!((900..1_100).contains(&state.tail.samples()), "{}", state.tail.samples());
+    let before = state.tail.bytes();
+    assert!(state.shed(1 << 20) >= 16 && state.tail.bytes() <= before - (1 << 20));
+}
+
 /// Who does not know where it stood needs all there is, until it begins, or it is known that it will not.
 #[test]
 fn a_lost_position_keeps_everything() {

@@ -56,7 +56,7 @@ fn a_segment_of_a_newer_version_is_left_alone() {
         let (mut store, found) = Store::open(Arc::clone(&disk) as _, limits(), 7).unwrap();
         assert_eq!(store.segments().len(), round);
         let sample = Sample::number(&series()[0], Timestamp(1), 1.0);
-        let lot = Lot { first: 5.max(found.end), captured: captured(1), samples: vec![sample] };
+        let lot = Lot::new(5.max(found.end), captured(1), vec![sample]);
         store.append(&[Arc::new(lot)]).unwrap();
         store.sync(u64::MAX, u64::MAX, captured(2).boot, true).unwrap();
         assert_eq!(disk.read("0000000000000005.seg.newer").unwrap(), bytes);

@@ -113,7 +113,7 @@ impl Model {
             .collect();
         let values: Vec<f64> =
             (0..count).map(|n| (self.end + n) as f64 + self.epoch as f64 * 1e6).collect();
-        let lot = Arc::new(Lot { first: self.end, captured: captured(self.time), samples });
+        let lot = Arc::new(Lot::new(self.end, captured(self.time), samples));
         self.memory.push(Arc::clone(&lot));
         if self.store.append(&[lot]).is_ok() {
             for (n, value) in values.into_iter().enumerate() {
