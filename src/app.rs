@@ -8,15 +8,18 @@ mod catalog;
 mod control;
 mod detect;
 pub mod embedded;
+mod error;
 pub mod facts;
 mod graph;
 mod jobs;
 pub mod lookup;
+pub mod loops;
 mod page;
 mod ports;
 mod reload;
 mod shutdown;
 mod spans;
+mod watches;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -29,7 +32,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::base::clock;
+use crate::base::{clock, turn};
 use crate::config::plan::{Plan, Telemetry};
 use crate::host::run::Host;
 use crate::net::resolve::Resolver;
@@ -37,19 +40,20 @@ use crate::pipeline::board::Board;
 use crate::pipeline::outlet::Outlet;
 use crate::pipeline::selfmetrics::{Gauge, Meter};
 use crate::pipeline::selftrace::{self, Work};
-use crate::probe::icmp::Engine;
-use crate::probe::{Command, Prober, ProberHandle, Replacement, Tools};
+use crate::probe::{Command, ProberHandle, ReceiverPlan, Replacement};
 use crate::signal::names;
 use crate::signal::payload::Payload;
 use control::Order;
+pub use error::StartError;
 use graph::{Graph, Routes};
 use jobs::Jobs;
 use page::{Ask, Site};
 use ports::Ports;
 pub use reload::Configuration;
-use reload::{Changed, TargetSource, Watches};
+use reload::TargetSource;
 pub use shutdown::{Report, STOP_WITHIN};
 use spans::Spans;
+use watches::{Changed, Watches};
 
 /// How often our own metrics go through the pipelines.
 const OWN_METRICS_EVERY: Duration = Duration::from_secs(15);
@@ -106,32 +110,6 @@ struct Reloads {
     unsupported: Arc<Mutex<BTreeSet<String>>>,
 }
 
-/// Why the daemon could not start: one line, with what to do.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// A port is taken.
-    #[error("{0} {1}: {2}: end the program that has it, or set {0} to another port")]
-    Listen(String, SocketAddr, std::io::Error),
-    /// An address is wanted twice.
-    #[error("{0} is wanted by {1} and by {2}: set one of them to another port")]
-    Twice(SocketAddr, String, String),
-    /// A certificate or key cannot be read.
-    #[error("exporters.{0}: {1}")]
-    Exporter(String, String),
-    /// A signal came before the start was over.
-    #[error("stopped while it was starting")]
-    Stopped,
-    /// One of our own addresses is in the way.
-    #[error("{0} {1}: our own {2} has this port: that needs a restart")]
-    Ours(String, SocketAddr, SocketAddr),
-    /// Our own spans cannot be sent.
-    #[error("{0}")]
-    Spans(String),
-    /// The system gives no more threads or sockets.
-    #[error("the system refuses a thread: {0}")]
-    Thread(std::io::Error),
-}
-
 impl App {
     /// Builds everything and starts it. Must be called within a current-thread runtime.
     ///
@@ -146,11 +124,12 @@ impl App {
         let resource = facts::own_resource(&plan.telemetry.resource);
         let resolver = Resolver::new(plan.resolver.clone());
         let mut spans = Spans::default();
-        let first = spans.prepare(plan.telemetry.traces.as_ref(), &resource, resolver);
+        let first = spans.prepare(plan.telemetry.traces.as_ref(), &resource, resolver).await;
         let none = spans.commit(first.map_err(StartError::Spans)?);
         debug_assert!(none.is_none(), "there was none before");
         let meter = Arc::new(Meter::new(resource, started.wall));
         facts::own_metrics(&meter, started.wall);
+        loops::publish(&meter, "main");
         let board = Arc::new(Board::default());
         let page = TaskTracker::new();
         let ports = Ports::new(page.clone());
@@ -165,7 +144,8 @@ impl App {
         };
 
         let outlet = Outlet::new(Arc::clone(&board), Vec::new());
-        let (prober, prober_thread, prober_gone) = start_prober(&plan, &outlet, &meter, limit)?;
+        let (prober, prober_thread, prober_gone) =
+            loops::start_prober(&plan, &outlet, &meter, limit)?;
         let ready = Arc::new(AtomicBool::new(true));
         let (reload, asks) = mpsc::channel(1);
         let site = Site {
@@ -216,9 +196,17 @@ impl App {
         app.address = app.ports.local(listen).unwrap_or(listen);
         app.targets.embed(embedded.then_some(app.address));
         // The watch begins before the first look, so that no change falls between them.
-        app.watches.targets(&app.targets.files());
-        app.watches.configuration(app.configuration.as_ref());
-        app.lead(prepared).await?;
+        app.watches.targets(&app.targets.files()).await;
+        app.watches.configuration(app.configuration.as_ref()).await;
+        let plans = tokio::select! {
+            plans = app.targets.read() => plans,
+            () = app.signals.asked_to_stop() => return Err(StartError::Stopped),
+        };
+        let plans = plans.unwrap_or_else(|why| {
+            tracing::warn!("{why}");
+            Vec::new()
+        });
+        app.lead(prepared, plans).await?;
         app.told();
         Ok(app)
     }
@@ -292,8 +280,15 @@ impl App {
 
     /// Reads the target files again.
     async fn read_targets(&mut self) {
+        let read = tokio::select! {
+            read = self.targets.read() => read,
+            () = self.signals.asked_to_stop() => return,
+        };
+        let plans = match read {
+            Ok(plans) => plans,
+            Err(why) => return tracing::warn!("{why}"),
+        };
         let (done, is_done) = oneshot::channel();
-        let plans = self.targets.read();
         let replacement = Replacement { plans, outlets: None, resolver: None, done };
         self.prober.send(Command::Replace(replacement)).await;
         let _ = is_done.await;
@@ -335,7 +330,7 @@ impl App {
         };
         let (loaded, configuration) = read.map_err(|error| error.to_string())?;
         // Also of a wrong configuration: when it is mended, it is read again.
-        self.watches.configuration(Some(&configuration));
+        self.watches.configuration(Some(&configuration)).await;
         self.configuration = Some(configuration);
         let lines = |problems: &[crate::base::place::Problem]| {
             problems.iter().map(|problem| format!("{problem}\n")).collect::<String>()
@@ -362,22 +357,37 @@ impl App {
         };
         let resource = facts::own_resource(&plan.telemetry.resource);
         let resolver = Resolver::new(plan.resolver.clone());
-        let spans = self.spans.prepare(plan.telemetry.traces.as_ref(), &resource, resolver)?;
+        let spans = self.spans.prepare(plan.telemetry.traces.as_ref(), &resource, resolver).await?;
         let standing = Graph::standing_exporters(&prepared);
         let routers = self.site.routers(&plan, &standing);
-        self.targets.replace(plan);
-        self.watches.targets(&self.targets.files());
-        self.lead(prepared).await.map_err(told)?;
+        let before = self.targets.replace(Arc::new(plan));
+        self.watches.targets(&self.targets.files()).await;
+        let plans = tokio::select! {
+            plans = self.targets.read() => plans,
+            () = self.signals.asked_to_stop() => Err("Watchpost is stopping.".to_owned()),
+        };
+        let plans = match plans {
+            Ok(plans) => plans,
+            Err(why) => {
+                self.targets.replace(before);
+                self.watches.targets(&self.targets.files()).await;
+                return Err(format!("{why}\n"));
+            }
+        };
+        self.lead(prepared, plans).await.map_err(told)?;
         self.ports.serve(bound, routers);
         if let Some(before) = self.spans.commit(spans) {
-            self.page.spawn(spans::shut_down(before));
+            turn::track(&self.page, spans::shut_down(before));
         }
         Ok(())
     }
 
     /// Lets prepared pipelines run, and leads the sources over to them.
-    async fn lead(&mut self, prepared: graph::Prepared) -> Result<(), StartError> {
-        let plans = self.targets.read();
+    async fn lead(
+        &mut self,
+        prepared: graph::Prepared,
+        plans: Vec<ReceiverPlan>,
+    ) -> Result<(), StartError> {
         let (prober, meter, own) = (self.prober.clone(), Arc::clone(&self.meter), &mut self.outlet);
         let host = &mut self.host;
         let plan = self.targets.plan();
@@ -463,33 +473,6 @@ async fn wait_for(marks: Vec<oneshot::Receiver<()>>) {
         }
     };
     let _ = tokio::time::timeout(HOST_PATIENCE, all).await;
-}
-
-/// The prober has a thread and a runtime of its own: nothing else may delay an attempt.
-fn start_prober(
-    plan: &Plan,
-    outlet: &Outlet,
-    meter: &Arc<Meter>,
-    limit: usize,
-) -> Result<(ProberHandle, JoinHandle<()>, CancellationToken), StartError> {
-    let tools = Tools { resolver: Resolver::new(plan.resolver.clone()), icmp: Engine::default() };
-    let (prober, handle) = Prober::new(tools, outlet.clone(), Arc::clone(meter), limit);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(StartError::Thread)?;
-    let gone = CancellationToken::new();
-    let guard = gone.clone().drop_guard();
-    let thread = std::thread::Builder::new()
-        .name("probe".to_owned())
-        .spawn(move || {
-            let _guard = guard;
-            runtime.block_on(prober.run());
-            // A blocking read of a hung file must not hold the thread.
-            runtime.shutdown_background();
-        })
-        .map_err(StartError::Thread)?;
-    Ok((handle, thread, gone))
 }
 
 #[cfg(test)]

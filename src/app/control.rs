@@ -10,8 +10,8 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
-use crate::base::clock;
 use crate::base::seldom::Seldom;
+use crate::base::{clock, turn};
 use crate::queue::report::{Request, SOCKET};
 
 /// Who asks has to have said so by then, and to take the answer.
@@ -32,7 +32,7 @@ pub(super) async fn open(folder: Option<&Path>, tasks: &TaskTracker) -> mpsc::Re
             Ok(()) => listen(folder).await,
             Err(error) => Err(error),
         };
-        tasks.spawn(serve(folder.to_owned(), first, order));
+        turn::track(tasks, serve(folder.to_owned(), first, order));
     }
     orders
 }

@@ -12,7 +12,7 @@ use watchpost_discovery::docker::{self, Endpoint};
 
 use crate::app::facts;
 use crate::app::lookup::Known;
-use crate::base::clock;
+use crate::base::{clock, turn};
 use crate::config::targets::check_found;
 use crate::discover::{self, Around, Job, Source};
 use crate::net::resolve::{Resolver, ResolverSettings};
@@ -104,7 +104,7 @@ impl Jobs {
             // Events of the engine are listened to beside the pace; they end with this task.
             let mut listening = tokio::task::JoinSet::new();
             if let Some(endpoint) = job.engine().cloned() {
-                listening.spawn(listen(endpoint, Arc::clone(&happened)));
+                turn::join(&mut listening, listen(endpoint, Arc::clone(&happened)));
             }
             let mut by_event: Option<Instant> = None;
             let mut put_off: Option<Instant> = None;
@@ -147,7 +147,7 @@ impl Jobs {
                 by_event = if event { Some(Instant::now()) } else { by_event };
             }
         };
-        self.tasks.spawn(stop.clone().run_until_cancelled_owned(work));
+        turn::track(&self.tasks, stop.clone().run_until_cancelled_owned(work));
         stop.drop_guard()
     }
 }

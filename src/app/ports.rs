@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 use tower_service::Service as _;
 
 use crate::app::StartError;
+use crate::base::turn;
 use crate::net::http_server;
 
 /// An address that somebody wants, and who.
@@ -95,7 +96,7 @@ impl Ports {
                 let router = Arc::new(Mutex::new(router));
                 let stop = CancellationToken::new();
                 let served = http_server::serve(listener, dispatcher(&router), stop.clone());
-                self.tasks.spawn(served);
+                turn::track(&self.tasks, served);
                 self.open.insert(address, Open { local, router, stop });
             }
         }

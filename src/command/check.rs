@@ -40,7 +40,7 @@ pub(super) fn run(
         print(&out)?;
         return Ok(USAGE);
     };
-    let targets = TargetReader::default().read(&plan);
+    let targets = TargetReader::default().read(&plan.receivers, &plan);
     let mut warnings = 0;
     for problem in &targets.problems {
         // A missing file was told above, with the line that names it.

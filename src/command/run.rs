@@ -1,7 +1,8 @@
 //! `watchpost run`: the daemon, with a live table when a person watches the embedded default.
 
-use crate::app::{App, Configuration, Report, Settings};
+use crate::app::{App, Configuration, Report, Settings, loops};
 use crate::base::text::tame;
+use crate::base::turn;
 use crate::cli::Global;
 use crate::command::logging::{self, Tail};
 use crate::command::table::Table;
@@ -26,9 +27,9 @@ pub(super) fn run(global: &Global, environment: &Environment) -> anyhow::Result<
     let tail = (embedded && terminal).then(Tail::default);
     let log = logging::start(global, &plan.telemetry, style.is_on(), tail.clone())?;
     let (_log, on_telemetry) = log;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = loops::runtime()?;
     let shown = tail.clone();
-    let report = runtime.block_on(async {
+    let report = runtime.block_on(turn::timed(async {
         let app = App::start(Settings { plan, configuration, on_telemetry }).await?;
         let address = app.address();
         tracing::info!(%address, "watching");
@@ -38,7 +39,7 @@ pub(super) fn run(global: &Global, environment: &Environment) -> anyhow::Result<
             report = app.run() => report,
             never = table.live() => match never {},
         })
-    })?;
+    }))?;
     // Threads that wait for a silent peer must not hold the end up.
     runtime.shutdown_background();
     let code = tell(&report);

@@ -2,22 +2,26 @@
 //! Run at start and whenever a target file changes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use watchpost_targets::label::{HUMAN_NAME, INTERVAL_HINT, MODULE_HINT, TIMEOUT_HINT};
 use watchpost_targets::{
     FileContent, Labels, Origin, ReadError, Target, expand_pattern, read, without_userinfo,
 };
 
-use crate::base::duration;
+use crate::base::flight::Patient;
+use crate::base::{clock, duration};
 use crate::config::check::MIN_INTERVAL;
 use crate::config::plan::{Inline, Modules, Plan, Receiver};
 use crate::config::subnets;
 use crate::probe::address;
 use crate::probe::module::{Module, Prober};
 use crate::probe::plan::{PlannedTarget, ReceiverPlan, TargetKey};
+
+/// How long all files together may take to be read.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The timeout of a module that has none, unless the interval is shorter.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -26,6 +30,10 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 pub struct TargetReader {
     good: BTreeMap<PathBuf, FileContent>,
+    patterns: Patient<Result<Vec<PathBuf>, String>>,
+    files: Patient<Result<FileContent, ReadError>>,
+    /// Until when files are waited for in this reading.
+    until: Option<Instant>,
 }
 
 /// What reading all targets gave.
@@ -42,11 +50,14 @@ pub struct Targets {
 impl TargetReader {
     /// Reads the targets of all receivers of a plan. A file that cannot be read keeps its last good
     /// content.
-    pub fn read(&mut self, plan: &Plan) -> Targets {
+    ///
+    /// Blocks, and not for long: a file that hangs is left out after a moment, and the others are read.
+    pub fn read(&mut self, receivers: &[Receiver], plan: &Plan) -> Targets {
+        self.until = Some(clock::instant() + PATIENCE);
         let mut targets = Targets::default();
         let mut wanted = BTreeSet::new();
         let mut taken = BTreeMap::new();
-        for receiver in &plan.receivers {
+        for receiver in receivers {
             let planned = self.receiver(receiver, plan, &mut targets, &mut wanted, &mut taken);
             targets.receivers.push(planned);
         }
@@ -66,7 +77,11 @@ impl TargetReader {
         let mut found: Vec<Inline> = receiver.inline.clone();
         let files = found.len();
         for pattern in &receiver.files {
-            match expand_pattern(pattern) {
+            let expanded = {
+                let path = pattern.clone();
+                self.patterns.read(pattern, self.until(), move || expand_pattern(&path))
+            };
+            match expanded.unwrap_or_else(|| Err(hangs(pattern))) {
                 Ok(paths) if paths.is_empty() => {
                     targets.problems.push(format!("{}: no such file", pattern.display()))
                 }
@@ -132,18 +147,30 @@ impl TargetReader {
         }
     }
 
+    fn until(&self) -> Instant {
+        self.until.unwrap_or_else(clock::instant)
+    }
+
     fn file(
         &mut self,
         path: PathBuf,
         targets: &mut Targets,
     ) -> impl Iterator<Item = Target> + use<> {
-        let content = match read(&path) {
-            Ok(content) => {
+        let until = self.until();
+        let reading = path.clone();
+        let content = match self.files.read(&path, until, move || read(&reading)) {
+            None => {
+                let kept = self.good.get(&path);
+                let left = kept.map_or(0, |good| good.targets.len());
+                targets.problems.push(format!("{}; its last {left} targets stay", hangs(&path)));
+                kept
+            }
+            Some(Ok(content)) => {
                 targets.problems.extend(content.problems.iter().map(ToString::to_string));
                 self.good.insert(path.clone(), content);
                 self.good.get(&path)
             }
-            Err(error) => {
+            Some(Err(error)) => {
                 let kept = self.good.get(&path);
                 let then = match (&error, kept) {
                     (_, Some(good)) => format!("; its last {} targets stay", good.targets.len()),
@@ -158,6 +185,10 @@ impl TargetReader {
         };
         content.map(|content| content.targets.clone()).unwrap_or_default().into_iter()
     }
+}
+
+fn hangs(path: &Path) -> String {
+    format!("{}: not read within {PATIENCE:?}: does its file system answer?", path.display())
 }
 
 /// Resolves the hints of a target and reads its address.

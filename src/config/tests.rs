@@ -53,7 +53,7 @@ fn a_good_file_becomes_a_plan() {
     let exporter = &plan.exporters["prometheus_remote_write/home"].settings;
     let ExporterSettings::RemoteWrite(exporter) = exporter else { panic!("remote write") };
     assert_eq!(exporter.identity.external_labels["a"], "b");
-    let targets = TargetReader::default().read(&plan);
+    let targets = TargetReader::default().read(&plan.receivers, &plan);
     assert_eq!(targets.problems, Vec::<String>::new());
     let by_receiver: Vec<Vec<(&str, &str, u64, u64)>> = targets
         .receivers
@@ -224,7 +224,7 @@ fn timeouts_fit_their_intervals() {
     let found = problems("receivers:\n  probe: {interval: 5s, timeout: 6s, targets: [a]}\n");
     assert!(found[0].contains("at most the interval, 5s"), "{found:?}");
     let plan = plan("receivers: {probe: {interval: 3s, targets: [a]}}");
-    let targets = TargetReader::default().read(&plan);
+    let targets = TargetReader::default().read(&plan.receivers, &plan);
     assert_eq!(
         targets.receivers[0].targets.values().next().expect("one").timeout,
         Duration::from_secs(3)
@@ -245,7 +245,7 @@ fn a_broken_file_keeps_its_last_good_targets() {
             Some(content) => std::fs::write(&file, content).expect("written"),
             None => drop(std::fs::remove_file(&file)),
         }
-        let targets = reader.read(&plan);
+        let targets = reader.read(&plan.receivers, &plan);
         (targets.receivers[0].targets.len(), targets.problems.len())
     };
     assert_eq!(count(None), (0, 1));
