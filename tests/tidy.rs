@@ -38,8 +38,8 @@ const DOORS: [(&str, &[&str]); 10] = [
     ("opentelemetry_proto", &["src/wire/otlp.rs", "src/wire/otlp/json.rs"]),
     ("opentelemetry_sdk", &["src/pipeline/selftrace.rs", "src/app/spans.rs"]),
     ("serde_saphyr", &["targets/src/yaml.rs"]),
-    ("hickory_resolver", &["src/net/resolve.rs"]),
-    ("tokio_rustls", &["src/net/tls.rs"]),
+    ("hickory_resolver", &["src/net/resolve.rs", "src/net/resolve/runtime.rs"]),
+    ("tokio_rustls", &["src/net/tls.rs", "src/net/tls/judge.rs"]),
     ("x509_parser", &["src/net/x509.rs"]),
     ("surge_ping", &["src/probe/icmp.rs"]),
     ("sd_notify", &["src/app/shutdown.rs"]),
@@ -185,6 +185,29 @@ fn one_door_for_each_crate_that_may_change() {
             });
             if named && !doors.contains(&path.as_str()) && !path.ends_with("tests.rs") {
                 wrong.push(format!("{path}: only {doors:?} may name {name}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Every task of a loop is spawned where its polls are timed.
+#[test]
+fn tasks_are_spawned_in_one_place() {
+    const DOOR: &str = "src/base/turn.rs";
+    // Closures are spawned as threads; what is not async has no polls.
+    let is_thread = |after: &str| after.starts_with(['|', ')']) || after.starts_with("move |");
+    let mut wrong = Vec::new();
+    for (path, text) in sources().iter().filter(|(path, _)| path.starts_with("src/")) {
+        for (number, line) in text.lines().enumerate() {
+            let mut spawns =
+                line.match_indices(".spawn(").map(|(at, found)| &line[at + found.len()..]);
+            let others = ["tokio::spawn(", "spawn_local(", "TokioExecutor"];
+            if path != DOOR
+                && (spawns.any(|after| !is_thread(after))
+                    || others.iter().any(|o| line.contains(o)))
+            {
+                wrong.push(format!("{path}:{}: only {DOOR} spawns tasks", number + 1));
             }
         }
     }

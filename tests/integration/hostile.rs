@@ -96,11 +96,11 @@ fn a_body_beyond_the_default_budget() {
         chunk.extend(b"\r\n");
         pour(&mut stream, &chunk);
     });
-    let modules = "\n  http: {prober: http, timeout: 20s, http: {preferred_ip_protocol: ip4}}\n";
+    let modules = "\n  http: {prober: http, timeout: 60s, http: {preferred_ip_protocol: ip4}}\n";
     let (outcome, metrics) = attempt_with(modules, None, "http", &server.url("/")).unwrap();
     let down = Verdict::Down { reason: Reason::BodyTooLarge, phase: Phase::Transfer };
     assert_eq!(outcome.verdict, down, "{}", outcome.detail);
-    assert_eq!(metrics["probe_http_uncompressed_body_length"], f64::from(16 << 20));
+    assert_eq!(metrics["probe_http_uncompressed_body_length"], f64::from(256 << 20));
 }
 
 #[test]
