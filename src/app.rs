@@ -4,6 +4,7 @@
 //! everything that may wait: exporters, the page, files, signals. Each pipeline has a thread that
 //! empties its ring.
 
+mod asks;
 mod catalog;
 mod control;
 mod detect;
@@ -11,6 +12,7 @@ pub mod embedded;
 mod error;
 pub mod facts;
 mod graph;
+mod guard;
 mod jobs;
 pub mod lookup;
 pub mod loops;
@@ -43,23 +45,22 @@ use crate::pipeline::selftrace::{self, Work};
 use crate::probe::{Command, ProberHandle, ReceiverPlan, Replacement};
 use crate::signal::names;
 use crate::signal::payload::Payload;
+use asks::Asks;
 use control::Order;
 pub use error::StartError;
 use graph::{Graph, Routes};
 use jobs::Jobs;
-use page::{Ask, Site};
+use page::Site;
 use ports::Ports;
 pub use reload::Configuration;
 use reload::TargetSource;
+use shutdown::wait_for;
 pub use shutdown::{Report, STOP_WITHIN};
 use spans::Spans;
 use watches::{Changed, Watches};
 
 /// How often our own metrics go through the pipelines.
 const OWN_METRICS_EVERY: Duration = Duration::from_secs(15);
-
-/// How long a thread that reads the host may take to change over.
-const HOST_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Told what the configuration says of our own logs.
 pub type OnTelemetry = Box<dyn Fn(&Telemetry)>;
@@ -91,7 +92,7 @@ pub struct App {
     graph: Graph,
     ports: Ports,
     site: Site,
-    asks: mpsc::Receiver<Ask>,
+    asks: Asks,
     orders: mpsc::Receiver<Order>,
     page: TaskTracker,
     address: SocketAddr,
@@ -120,7 +121,7 @@ impl App {
         // First of all: a signal during a long start must not end us half-way.
         let mut signals = shutdown::Signals::new();
         let started = clock::now();
-        let limit = facts::raise_descriptor_limit();
+        let descriptors = facts::raise_descriptor_limit();
         let resource = facts::own_resource(&plan.telemetry.resource);
         let resolver = Resolver::new(plan.resolver.clone());
         let mut spans = Spans::default();
@@ -132,7 +133,7 @@ impl App {
         loops::publish(&meter, "main");
         let board = Arc::new(Board::default());
         let page = TaskTracker::new();
-        let ports = Ports::new(page.clone());
+        let ports = Ports::new(page.clone(), descriptors.pages);
         let bound = ports.bind(&page::wanted(&plan)).await?;
         let folder = plan.storage.directory.clone().or_else(facts::state_directory);
         let folder = folder.map(|folder| folder.join("queue"));
@@ -145,9 +146,9 @@ impl App {
 
         let outlet = Outlet::new(Arc::clone(&board), Vec::new());
         let (prober, prober_thread, prober_gone) =
-            loops::start_prober(&plan, &outlet, &meter, limit)?;
+            loops::start_prober(&plan, &outlet, &meter, descriptors.attempts)?;
         let ready = Arc::new(AtomicBool::new(true));
-        let (reload, asks) = mpsc::channel(1);
+        let (reload, asks) = Asks::new();
         let site = Site {
             meter: Arc::clone(&meter),
             prober: prober.clone(),
@@ -239,12 +240,12 @@ impl App {
                     }
                     shutdown::Signal::Reload => {
                         tracing::info!("reloading");
-                        let _ = self.reload().await;
+                        self.reload().await;
                     }
                 },
-                Some(ask) = self.asks.recv() => {
+                () = self.asks.due() => {
                     tracing::info!("reloading");
-                    let _ = ask.send(self.reload().await);
+                    self.reload().await;
                 }
                 Some((request, answer)) = self.orders.recv() => {
                     let _ = answer.send(self.graph.order(request).await);
@@ -252,7 +253,7 @@ impl App {
                 changed = self.watches.changed() => match changed {
                     Changed::Configuration => {
                         tracing::info!("the configuration has changed");
-                        let _ = self.reload().await;
+                        self.reload().await;
                     }
                     Changed::Targets => self.read_targets().await,
                 },
@@ -294,9 +295,15 @@ impl App {
         let _ = is_done.await;
     }
 
-    /// Reads the whole configuration again and lets it take the place of what runs. What is wrong
-    /// with it is told, and nothing changes.
-    async fn reload(&mut self) -> Result<(), String> {
+    /// Reloads, and answers all who have asked for it until now.
+    async fn reload(&mut self) {
+        let asked = self.asks.begin();
+        let outcome = self.reload_now().await;
+        self.asks.end(asked, &outcome);
+    }
+
+    /// Reads the whole configuration again and applies it, or logs why nothing changes.
+    async fn reload_now(&mut self) -> Result<(), String> {
         let Some(configuration) = self.configuration.clone() else {
             self.read_targets().await;
             return Ok(());
@@ -462,17 +469,6 @@ impl App {
         }
         Report::Drained { lost }
     }
-}
-
-/// Waits until the threads that read the host have taken a change over; one that hangs in the kernel
-/// is not waited for.
-async fn wait_for(marks: Vec<oneshot::Receiver<()>>) {
-    let all = async {
-        for mark in marks {
-            let _ = mark.await;
-        }
-    };
-    let _ = tokio::time::timeout(HOST_PATIENCE, all).await;
 }
 
 #[cfg(test)]

@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use procfs::process::Process;
-use rustix::process::{Resource as Limit, Rlimit, getrlimit, setrlimit};
+use rustix::process::{
+    DumpableBehavior, Resource as Limit, Rlimit, getrlimit, set_dumpable_behavior, setrlimit,
+};
 
 use crate::base::clock::Timestamp;
 use crate::base::fs;
 use crate::config::Environment;
+use crate::net::http_server::MAX_CONNECTIONS;
 use crate::pipeline::selfmetrics::Meter;
 use crate::signal::names;
 use crate::signal::series::{Attributes, Resource, SERVICE_INSTANCE_ID, SERVICE_NAME};
@@ -19,6 +22,8 @@ pub use crate::host::kernel::host_name;
 const SHARE: f64 = 0.8;
 /// More attempts in flight than this help nobody.
 const MAX_IN_FLIGHT: usize = 16_384;
+/// Connections of our own addresses: as many as 16 of them may hold.
+const MAX_PAGES: usize = 16 * MAX_CONNECTIONS;
 
 /// The variables that the process was started with.
 #[must_use]
@@ -26,6 +31,22 @@ pub fn environment() -> Environment {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect()
+}
+
+/// The variable that leaves the process open to debuggers and core dumps.
+const DUMPABLE: &str = "WATCHPOST_DUMPABLE";
+
+/// Keeps the memory of this process, and the secrets in it, out of core dumps and away from debuggers
+/// of the same user. What lies below `/proc/PID` belongs to root from then on; the process itself can
+/// still read it.
+///
+/// # Errors
+/// The kernel's error.
+pub fn seal_memory(environment: &Environment) -> std::io::Result<()> {
+    if environment.get(DUMPABLE).is_some_and(|value| value == "1") {
+        return Ok(());
+    }
+    Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
 }
 
 /// The operating system that this program was built for.
@@ -60,19 +81,38 @@ pub(super) fn total_memory() -> u64 {
     limits.iter().filter_map(read).fold(all, u64::min)
 }
 
-/// Raises the limit of file descriptors as far as it goes; returns how many attempts may be in
-/// flight under it.
-pub(super) fn raise_descriptor_limit() -> usize {
+/// How the file descriptors of this process are shared out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Descriptors {
+    /// Attempts that may be in flight.
+    pub(super) attempts: usize,
+    /// Connections of all our own addresses together.
+    pub(super) pages: usize,
+}
+
+/// Raises the limit of file descriptors as far as it goes, and shares them out.
+pub(super) fn raise_descriptor_limit() -> Descriptors {
     let Rlimit { current, maximum } = getrlimit(Limit::Nofile);
     let raised = Rlimit { current: maximum, maximum };
     let limit = match setrlimit(Limit::Nofile, raised) {
         Ok(()) => maximum,
         Err(_) => current,
     };
-    limit.map_or(MAX_IN_FLIGHT, |limit| ((limit as f64 * SHARE) as usize).clamp(16, MAX_IN_FLIGHT))
+    shared_out(limit)
 }
 
-/// Metrics about the process itself.
+/// A fifth of the descriptors is for files, queues and backends; a connection of the page is taken off
+/// what attempts may have, so that no client of the page ever costs a slot.
+fn shared_out(limit: Option<u64>) -> Descriptors {
+    let Some(limit) = limit else {
+        return Descriptors { attempts: MAX_IN_FLIGHT, pages: MAX_PAGES };
+    };
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let pages = (limit / 4).clamp(2, MAX_PAGES);
+    let attempts = ((limit as f64 * SHARE) as usize).saturating_sub(pages);
+    Descriptors { attempts: attempts.clamp(16, MAX_IN_FLIGHT), pages }
+}
+
 /// The random number that the kernel has given this boot; 0 when it tells none.
 #[must_use]
 pub fn boot_id() -> u128 {
@@ -90,6 +130,7 @@ pub fn state_directory() -> Option<PathBuf> {
     first.filter(|path| path.is_absolute())
 }
 
+/// Metrics about the process itself.
 pub(super) fn own_metrics(meter: &Meter, started: Timestamp) {
     meter.gauge(&names::BUILD_INFO, &[("version", env!("CARGO_PKG_VERSION"))]).set(1.0);
     meter.gauge(&names::PROCESS_START_TIME, &[]).set(started.seconds());
@@ -103,4 +144,21 @@ pub(super) fn own_metrics(meter: &Meter, started: Timestamp) {
     meter.read(&names::PROCESS_OPEN_FDS, &[], |_| {
         Process::myself().and_then(|me| me.fd_count()).ok().map(|count| count as f64)
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_of_the_page_never_take_the_descriptors_of_attempts() {
+        for limit in [64, 128, 256, 1024, 4096, 65_536, 1 << 20] {
+            let Descriptors { attempts, pages } = shared_out(Some(limit));
+            let own = limit as usize / 5;
+            assert!(attempts + pages + own <= limit as usize, "{limit}: {attempts} + {pages}");
+        }
+        assert_eq!(shared_out(Some(128)), Descriptors { attempts: 70, pages: 32 });
+        assert_eq!(shared_out(Some(65_536)), Descriptors { attempts: 16_384, pages: 2_176 });
+        assert_eq!(shared_out(None).attempts, 16_384);
+    }
 }

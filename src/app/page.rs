@@ -14,8 +14,10 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::app::asks::Ask;
 use crate::app::catalog::Standing;
-use crate::app::ports::Wanted;
+use crate::app::guard::Guard;
+use crate::app::ports::{Served, Wanted};
 use crate::base::clock::{self, Timestamp};
 use crate::base::duration;
 use crate::config::plan::{ExporterSettings, ExtensionSettings, Plan};
@@ -31,9 +33,6 @@ use crate::wire::naming::Naming;
 pub(super) const STUCK: Duration = Duration::from_secs(10);
 /// How many ports the embedded default tries.
 const PORTS: u16 = 100;
-
-/// Somebody who wants a reload, and who waits for what came of it.
-pub(super) type Ask = oneshot::Sender<Result<(), String>>;
 
 /// What the answers are made of.
 pub(super) struct Site {
@@ -79,7 +78,7 @@ impl Site {
         &self,
         plan: &Plan,
         standing: &BTreeMap<String, Standing>,
-    ) -> Vec<(SocketAddr, Router)> {
+    ) -> Vec<(SocketAddr, Served)> {
         let mut mounted = BTreeMap::new();
         let mut routers = Vec::new();
         for (name, standing) in standing {
@@ -112,7 +111,11 @@ impl Site {
             }
         }
         routers.push((plan.http.listen, self.page(plan, mounted)));
-        routers
+        let guarded = |(address, router)| {
+            let guard = Guard::new(address, Arc::clone(&plan.http.hosts));
+            (address, Served { guard, router })
+        };
+        routers.into_iter().map(guarded).collect()
     }
 
     fn own(&self) -> impl Fn(HeaderMap) -> std::future::Ready<Response> + Clone + use<> {
@@ -171,11 +174,16 @@ impl Site {
             index.push_str("\nLeft out, because it is not supported yet:\n");
             index.extend(plan.unsupported.iter().map(|path| format!("  {path}\n")));
         }
-        let loopback = plan.http.listen.ip().is_loopback();
-        let ask = self.reload.clone();
+        let guard = Guard::new(plan.http.listen, Arc::clone(&plan.http.hosts));
+        let (ask, allowed) = (self.reload.clone(), plan.http.reload);
         let reload = move |uri: Uri, headers: HeaderMap| {
-            let ask = ask.clone();
-            async move { reload(&ask, &uri, &headers, loopback).await }
+            let (ask, guard) = (ask.clone(), guard.clone());
+            async move {
+                match guard.reload(allowed, &uri, &headers) {
+                    Ok(()) => reload(&ask).await,
+                    Err(refusal) => refusal.into_response(),
+                }
+            }
         };
         let mounted = Arc::new(mounted);
         let scraped = move |Path(name): Path<String>, headers: HeaderMap| {
@@ -220,16 +228,8 @@ fn text(text: String, format: Format) -> Response {
     ([(header::CONTENT_TYPE, format.content_type())], text).into_response()
 }
 
-/// Reloads, when nobody's browser was talked into asking for it.
-async fn reload(
-    ask: &mpsc::Sender<Ask>,
-    uri: &Uri,
-    headers: &HeaderMap,
-    loopback: bool,
-) -> Response {
-    if let Err(why) = same_origin(uri, headers, loopback) {
-        return (StatusCode::FORBIDDEN, format!("{why}\n")).into_response();
-    }
+/// Asks for a reload, and answers with what came of it.
+async fn reload(ask: &mpsc::Sender<Ask>) -> Response {
     let (answer, answered) = oneshot::channel();
     if ask.send(answer).await.is_err() {
         return (StatusCode::SERVICE_UNAVAILABLE, "Watchpost is stopping.\n").into_response();
@@ -238,68 +238,5 @@ async fn reload(
         Ok(Ok(())) => (StatusCode::OK, "Reloaded.\n").into_response(),
         Ok(Err(why)) => (StatusCode::INTERNAL_SERVER_ERROR, why).into_response(),
         Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "Watchpost is stopping.\n").into_response(),
-    }
-}
-
-/// Whether a request comes from no page at all, or from one of ours: browsers say so.
-fn same_origin(uri: &Uri, headers: &HeaderMap, loopback: bool) -> Result<(), &'static str> {
-    let get = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let host = get("host").or_else(|| uri.authority().map(|authority| authority.as_str()));
-    if get("sec-fetch-site").is_some_and(|site| !matches!(site, "same-origin" | "none")) {
-        return Err("asked for by the page of another site");
-    }
-    if let Some(origin) = get("origin") {
-        let from = origin.split_once("://").map(|(_, rest)| rest);
-        if from.is_none() || from != host {
-            return Err("asked for by the page of another site");
-        }
-    }
-    // A name that leads to this machine may be anybody's: DNS rebinding.
-    let name = host.map(|host| match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
-        _ => host,
-    });
-    let own = |name: &str| {
-        name == "localhost" || name.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok()
-    };
-    let browser = headers.keys().any(|name| {
-        name == "origin" || name.as_str().starts_with("sec-fetch-") || name == "cookie"
-    });
-    if (loopback || browser) && !name.is_some_and(own) {
-        return Err("asked for under a name that is not this machine's");
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check(headers: &[(&'static str, &'static str)], allowed: bool) {
-        let map: HeaderMap = headers
-            .iter()
-            .map(|(name, value)| {
-                let name = axum::http::HeaderName::from_static(name);
-                (name, axum::http::HeaderValue::from_static(value))
-            })
-            .collect();
-        let uri = Uri::from_static("/-/reload");
-        assert_eq!(same_origin(&uri, &map, true).is_ok(), allowed, "{headers:?}");
-    }
-
-    #[test]
-    fn only_our_own_page_and_no_page_may_reload() {
-        check(&[("host", "127.0.0.1:9115")], true);
-        check(&[("host", "[::1]:9115")], true);
-        check(&[("host", "localhost:9115"), ("sec-fetch-site", "none")], true);
-        check(&[("host", "127.0.0.1:9115"), ("origin", "http://127.0.0.1:9115")], true);
-        check(&[("host", "127.0.0.1:9115"), ("origin", "http://evil.example")], false);
-        check(&[("host", "127.0.0.1:9115"), ("origin", "null")], false);
-        check(&[("host", "127.0.0.1:9115"), ("sec-fetch-site", "cross-site")], false);
-        check(
-            &[("host", "rebound.example:9115"), ("origin", "http://rebound.example:9115")],
-            false,
-        );
-        check(&[], false);
     }
 }

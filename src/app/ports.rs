@@ -7,13 +7,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
 use axum::extract::Request;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_service::Service as _;
 
 use crate::app::StartError;
+use crate::app::guard::Guard;
 use crate::base::turn;
 use crate::net::http_server;
 
@@ -30,18 +32,30 @@ pub(super) struct Wanted {
 pub(super) struct Ports {
     open: BTreeMap<SocketAddr, Open>,
     tasks: TaskTracker,
+    /// Connections of all addresses together, and the permits for them.
+    connections: usize,
+    permits: Arc<Semaphore>,
 }
 
 struct Open {
     local: SocketAddr,
-    router: Arc<Mutex<Router>>,
+    served: Arc<Mutex<Served>>,
     stop: CancellationToken,
 }
 
+/// What answers at an address now.
+#[derive(Clone)]
+pub(super) struct Served {
+    pub(super) guard: Guard,
+    pub(super) router: Router,
+}
+
 impl Ports {
-    /// No address yet; `tasks` owns those that serve.
-    pub(super) fn new(tasks: TaskTracker) -> Self {
-        Self { open: BTreeMap::new(), tasks }
+    /// No address yet; `tasks` owns those that serve, and all of them together hold at most so many
+    /// connections.
+    pub(super) fn new(tasks: TaskTracker, connections: usize) -> Self {
+        let permits = Arc::new(Semaphore::new(connections));
+        Self { open: BTreeMap::new(), tasks, connections, permits }
     }
 
     /// Opens what is wanted and not open yet. Nothing else changes.
@@ -74,30 +88,37 @@ impl Ports {
         Ok(bound)
     }
 
-    /// Serves these routers from now on, and nothing else.
+    /// Serves this from now on, and nothing else.
     pub(super) fn serve(
         &mut self,
         bound: Vec<(SocketAddr, TcpListener)>,
-        routers: Vec<(SocketAddr, Router)>,
+        wanted: Vec<(SocketAddr, Served)>,
     ) {
         self.open.retain(|address, open| {
-            let kept = routers.iter().any(|(wanted, _)| wanted == address);
+            let kept = wanted.iter().any(|(wanted, _)| wanted == address);
             if !kept {
                 open.stop.cancel();
             }
             kept
         });
         let mut bound: BTreeMap<SocketAddr, TcpListener> = bound.into_iter().collect();
-        for (address, router) in routers {
+        let share = self.connections / wanted.len().max(1);
+        let limits = http_server::Limits {
+            connections: share.clamp(2, http_server::MAX_CONNECTIONS),
+            all: Arc::clone(&self.permits),
+        };
+        for (address, served) in wanted {
             if let Some(open) = self.open.get(&address) {
-                *open.router.lock().unwrap_or_else(PoisonError::into_inner) = router;
+                *open.served.lock().unwrap_or_else(PoisonError::into_inner) = served;
             } else if let Some(listener) = bound.remove(&address) {
                 let local = listener.local_addr().unwrap_or(address);
-                let router = Arc::new(Mutex::new(router));
+                let served = Arc::new(Mutex::new(served));
                 let stop = CancellationToken::new();
-                let served = http_server::serve(listener, dispatcher(&router), stop.clone());
-                turn::track(&self.tasks, served);
-                self.open.insert(address, Open { local, router, stop });
+                let dispatcher = dispatcher(&served);
+                let serving =
+                    http_server::serve(listener, dispatcher, limits.clone(), stop.clone());
+                turn::track(&self.tasks, serving);
+                self.open.insert(address, Open { local, served, stop });
             }
         }
     }
@@ -115,12 +136,16 @@ impl Ports {
     }
 }
 
-/// Hands every request to the router of now.
-fn dispatcher(current: &Arc<Mutex<Router>>) -> Router {
+/// Hands every request that is admitted to the router of now.
+fn dispatcher(current: &Arc<Mutex<Served>>) -> Router {
     let current = Arc::clone(current);
     Router::new().fallback(move |request: Request| {
-        let mut router = current.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let served = current.lock().unwrap_or_else(PoisonError::into_inner).clone();
         async move {
+            let Served { guard, mut router } = served;
+            if let Err(refusal) = guard.admit(request.uri(), request.headers()) {
+                return refusal.into_response();
+            }
             let answer: Result<Response, Infallible> = router.call(request).await;
             match answer {
                 Ok(response) => response,

@@ -4,12 +4,16 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
+use tokio::sync::oneshot;
 
 use crate::app::page::STUCK;
 use crate::base::clock::{self, BootTime};
 
 /// Stopping takes no longer than this.
 pub const STOP_WITHIN: Duration = Duration::from_secs(5);
+
+/// How long a thread that reads the host may take to change over.
+const HOST_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How the daemon ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -141,4 +145,15 @@ fn tell(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::debug!(%error, "systemd could not be told");
     }
+}
+
+/// Waits until the threads that read the host have taken a change over; one that hangs in the kernel
+/// is not waited for.
+pub(super) async fn wait_for(marks: Vec<oneshot::Receiver<()>>) {
+    let all = async {
+        for mark in marks {
+            let _ = mark.await;
+        }
+    };
+    let _ = tokio::time::timeout(HOST_PATIENCE, all).await;
 }

@@ -1,6 +1,6 @@
 //! `watchpost run`: the daemon, with a live table when a person watches the embedded default.
 
-use crate::app::{App, Configuration, Report, Settings, loops};
+use crate::app::{App, Configuration, Report, Settings, facts, loops};
 use crate::base::text::tame;
 use crate::base::turn;
 use crate::cli::Global;
@@ -11,6 +11,8 @@ use crate::config::{self, Environment};
 
 /// Runs until it is stopped; returns the exit code.
 pub(super) fn run(global: &Global, environment: &Environment) -> anyhow::Result<u8> {
+    // Before anything secret is read.
+    let sealed = facts::seal_memory(environment);
     let (plan, configuration) = match sources(global) {
         None => (config::embedded(), None),
         Some(sources) => {
@@ -27,6 +29,9 @@ pub(super) fn run(global: &Global, environment: &Environment) -> anyhow::Result<
     let tail = (embedded && terminal).then(Tail::default);
     let log = logging::start(global, &plan.telemetry, style.is_on(), tail.clone())?;
     let (_log, on_telemetry) = log;
+    if let Err(error) = sealed {
+        tracing::warn!(%error, "the memory of this process may end up in core dumps");
+    }
     let runtime = loops::runtime()?;
     let shown = tail.clone();
     let report = runtime.block_on(turn::timed(async {

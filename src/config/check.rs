@@ -1,5 +1,6 @@
 //! From what may be written to what will run.
 
+pub(super) mod advice;
 mod components;
 mod discovery;
 mod modules;
@@ -14,6 +15,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use watchpost_targets::yaml::{Node, Value};
@@ -138,7 +140,13 @@ const EXPORT_FAILURE_LIMIT: Duration = Duration::from_secs(600);
 
 /// The settings of the page when there is no configuration.
 pub(super) fn default_http(search: bool) -> Http {
-    Http { listen: DEFAULT_LISTEN, search, export_failure_limit: Some(EXPORT_FAILURE_LIMIT) }
+    Http {
+        listen: DEFAULT_LISTEN,
+        search,
+        export_failure_limit: Some(EXPORT_FAILURE_LIMIT),
+        hosts: Arc::from([]),
+        reload: None,
+    }
 }
 
 fn context<'a>(
@@ -220,14 +228,28 @@ impl Checker<'_> {
         let Some(raw) = raw else { return default_http(false) };
         let limit = given(&raw.export_failure_limit).map_or(EXPORT_FAILURE_LIMIT, |span| span.0);
         let export_failure_limit = Some(limit).filter(|limit| !limit.is_zero());
-        let Some(at) = raw.listen else {
-            return Http { export_failure_limit, ..default_http(false) };
+        let listen = raw.listen.and_then(|at| {
+            let listen = http_server::address(at.as_ref()?);
+            if listen.is_none() {
+                self.error(&at.place, "must be an address and a port, such as 127.0.0.1:9115");
+            }
+            listen
+        });
+        let host = |at: &At<String>| {
+            let name = http_server::host_name(at.as_ref()?);
+            if name.is_none() {
+                let message = "must be a host name without scheme and port, such as watch.lan";
+                self.error(&at.place, message);
+            }
+            name
         };
-        let listen = at.as_ref().and_then(|text| http_server::address(text));
-        if listen.is_none() && at.value.is_some() {
-            self.error(&at.place, "must be an address and a port, such as 127.0.0.1:9115");
+        Http {
+            listen: listen.unwrap_or(DEFAULT_LISTEN),
+            search: false,
+            export_failure_limit,
+            hosts: raw.hosts.iter().filter_map(host).collect(),
+            reload: given(&raw.reload).copied(),
         }
-        Http { listen: listen.unwrap_or(DEFAULT_LISTEN), search: false, export_failure_limit }
     }
 
     fn storage(&self, document: &Node) -> Storage {

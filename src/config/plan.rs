@@ -153,7 +153,7 @@ pub struct Traces {
 }
 
 /// Our own page.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Http {
     /// Where it listens.
     pub listen: SocketAddr,
@@ -161,6 +161,10 @@ pub struct Http {
     pub search: bool,
     /// After how long without a success of an exporter it is not ready; `None`: never.
     pub export_failure_limit: Option<Duration>,
+    /// Names besides `localhost` under which loopback listeners answer.
+    pub hosts: Arc<[String]>,
+    /// Whether reloads may be asked for; `None`: on a loopback address only.
+    pub reload: Option<bool>,
 }
 
 /// A `probe/*` receiver.

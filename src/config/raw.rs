@@ -67,6 +67,8 @@ pub(super) struct RawSwitch {
 pub(super) struct RawHttp {
     pub(super) listen: Option<At<String>>,
     pub(super) export_failure_limit: Option<At<GoDuration>>,
+    pub(super) hosts: Vec<At<String>>,
+    pub(super) reload: Option<At<bool>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
