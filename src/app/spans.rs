@@ -94,7 +94,8 @@ async fn provider(
     let endpoint: http::Uri =
         traces.endpoint.parse().map_err(|_| fail("the endpoint is no URL".to_owned()))?;
     let tls = TlsClient::load(TlsSettings::default(), ALPN).await.map_err(fail)?;
-    let channel = channel(&endpoint, &endpoint, resolver, tls).map_err(fail)?;
+    let fit = channel(&endpoint, &endpoint, resolver, tls).map_err(fail)?;
+    let budget = fit.budget;
     let mut metadata = MetadataMap::new();
     for (name, value) in &traces.headers {
         let key = MetadataKey::from_bytes(name.to_lowercase().as_bytes());
@@ -105,7 +106,11 @@ async fn provider(
     }
     let exporter = opentelemetry_otlp::SpanExporter::builder()
         .with_tonic()
-        .with_channel(channel)
+        .with_channel(fit.channel)
+        .with_interceptor(move |request| {
+            budget.renew();
+            Ok(request)
+        })
         .with_metadata(metadata)
         .with_timeout(traces.timeout)
         .build()

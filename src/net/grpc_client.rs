@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use base64::Engine as _;
@@ -15,6 +16,7 @@ use tonic::transport::{Channel, Endpoint, Error};
 use crate::net::AGENT;
 use crate::net::detached::Detached;
 use crate::net::http_client::Connector;
+use crate::net::http_client::budget::Budget;
 use crate::net::resolve::Resolver;
 use crate::net::tls::TlsClient;
 
@@ -31,7 +33,7 @@ pub fn channel(
     origin: &Uri,
     resolver: Resolver,
     tls: TlsClient,
-) -> Result<Channel, String> {
+) -> Result<Fit, String> {
     let secure = endpoint.scheme_str() == Some("https");
     // The channel leaves TLS to our own connector and must not look for its own.
     let plain = format!("http://{}", endpoint.authority().map_or("", |a| a.as_str()));
@@ -40,13 +42,20 @@ pub fn channel(
         .map_err(|error| error.to_string())?
         .origin(origin.clone())
         .executor(Detached);
-    Ok(endpoint.connect_with_connector_lazy(Connector::new(resolver, tls, secure)))
+    let budget = Arc::new(Budget::default());
+    let connector = Connector::new(resolver, tls, secure, Arc::clone(&budget));
+    Ok(Fit { channel: endpoint.connect_with_connector_lazy(connector), budget })
 }
 
 /// A channel whose answers are fit for tonic, which panics (as of 0.14.9) when the details of a status are no base64,
 /// and takes the page of a proxy for a broken message.
 #[derive(Clone, Debug)]
-pub struct Fit(pub Channel);
+pub struct Fit {
+    /// The channel as it is.
+    pub channel: Channel,
+    /// What may be read for a request: renewed by each one that goes through here.
+    pub budget: Arc<Budget>,
+}
 
 impl tower_service::Service<Request<Body>> for Fit {
     type Response = Response<Body>;
@@ -54,11 +63,12 @@ impl tower_service::Service<Request<Body>> for Fit {
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Error>> + Send>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.0.poll_ready(context)
+        self.channel.poll_ready(context)
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let answer = self.0.call(request);
+        self.budget.renew();
+        let answer = self.channel.call(request);
         Box::pin(async move {
             let mut answer = answer.await?;
             let headers = answer.headers();

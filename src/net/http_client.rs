@@ -1,9 +1,12 @@
 //! The pooled HTTP client of exporters. Probes do not use it: they need a fresh connection each time.
 
+pub mod budget;
+
 use std::future::Future;
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -19,6 +22,7 @@ use crate::net::detached::Detached;
 use crate::net::dial;
 use crate::net::resolve::{Family, Resolver};
 use crate::net::tls::{self, TlsClient};
+use budget::{Budget, Budgeted};
 
 /// What an answer's body may be; the rest is not read.
 const MAX_ANSWER: usize = 64 << 10;
@@ -27,6 +31,7 @@ const MAX_ANSWER: usize = 64 << 10;
 #[derive(Clone, Debug)]
 pub struct HttpClient {
     inner: Client<Connector, Full<Bytes>>,
+    budget: Arc<Budget>,
 }
 
 /// Why a request had no answer.
@@ -64,13 +69,14 @@ impl HttpClient {
     /// A client that speaks TLS by these settings to `https` endpoints.
     #[must_use]
     pub fn new(resolver: Resolver, tls: TlsClient) -> Self {
-        let connector = Connector { resolver, tls, secure: None };
+        let budget = Arc::new(Budget::default());
+        let connector = Connector { resolver, tls, secure: None, budget: Arc::clone(&budget) };
         let inner = Client::builder(Detached)
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(90))
             .pool_max_idle_per_host(2)
             .build(connector);
-        Self { inner }
+        Self { inner, budget }
     }
 
     /// Sends a request and reads the answer, at most 64 KiB of it.
@@ -82,6 +88,7 @@ impl HttpClient {
         request: Request<Full<Bytes>>,
         timeout: Duration,
     ) -> Result<Response<Bytes>, RequestError> {
+        self.budget.renew();
         let work = async {
             let (head, body) = self.inner.request(request).await?.into_parts();
             let body = match Limited::new(body, MAX_ANSWER).collect().await {
@@ -102,6 +109,7 @@ pub struct Connector {
     tls: TlsClient,
     /// Whether TLS is spoken; `None`: as the scheme says.
     secure: Option<bool>,
+    budget: Arc<Budget>,
 }
 
 impl std::fmt::Debug for Resolver {
@@ -126,10 +134,11 @@ impl tower_service::Service<Uri> for Connector {
 }
 
 impl Connector {
-    /// A connector that speaks TLS, or does not, whatever the scheme of a URI is.
+    /// A connector that speaks TLS, or does not, whatever the scheme of a URI is. The budget bounds
+    /// what is read on all of its connections.
     #[must_use]
-    pub fn new(resolver: Resolver, tls: TlsClient, secure: bool) -> Self {
-        Self { resolver, tls, secure: Some(secure) }
+    pub fn new(resolver: Resolver, tls: TlsClient, secure: bool, budget: Arc<Budget>) -> Self {
+        Self { resolver, tls, secure: Some(secure), budget }
     }
 
     async fn connect(&self, uri: &Uri) -> io::Result<Stream> {
@@ -143,12 +152,13 @@ impl Connector {
             .await
             .map_err(|error| io::Error::other(format!("{host}: {error}")))?;
         let stream = dial::connect((address, port).into(), None).await?;
+        let budget = Arc::clone(&self.budget);
         if !secure {
-            return Ok(Stream::Plain(TokioIo::new(stream)));
+            return Ok(Stream::Plain(TokioIo::new(Budgeted::new(stream, budget))));
         }
         let (stream, shown) = self.tls.handshake(stream, host).await.map_err(io::Error::other)?;
         shown.verdict.map_err(io::Error::other)?;
-        Ok(Stream::Tls(Box::new(TokioIo::new(stream))))
+        Ok(Stream::Tls(Box::new(TokioIo::new(Budgeted::new(stream, budget)))))
     }
 }
 
@@ -156,9 +166,9 @@ impl Connector {
 #[allow(missing_debug_implementations)]
 pub enum Stream {
     /// Plain.
-    Plain(TokioIo<dial::Connection>),
+    Plain(TokioIo<Budgeted<dial::Connection>>),
     /// Over TLS.
-    Tls(Box<TokioIo<tls::Stream>>),
+    Tls(Box<TokioIo<Budgeted<tls::Stream>>>),
 }
 
 impl Connection for Stream {
