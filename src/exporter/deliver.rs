@@ -4,6 +4,7 @@
 mod answer;
 mod ledger;
 mod round;
+mod secrets;
 mod stamps;
 
 use std::collections::HashSet;
@@ -36,6 +37,7 @@ use crate::signal::names::EXPORT_REQUESTS;
 pub use answer::Answer;
 pub(super) use answer::short;
 use round::Round;
+pub(super) use secrets::Secrets;
 use stamps::{Now, Stamps};
 
 /// How long the request under way may take when another exporter takes over.
@@ -459,22 +461,23 @@ fn word(action: &Action) -> &'static str {
     }
 }
 
-/// Adds the headers of the configuration, then those that authenticate.
+/// Adds the headers of the configuration, then those that authenticate. Returns the secrets in them,
+/// which no log shall show.
 pub(super) async fn dress<B>(
     request: &mut Request<B>,
     headers: &[(HeaderName, SecretString)],
     auth: Option<&Arc<Authenticator>>,
-) -> Result<(), String> {
+) -> Result<Secrets, String> {
     for (name, value) in headers {
         if let Ok(mut value) = HeaderValue::from_str(value.expose_secret()) {
             value.set_sensitive(true);
             request.headers_mut().insert(name.clone(), value);
         }
     }
-    match auth {
-        Some(auth) => auth.apply(request.headers_mut()).await,
-        None => Ok(()),
+    if let Some(auth) = auth {
+        auth.apply(request.headers_mut()).await?;
     }
+    Ok(Secrets::of(request.headers()))
 }
 
 /// A number in 0..1 that differs between processes and moments: jitter needs no more.

@@ -51,9 +51,10 @@ impl Transport for Protocol {
             .body(Full::new(Bytes::from(body)))
             .expect("the endpoint was read as a URL");
         let dressed = dress(&mut request, &self.settings.client.headers, self.auth.as_ref()).await;
-        if let Err(why) = dressed {
-            return Answer::new(Action::Hold, why);
-        }
+        let secrets = match dressed {
+            Ok(secrets) => secrets,
+            Err(why) => return Answer::new(Action::Hold, why),
+        };
         // What the protocol demands is not for the configuration to change.
         for (name, value) in [
             (CONTENT_TYPE, "application/x-protobuf"),
@@ -63,9 +64,9 @@ impl Transport for Protocol {
             request.headers_mut().insert(name, http::HeaderValue::from_static(value));
         }
         match self.client.send(request, self.settings.client.timeout).await {
-            Err(error) => Answer::none(error.to_string()),
+            Err(error) => Answer::none(error.to_string()).without(&secrets),
             Ok(response) => {
-                let answer = Answer::of_http(&response);
+                let answer = Answer::of_http(&response).without(&secrets);
                 // A backend that is content has nothing to say.
                 let why = if answer.action == Action::Done { String::new() } else { answer.why };
                 Answer { why, ..answer }

@@ -5,6 +5,7 @@ use http::header::{CONTENT_TYPE, RETRY_AFTER};
 
 use crate::base::clock;
 use crate::base::text::tame;
+use crate::exporter::deliver::secrets::Secrets;
 use crate::exporter::retry::{Action, classify, retry_after};
 
 /// What a backend has made of a batch.
@@ -24,6 +25,11 @@ pub struct Answer {
 impl Answer {
     pub(in crate::exporter) fn new(action: Action, why: impl Into<String>) -> Self {
         Self { action, why: why.into(), rejected: 0, unanswered: false }
+    }
+
+    /// The same, with a text that shows none of these secrets.
+    pub(in crate::exporter) fn without(self, secrets: &Secrets) -> Self {
+        Self { why: secrets.cut(&self.why), ..self }
     }
 
     /// No answer.

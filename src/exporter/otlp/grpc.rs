@@ -11,7 +11,7 @@ use tonic_prost::ProstCodec;
 use tonic_types::StatusExt as _;
 
 use crate::exporter::client::Compression;
-use crate::exporter::deliver::{Answer, Duty, Transport, Work, dress, short, work};
+use crate::exporter::deliver::{Answer, Duty, Secrets, Transport, Work, dress, short, work};
 use crate::exporter::otlp::settings::Grpc as Settings;
 use crate::exporter::retry::{Action, classify_grpc};
 use crate::net::auth::Authenticator;
@@ -39,7 +39,7 @@ pub fn exporter(
     duty: Duty,
 ) -> Result<Work, String> {
     let channel = channel(&settings.endpoint, &settings.origin, resolver, tls)?;
-    let mut client = Grpc::new(Fit(channel)).accept_compressed(CompressionEncoding::Gzip);
+    let mut client = Grpc::new(channel).accept_compressed(CompressionEncoding::Gzip);
     if settings.compression == Compression::Gzip {
         client = client.send_compressed(CompressionEncoding::Gzip);
     }
@@ -48,9 +48,13 @@ pub fn exporter(
 }
 
 impl Protocol {
-    async fn call(&mut self, samples: &[Sample]) -> Result<otlp::Response, Status> {
+    async fn call(
+        &mut self,
+        samples: &[Sample],
+        secrets: &mut Secrets,
+    ) -> Result<otlp::Response, Status> {
         let mut head = http::Request::new(());
-        dress(&mut head, &self.settings.client.headers, self.auth.as_ref())
+        *secrets = dress(&mut head, &self.settings.client.headers, self.auth.as_ref())
             .await
             .map_err(Status::unauthenticated)?;
         let mut request = Request::new(otlp::request(samples));
@@ -68,15 +72,17 @@ impl Protocol {
 impl Transport for Protocol {
     async fn send(&mut self, samples: &[Sample]) -> Answer {
         let timeout = self.settings.client.timeout;
-        let called = tokio::time::timeout(timeout, self.call(samples)).await;
-        match called {
+        let mut secrets = Secrets::default();
+        let called = tokio::time::timeout(timeout, self.call(samples, &mut secrets)).await;
+        let answer = match called {
             Err(_) => Answer::none(format!("no answer within {timeout:?}")),
             Ok(Ok(response)) => {
                 let (rejected, why) = otlp::rejected(&response);
                 Answer { rejected: rejected as usize, ..Answer::new(Action::Done, short(&why)) }
             }
             Ok(Err(status)) => answer(&status),
-        }
+        };
+        answer.without(&secrets)
     }
 }
 

@@ -56,18 +56,19 @@ impl Transport for Protocol {
             .body(Full::new(Bytes::from(body)))
             .expect("the endpoint was read as a URL");
         let dressed = dress(&mut request, &self.settings.client.headers, self.auth.as_ref()).await;
-        if let Err(why) = dressed {
-            return Answer::new(Action::Hold, why);
-        }
+        let secrets = match dressed {
+            Ok(secrets) => secrets,
+            Err(why) => return Answer::new(Action::Hold, why),
+        };
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
         if gzip {
             request.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
         let response = match self.client.send(request, self.settings.client.timeout).await {
-            Err(error) => return Answer::none(error.to_string()),
+            Err(error) => return Answer::none(error.to_string()).without(&secrets),
             Ok(response) => response,
         };
-        let answer = Answer::of_http(&response);
+        let answer = Answer::of_http(&response).without(&secrets);
         if answer.action != Action::Done {
             return answer;
         }
@@ -79,7 +80,7 @@ impl Transport for Protocol {
             Encoding::Json => otlp::rejected_json(body),
         };
         let (rejected, why) = said.unwrap_or_default();
-        Answer { rejected: rejected as usize, ..Answer::new(Action::Done, short(&why)) }
+        Answer { rejected: rejected as usize, ..Answer::new(Action::Done, short(&why)) }.without(&secrets)
     }
 }
 
