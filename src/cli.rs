@@ -25,7 +25,8 @@ pub struct Global {
     /// A configuration: a file, or file:PATH, env:NAME, yaml:TEXT; of several the later one wins
     #[arg(long, short, global = true, value_name = "FILE")]
     pub config: Vec<String>,
-    /// A value of the configuration, such as exporters.debug.verbosity=detailed; wins over all files
+    /// A value of the configuration, such as exporters.debug.verbosity=detailed; wins over all files.
+    /// All users can read it in /proc/PID/cmdline: write secrets as ${file:path} or ${env:NAME}
     #[arg(long, global = true, value_name = "KEY.KEY=VALUE")]
     pub set: Vec<String>,
     /// How much is logged: error, warn, info, debug, trace, or a filter such as `watchpost::probe=debug`;

@@ -5,6 +5,7 @@ mod builtin;
 mod check;
 mod decode;
 mod expand;
+mod foreign;
 pub mod plan;
 mod raw;
 mod sources;
@@ -19,6 +20,7 @@ use std::rc::Rc;
 use watchpost_targets::yaml::Node;
 
 use crate::base::place::{Problem, Problems};
+pub use check::advice::of_targets as advice;
 pub use expand::Strictness;
 use plan::Plan;
 pub use sources::Sources;
@@ -36,6 +38,8 @@ pub struct Loaded {
     pub plan: Option<Plan>,
     /// Everything that was found wrong, in the order of the texts.
     pub problems: Vec<Problem>,
+    /// Warnings about what is no mistake and may be dangerous, for `check`.
+    pub advice: Vec<Problem>,
     /// The files that were read: a change of one of them is a change of the configuration.
     pub files: Vec<PathBuf>,
 }
@@ -56,17 +60,23 @@ fn settle(
     strictness: Strictness,
     problems: RefCell<Problems>,
 ) -> Loaded {
-    let plan = read.and_then(|(document, names)| {
+    let (mut foreign, mut advice) = (Vec::new(), Vec::new());
+    let plan = read.and_then(|(written, names)| {
         let mut told = problems.borrow_mut();
         let mut expander = expand::Expander::new(&names, environment, strictness, &mut told);
-        let document = expander.expand(&document);
+        let document = expander.expand(&written);
         files.append(&mut expander.read);
+        foreign = expander.foreign;
         drop(told);
-        check::plan(&document, &names, &problems)
+        let plan = check::plan(&document, &names, &problems)?;
+        advice = check::advice::of_plan(&plan, &written, &document, &names);
+        Some(plan)
     });
     let problems = problems.into_inner();
     let plan = plan.filter(|_| !problems.has_errors());
-    Loaded { plan, problems: problems.sorted(), files }
+    let problems = problems.sorted().into_iter();
+    let problems = problems.map(|problem| foreign::hidden(problem, &foreign)).collect();
+    Loaded { plan, problems, advice, files }
 }
 
 /// What runs when there is no configuration: this machine's metrics, served on a page that takes the

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use http::Uri;
 use watchpost_targets::label::HUMAN_NAME;
 
 use crate::base::duration;
@@ -32,11 +33,12 @@ pub(super) fn run(
         return wrong_use("watchpost: check needs --config FILE");
     };
     let loaded = config::load(&sources, environment, Strictness::Check);
-    for problem in &loaded.problems {
+    let problems = [loaded.problems, loaded.advice].concat();
+    for problem in &problems {
         let _ = writeln!(out, "{problem}");
     }
     let Some(plan) = loaded.plan else {
-        let _ = writeln!(out, "{}", count(&loaded.problems));
+        let _ = writeln!(out, "{}", count(&problems));
         print(&out)?;
         return Ok(USAGE);
     };
@@ -49,6 +51,10 @@ pub(super) fn run(
             warnings += 1;
         }
     }
+    for warning in config::advice(&targets.receivers) {
+        let _ = writeln!(out, "{}", as_warning(&tame(&warning)));
+        warnings += 1;
+    }
     if options.print {
         describe(&plan, &sources.title(), &targets.receivers, &mut out);
     }
@@ -60,7 +66,7 @@ pub(super) fn run(
         String::new()
     };
     let _ =
-        writeln!(out, "{}: {}{more}; {total} targets", sources.title(), count(&loaded.problems));
+        writeln!(out, "{}: {}{more}; {total} targets", sources.title(), count(&problems));
     let mut good = true;
     if options.host {
         good &= diagnosis::run(Some(&plan), style, &mut out);
@@ -68,6 +74,15 @@ pub(super) fn run(
     }
     print(&out)?;
     Ok(u8::from(!good))
+}
+
+/// An endpoint without its query, which may hold a key.
+fn shown(endpoint: &Uri) -> String {
+    let text = endpoint.to_string();
+    match text.split_once('?') {
+        Some((rest, _)) => format!("{rest}?…"),
+        None => text,
+    }
 }
 
 /// `FILE:LINE: message` with the severity where the others have it.
@@ -134,9 +149,9 @@ fn describe(plan: &Plan, title: &str, receivers: &[crate::probe::ReceiverPlan], 
     }
     for (name, exporter) in &plan.exporters {
         let to = match &exporter.settings {
-            ExporterSettings::RemoteWrite(settings) => settings.endpoint.to_string(),
-            ExporterSettings::OtlpGrpc(settings) => settings.endpoint.to_string(),
-            ExporterSettings::OtlpHttp(settings) => settings.endpoint.to_string(),
+            ExporterSettings::RemoteWrite(settings) => shown(&settings.endpoint),
+            ExporterSettings::OtlpGrpc(settings) => shown(&settings.endpoint),
+            ExporterSettings::OtlpHttp(settings) => shown(&settings.endpoint),
             ExporterSettings::Prometheus(settings) => match settings.endpoint {
                 Some(address) => format!("{address}/metrics"),
                 None => format!("{}/metrics/{name}", plan.http.listen),

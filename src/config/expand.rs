@@ -10,6 +10,7 @@ use watchpost_targets::yaml::{self, Entry, Mark, Node, Value};
 use crate::base::fs;
 use crate::base::place::{Place, Problems};
 use crate::config::Environment;
+use crate::config::foreign::Foreign;
 
 /// How much has to be there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +51,8 @@ pub(super) struct Expander<'a> {
     failed: bool,
     /// The files that were referred to.
     pub(super) read: Vec<PathBuf>,
+    /// What came out of the environment and out of files.
+    pub(super) foreign: Vec<Foreign>,
 }
 
 impl<'a> Expander<'a> {
@@ -69,6 +72,7 @@ impl<'a> Expander<'a> {
             missed: false,
             failed: false,
             read: Vec::new(),
+            foreign: Vec::new(),
         }
     }
 
@@ -179,10 +183,13 @@ impl<'a> Expander<'a> {
             let path = self.place(node).beside(path);
             let text = fs::read_secret(&path);
             self.read.push(path);
-            return text.unwrap_or_else(|why| {
-                self.missing(node, why);
-                String::new()
-            });
+            return match text {
+                Ok(text) => self.foreign(node, &inner, text),
+                Err(why) => {
+                    self.missing(node, why);
+                    String::new()
+                }
+            };
         }
         let name = inner.strip_prefix("env:").unwrap_or(&inner);
         let (name, default) =
@@ -195,13 +202,20 @@ impl<'a> Expander<'a> {
             return String::new();
         }
         match (self.environment.get(name), default) {
-            (Some(value), _) => value.clone(),
+            (Some(value), _) => self.foreign(node, &format!("env:{name}"), value.clone()),
             (None, Some(default)) => default.to_owned(),
             (None, None) => {
                 self.missing(node, format!("the variable {name} is not set"));
                 String::new()
             }
         }
+    }
+
+    /// Notes a value that has come from outside, and hands it on.
+    fn foreign(&mut self, node: &Node, reference: &str, value: String) -> String {
+        let (place, reference) = (self.place(node), reference.to_owned());
+        self.foreign.push(Foreign { place, reference, value: value.clone() });
+        value
     }
 
     fn missing(&mut self, node: &Node, message: String) {
