@@ -99,6 +99,10 @@ let
     StateDirectory = "watchpost";
     StateDirectoryMode = "0755";
     UMask = "0022";
+    MemoryMax = "512M";
+    TasksMax = 256;
+    # Memory holds secrets.
+    LimitCORE = 0;
     CapabilityBoundingSet = "";
     AmbientCapabilities = "";
     NoNewPrivileges = true;
@@ -127,8 +131,12 @@ let
       "~@privileged @resources"
     ];
     SystemCallErrorNumber = "EPERM";
-  }
-  // lib.optionalAttrs (cfg.environmentFile != null) { EnvironmentFile = cfg.environmentFile; };
+  };
+
+  # For the daemon alone: what discovery reads is written by others, and its variables may end up in addresses.
+  environment = lib.optionalAttrs (cfg.environmentFile != null) {
+    EnvironmentFile = cfg.environmentFile;
+  };
 
   # Unix sockets for systemd and docker; netlink for the kernel's neighbours.
   network = {
@@ -138,6 +146,7 @@ let
   once = {
     Type = "oneshot";
     Nice = 10;
+    MemoryHigh = "256M";
     ProtectClock = true;
   };
 
@@ -447,6 +456,7 @@ in
             TimeoutStopSec = "15s";
             # One connection for each attempt in flight.
             LimitNOFILE = 65536;
+            MemoryHigh = "384M";
             # All may be read, so that file systems can be asked for their size.
             ProtectHome = "read-only";
             # The clock is read (its offset is a metric); to set it a capability is missing.
@@ -455,6 +465,7 @@ in
           // lib.optionalAttrs (cfg.credentials != { }) {
             LoadCredential = lib.mapAttrsToList (name: path: "${name}:${path}") cfg.credentials;
           }
+          // environment
           // rawIcmp
           // docker;
       };

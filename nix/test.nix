@@ -352,8 +352,10 @@ let
       builtins.all (file: !(contains "agenix" file)) (builtins.attrValues configurations)
       && contains ''"Basic \$\{file:\$\{env:CREDENTIALS_DIRECTORY}/remote-write}"'' configurations.full
       && contains ''"password_file":"\$\{env:CREDENTIALS_DIRECTORY}/api-key"'' configurations.rpi4-01;
-    "discovery gets no credentials" =
-      builtins.all (name: !((unit fullMachine name) ? LoadCredential)) [
+    "discovery gets no credentials and no environment" =
+      builtins.all (
+        name: !((unit fullMachine name) ? LoadCredential) && !((unit fullMachine name) ? EnvironmentFile)
+      ) [
         "watchpost-discover"
         "watchpost-sweep"
       ];
