@@ -35,7 +35,7 @@ fn watchpost(folder: &Path, name: &str, scrapers: &[&str], connections: bool) ->
     let file = folder.join(name);
     std::fs::write(&file, text).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_watchpost"));
-    command.arg("run").arg("--config").arg(file);
+    command.arg("run").arg("--config").arg(file).env("WATCHPOST_DUMPABLE", "1");
     Peer::start(command, port)
 }
 

@@ -83,6 +83,7 @@ fn measure(folder: &Path, device: &str, port: u16, targets: usize, seconds: u64)
     let program = Path::new(env!("CARGO_BIN_EXE_watchpost"));
     let mut command = Command::new(program);
     command.arg("--config").arg(&file).stdout(Stdio::null()).stderr(Stdio::null());
+    command.env("WATCHPOST_DUMPABLE", "1");
     let mut daemon = command.spawn().unwrap();
     // The beginning is not the steady state.
     std::thread::sleep(Duration::from_secs(20));

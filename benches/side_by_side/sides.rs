@@ -119,6 +119,7 @@ impl World {
 pub(super) fn watchpost(config: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_watchpost"));
     command.arg("run").arg("--config").arg(config).stdin(Stdio::null());
+    command.env("WATCHPOST_DUMPABLE", "1");
     command
 }
 

@@ -142,17 +142,38 @@ mod tests {
     #[test]
     fn a_loopback_address_answers_to_its_own_names() {
         for host in [
-            "localhost", "LOCALHOST:9115", "localhost.:9115", "127.0.0.1", "127.0.0.1:1", "127.9.9.9:9115",
-            "127.1:9115", "2130706433", "0x7f.1", "[::1]:9115", "[0:0::1]", "[::ffff:127.0.0.1]:80",
-            "watch.example", "Watch.Example.:9115",
+            "localhost",
+            "LOCALHOST:9115",
+            "localhost.:9115",
+            "127.0.0.1",
+            "127.0.0.1:1",
+            "127.9.9.9:9115",
+            "127.1:9115",
+            "2130706433",
+            "0x7f.1",
+            "[::1]:9115",
+            "[0:0::1]",
+            "[::ffff:127.0.0.1]:80",
+            "watch.example",
+            "Watch.Example.:9115",
         ] {
             for listen in ["127.0.0.1:9115", "[::1]:9115"] {
                 assert_eq!(admitted(listen, &[("host", host)]), None, "{host}");
             }
         }
         for host in [
-            "evil.invalid", "evil.invalid:9115", "localhost.evil.invalid", "127.0.0.1.evil.invalid", "192.0.2.1",
-            "[2001:db8::1]:9115", "0.0.0.0:9115", "", ":9115", "user@localhost", "localhost/", "127.0.0.1:9115:80",
+            "evil.invalid",
+            "evil.invalid:9115",
+            "localhost.evil.invalid",
+            "127.0.0.1.evil.invalid",
+            "192.0.2.1",
+            "[2001:db8::1]:9115",
+            "0.0.0.0:9115",
+            "",
+            ":9115",
+            "user@localhost",
+            "localhost/",
+            "127.0.0.1:9115:80",
         ] {
             assert_eq!(admitted("127.0.0.1:9115", &[("host", host)]), Some(421), "{host}");
             assert_eq!(admitted("0.0.0.0:9115", &[("host", host)]), None, "{host}");

@@ -65,8 +65,7 @@ pub(super) fn run(
     } else {
         String::new()
     };
-    let _ =
-        writeln!(out, "{}: {}{more}; {total} targets", sources.title(), count(&problems));
+    let _ = writeln!(out, "{}: {}{more}; {total} targets", sources.title(), count(&problems));
     let mut good = true;
     if options.host {
         good &= diagnosis::run(Some(&plan), style, &mut out);

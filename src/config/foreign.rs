@@ -97,12 +97,10 @@ mod tests {
     use crate::base::place::Severity;
 
     fn check(value: &str, message: &str, expected: &str) {
-        let place = |path: &str| Place { file: "w.yaml".into(), line: 2, column: 7, path: path.to_owned() };
-        let foreign = Foreign {
-            place: place("a.b"),
-            reference: "env:X".to_owned(),
-            value: value.to_owned(),
-        };
+        let place =
+            |path: &str| Place { file: "w.yaml".into(), line: 2, column: 7, path: path.to_owned() };
+        let foreign =
+            Foreign { place: place("a.b"), reference: "env:X".to_owned(), value: value.to_owned() };
         let severity = Severity::Error;
         let problem = Problem { place: place("a.b.c"), severity, message: message.to_owned() };
         let hidden = hidden(problem, &[foreign]);
@@ -112,14 +110,34 @@ mod tests {
 
     #[test]
     fn values_from_outside_are_named_and_not_shown() {
-        check("hunter2", "\"hunter2\" is neither 1.2 nor 1.3", "the value of ${env:X} is neither 1.2 nor 1.3");
+        check(
+            "hunter2",
+            "\"hunter2\" is neither 1.2 nor 1.3",
+            "the value of ${env:X} is neither 1.2 nor 1.3",
+        );
         check("x1", "\"x1\" is none of a, b", "the value of ${env:X} is none of a, b");
-        check("pw", "\"Basic pw\" is none of \"a\", b", "the value of ${env:X} is none of \"a\", b");
+        check(
+            "pw",
+            "\"Basic pw\" is none of \"a\", b",
+            "the value of ${env:X} is none of \"a\", b",
+        );
         check("a\"b\\c", "found \"a\\\"b\\\\c\"", "found the value of ${env:X}");
-        check("(hunter2", "not an expression: (hunter2\n^ unclosed", "not an expression: the value of ${env:X}\n^ unclosed");
-        check("user:hunter2@x", "\"hunter\" is not a port", "the value of ${env:X} cannot be used here");
+        check(
+            "(hunter2",
+            "not an expression: (hunter2\n^ unclosed",
+            "not an expression: the value of ${env:X}\n^ unclosed",
+        );
+        check(
+            "user:hunter2@x",
+            "\"hunter\" is not a port",
+            "the value of ${env:X} cannot be used here",
+        );
         check("Hunter2X", "no hunter2 here", "the value of ${env:X} cannot be used here");
-        check("http:/x", "must be a URL, such as http://127.0.0.1:4317", "must be a URL, such as http://127.0.0.1:4317");
+        check(
+            "http:/x",
+            "must be a URL, such as http://127.0.0.1:4317",
+            "must be a URL, such as http://127.0.0.1:4317",
+        );
         check("5", "must be 1 to 15", "must be 1 to 15");
         check("", "\"\" is none of a, b", "\"\" is none of a, b");
     }

@@ -113,8 +113,15 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: 
             }
         };
         let close = stop.child_token();
+        let mut admitted = clients.admit(peer.ip(), close.clone());
+        if admitted.is_none() {
+            // Connections that came together with this one may have said something by now.
+            tokio::task::yield_now().await;
+            tokio::task::yield_now().await;
+            admitted = clients.admit(peer.ip(), close.clone());
+        }
         // A client that holds enough silent connections: this one is closed at once.
-        let Some(client) = clients.admit(peer.ip(), close.clone()) else { continue };
+        let Some(client) = admitted else { continue };
         let open = limits.connections - slots.available_permits();
         let connection = Connection {
             router: router.clone(),

@@ -12,6 +12,7 @@ fn inside(script: &str) -> Output {
     Command::new("timeout")
         .args(["60", "unshare", "--net", "--mount", "sh", "-c", &whole])
         .env("W", env!("CARGO_BIN_EXE_watchpost"))
+        .env("WATCHPOST_DUMPABLE", "1")
         .output()
         .unwrap()
 }

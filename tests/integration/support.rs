@@ -37,6 +37,8 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 pub fn watchpost() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_watchpost"));
     command.env_remove("NO_COLOR").env_remove("NOTIFY_SOCKET");
+    // Tests look into /proc of the daemon, which belongs to root otherwise.
+    command.env("WATCHPOST_DUMPABLE", "1");
     command
 }
 

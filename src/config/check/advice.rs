@@ -96,7 +96,8 @@ impl Advice<'_> {
             })
         };
         for entry in node.entries() {
-            let path = if path.is_empty() { entry.key.clone() } else { format!("{path}.{}", entry.key) };
+            let path =
+                if path.is_empty() { entry.key.clone() } else { format!("{path}.{}", entry.key) };
             if entry.key == "insecure_skip_verify" && on(&entry.value) {
                 let message = "any certificate is accepted, also that of somebody in between: \
                     name the right one with ca_file";
@@ -168,7 +169,10 @@ impl Advice<'_> {
                 client.auth.is_some() || headers.iter().any(|header| is_credential(&header.key));
             let place = component(document, "exporters", name, "metrics_endpoint")
                 .or_else(|| component(document, "exporters", name, "endpoint"));
-            if credentials && is_open_uri(endpoint) && let Some((node, path)) = place {
+            if credentials
+                && is_open_uri(endpoint)
+                && let Some((node, path)) = place
+            {
                 self.warn(node, &path, message);
             }
         }
@@ -190,7 +194,8 @@ pub fn of_targets(receivers: &[ReceiverPlan]) -> Vec<String> {
         let address = target.key.address.as_str();
         let bare = without_userinfo(address);
         let shown = bare.split(['?', '#']).next().unwrap_or_default();
-        let mut warn = |message: String| warnings.push(format!("{}: {shown}: {message}", target.origin));
+        let mut warn =
+            |message: String| warnings.push(format!("{}: {shown}: {message}", target.origin));
         if let Some(key) = secret_parameter(address) {
             warn(format!(
                 "the query has {key}=…: the whole address becomes the label instance; send it as a header of the module"
@@ -222,7 +227,11 @@ fn has_credentials(http: &Http) -> bool {
 }
 
 /// The node below a section, and its path.
-fn find<'n>(document: &'n Rc<Node>, section: &str, keys: &[&str]) -> Option<(&'n Rc<Node>, String)> {
+fn find<'n>(
+    document: &'n Rc<Node>,
+    section: &str,
+    keys: &[&str],
+) -> Option<(&'n Rc<Node>, String)> {
     let node = keys.iter().try_fold(document.get(section)?, |node, key| node.get(key))?;
     Some((node, format!("{section}.{}", keys.join("."))))
 }
@@ -235,7 +244,8 @@ fn component<'n>(
     key: &str,
 ) -> Option<(&'n Rc<Node>, String)> {
     let entries = document.get(section)?.entries();
-    let entry = entries.iter().find(|entry| Id::parse(&entry.key).is_ok_and(|id| id.text() == name))?;
+    let entry =
+        entries.iter().find(|entry| Id::parse(&entry.key).is_ok_and(|id| id.text() == name))?;
     Some((entry.value.get(key)?, format!("{section}.{}.{key}", entry.key)))
 }
 
@@ -266,7 +276,10 @@ fn is_credential(name: &str) -> bool {
 fn has_password(address: &str) -> bool {
     let Some((_, rest)) = address.split_once("://") else { return false };
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    rest[..end].rsplit_once('@').and_then(|(user, _)| user.split_once(':')).is_some_and(|(_, p)| !p.is_empty())
+    rest[..end]
+        .rsplit_once('@')
+        .and_then(|(user, _)| user.split_once(':'))
+        .is_some_and(|(_, p)| !p.is_empty())
 }
 
 /// The first parameter of a query that seems to be a secret.
@@ -277,7 +290,8 @@ fn secret_parameter(address: &str) -> Option<String> {
         let key = key.to_ascii_lowercase();
         let whole = ["key", "sig", "signature", "pwd", "pass", "auth", "apikey"];
         let parts = ["token", "secret", "password", "passwd", "_key", "-key", "api_key"];
-        let is_secret = whole.contains(&key.as_str()) || parts.iter().any(|part| key.contains(part));
+        let is_secret =
+            whole.contains(&key.as_str()) || parts.iter().any(|part| key.contains(part));
         (is_secret && !value.is_empty()).then_some(key)
     })
 }

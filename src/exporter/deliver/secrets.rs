@@ -26,7 +26,9 @@ impl Secrets {
             let words = value.split([' ', ',', ';']).enumerate();
             for (_, word) in words.filter(|(index, word)| *index > 0 || word.contains('=')) {
                 plain.push(word.to_owned());
-                plain.extend(word.split_once('=').map(|(_, part)| part.trim_matches('"').to_owned()));
+                plain.extend(
+                    word.split_once('=').map(|(_, part)| part.trim_matches('"').to_owned()),
+                );
             }
             if let Some(word) = value.strip_prefix("Basic ")
                 && let Ok(pair) = STANDARD.decode(word.trim())
@@ -43,7 +45,9 @@ impl Secrets {
             forms.push(STANDARD_NO_PAD.encode(&text));
             forms.push(URL_SAFE_NO_PAD.encode(&text));
             // As JSON has it, where slashes may be escaped, and as a query has it.
-            forms.push(serde_json::to_string(&text).unwrap_or_default().trim_matches('"').to_owned());
+            forms.push(
+                serde_json::to_string(&text).unwrap_or_default().trim_matches('"').to_owned(),
+            );
             forms.push(text.replace('/', "\\/"));
             forms.push(percent(&text));
             forms.push(text);
@@ -126,7 +130,11 @@ mod tests {
             "aHVudGVyMi8reA==",
         ] {
             let said = basic.cut(&format!("500: {{\"got\": \"{echo}\"}} nothing-secret"));
-            assert!(said.starts_with("500: {\"got\": \"[secret]") && said.ends_with("\"} nothing-secret"), "{said}");
+            assert!(
+                said.starts_with("500: {\"got\": \"[secret]")
+                    && said.ends_with("\"} nothing-secret"),
+                "{said}"
+            );
         }
         let bearer = secrets(&["Bearer tok-canary-123"]);
         assert_eq!(bearer.cut("x tok-canary-123, y"), "x [secret], y");

@@ -80,7 +80,8 @@ impl Transport for Protocol {
             Encoding::Json => otlp::rejected_json(body),
         };
         let (rejected, why) = said.unwrap_or_default();
-        Answer { rejected: rejected as usize, ..Answer::new(Action::Done, short(&why)) }.without(&secrets)
+        Answer { rejected: rejected as usize, ..Answer::new(Action::Done, short(&why)) }
+            .without(&secrets)
     }
 }
 

@@ -21,7 +21,11 @@ impl Clients {
 
     /// A new connection; `None`: its client has enough of them that say nothing. `close` is cancelled
     /// when it becomes one too many later.
-    pub(super) fn admit(self: &Arc<Self>, peer: IpAddr, close: CancellationToken) -> Option<Client> {
+    pub(super) fn admit(
+        self: &Arc<Self>,
+        peer: IpAddr,
+        close: CancellationToken,
+    ) -> Option<Client> {
         let address = holder(peer);
         let waiting = self.wait(address)?;
         let phase = Mutex::new(Phase::Waiting(waiting));

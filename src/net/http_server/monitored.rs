@@ -123,6 +123,10 @@ mod tests {
         theirs.read_exact(&mut buffer).await.expect("four bytes");
         let (kind, took) = write.await.expect("no panic");
         assert_eq!(kind, io::ErrorKind::TimedOut);
-        assert_eq!(took.as_secs(), 2 * WRITE_TIMEOUT.as_secs() - 1, "ten seconds after the last progress");
+        assert_eq!(
+            took.as_secs(),
+            2 * WRITE_TIMEOUT.as_secs() - 1,
+            "ten seconds after the last progress"
+        );
     }
 }

@@ -54,7 +54,10 @@ fn secrets_in_a_file_that_all_may_read() {
     has(
         &advice(SECRETS, 0o644),
         &[
-            ("w.yaml:7:64: warning: modules.m.http.basic_auth.password: the secret stands in a file", "${file:path}"),
+            (
+                "w.yaml:7:64: warning: modules.m.http.basic_auth.password: the secret stands in a file",
+                "${file:path}",
+            ),
             ("w.yaml:7:99: warning: modules.m.http.headers.Private-Token", "all users"),
             ("w.yaml:13:39: warning: extensions.bearertokenauth.token", "all users"),
         ],
@@ -118,10 +121,16 @@ exporters:
     has(
         &advice(text, 0o600),
         &[
-            ("w.yaml:7:101: warning: modules.m.http.tls_config.insecure_skip_verify", "any certificate"),
+            (
+                "w.yaml:7:101: warning: modules.m.http.tls_config.insecure_skip_verify",
+                "any certificate",
+            ),
             ("w.yaml:9:41: warning: exporters.prometheus_remote_write/1.endpoint", "without TLS"),
             ("w.yaml:12:25: warning: exporters.otlp_grpc.endpoint", "without TLS"),
-            ("w.yaml:12:119: warning: exporters.otlp_grpc.tls.insecure_skip_verify", "any certificate"),
+            (
+                "w.yaml:12:119: warning: exporters.otlp_grpc.tls.insecure_skip_verify",
+                "any certificate",
+            ),
             ("w.yaml:5: http://a.invalid/: ", "module m are sent without TLS"),
         ],
     );
