@@ -75,7 +75,9 @@ fn settle(
     let problems = problems.into_inner();
     let plan = plan.filter(|_| !problems.has_errors());
     let problems = problems.sorted().into_iter();
-    let problems = problems.map(|problem| foreign::hidden(problem, &foreign)).collect();
+    let problems = problems.map(|problem| foreign::hidden(problem, &foreign));
+    let mut problems: Vec<Problem> = problems.collect();
+    problems.dedup();
     Loaded { plan, problems, advice, files }
 }
 
