@@ -61,6 +61,23 @@ fn units_are_as_tight_as_they_say() {
     }
 }
 
+/// What a leak or an attack may take, and who gets to know secrets.
+#[test]
+fn units_are_bounded_and_discovery_knows_no_secret() {
+    for (unit, high, environment) in [
+        ("watchpost.service", "MemoryHigh=384M", true),
+        ("watchpost-discover.service", "MemoryHigh=256M", false),
+        ("watchpost-sweep.service", "MemoryHigh=256M", false),
+    ] {
+        let text = std::fs::read_to_string(folder().join(unit)).unwrap();
+        for needed in [high, "MemoryMax=512M", "TasksMax=256", "LimitCORE=0"] {
+            assert!(text.lines().any(|line| line == needed), "{unit}: {needed}");
+        }
+        let reads = text.lines().any(|line| line.starts_with("EnvironmentFile="));
+        assert_eq!(reads, environment, "{unit}");
+    }
+}
+
 /// What the hardening must not take away, as far as it is written: users.md and host.md say which
 /// directive breaks what.
 #[test]
