@@ -18,8 +18,8 @@ use crate::signal::series::{Attributes, Resource, SERVICE_INSTANCE_ID, SERVICE_N
 
 pub use crate::host::kernel::host_name;
 
-/// The share of file descriptors that attempts may take.
-const SHARE: f64 = 0.8;
+/// File descriptors that are needed besides attempts and connections: host metrics keep files open.
+const OWN: usize = 48;
 /// More attempts in flight than this help nobody.
 const MAX_IN_FLIGHT: usize = 16_384;
 /// Connections of our own addresses: as many as 16 of them may hold.
@@ -101,16 +101,17 @@ pub(super) fn raise_descriptor_limit() -> Descriptors {
     shared_out(limit)
 }
 
-/// A fifth of the descriptors is for files, queues and backends; a connection of the page is taken off
-/// what attempts may have, so that no client of the page ever costs a slot.
+/// A fifth of the descriptors, and at least 48 of a few, is for files, queues and backends; connections
+/// of the page are taken off what attempts may have, so that no client of the page ever costs a slot.
 fn shared_out(limit: Option<u64>) -> Descriptors {
     let Some(limit) = limit else {
         return Descriptors { attempts: MAX_IN_FLIGHT, pages: MAX_PAGES };
     };
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let pages = (limit / 4).clamp(2, MAX_PAGES);
-    let attempts = ((limit as f64 * SHARE) as usize).saturating_sub(pages);
-    Descriptors { attempts: attempts.clamp(16, MAX_IN_FLIGHT), pages }
+    let own = (limit / 5).max(OWN.min(limit / 2));
+    let left = limit - own;
+    let pages = (left / 4).clamp(2, MAX_PAGES);
+    Descriptors { attempts: left.saturating_sub(pages).clamp(16, MAX_IN_FLIGHT), pages }
 }
 
 /// The random number that the kernel has given this boot; 0 when it tells none.
@@ -154,10 +155,11 @@ mod tests {
     fn connections_of_the_page_never_take_the_descriptors_of_attempts() {
         for limit in [64, 128, 256, 1024, 4096, 65_536, 1 << 20] {
             let Descriptors { attempts, pages } = shared_out(Some(limit));
-            let own = limit as usize / 5;
+            let own = (limit as usize / 5).max(OWN.min(limit as usize / 2));
             assert!(attempts + pages + own <= limit as usize, "{limit}: {attempts} + {pages}");
         }
-        assert_eq!(shared_out(Some(128)), Descriptors { attempts: 70, pages: 32 });
+        assert_eq!(shared_out(Some(128)), Descriptors { attempts: 60, pages: 20 });
+        assert_eq!(shared_out(Some(16)), Descriptors { attempts: 16, pages: 2 });
         assert_eq!(shared_out(Some(65_536)), Descriptors { attempts: 16_384, pages: 2_176 });
         assert_eq!(shared_out(None).attempts, 16_384);
     }

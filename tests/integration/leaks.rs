@@ -8,7 +8,7 @@ use crate::support::{run, until, watchpost};
 fn a_backend_that_echoes_our_request_brings_no_secret_into_the_log() {
     let echo = |request: &Request| {
         let headers = request.headers.iter().map(|(name, value)| format!("{name}={value} "));
-        Response::new(500, &headers.collect::<String>())
+        Response::new(500, headers.collect::<String>())
     };
     let server = Server::http(echo);
     let folder = tempfile::tempdir().unwrap();

@@ -114,14 +114,15 @@ mod tests {
         let client = clients.admit(loopback, CancellationToken::new()).expect("the first");
         let mut stream = Monitored::new(ours, Arc::new(client), |_| {});
         let begin = tokio::time::Instant::now();
-        let write = tokio::spawn(async move {
+        let write = async {
             let failed = stream.write_all(&[0; 12]).await.expect_err("nobody reads");
             (failed.kind(), begin.elapsed())
-        });
-        let mut buffer = [0; 4];
-        tokio::time::sleep(WRITE_TIMEOUT - Duration::from_secs(1)).await;
-        theirs.read_exact(&mut buffer).await.expect("four bytes");
-        let (kind, took) = write.await.expect("no panic");
+        };
+        let read = async {
+            tokio::time::sleep(WRITE_TIMEOUT - Duration::from_secs(1)).await;
+            theirs.read_exact(&mut [0; 4]).await.expect("four bytes");
+        };
+        let ((kind, took), ()) = tokio::join!(write, read);
         assert_eq!(kind, io::ErrorKind::TimedOut);
         assert_eq!(
             took.as_secs(),
