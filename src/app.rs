@@ -338,7 +338,7 @@ impl App {
         let (loaded, configuration) = read.map_err(|error| error.to_string())?;
         // Also of a wrong configuration: when it is mended, it is read again.
         self.watches.configuration(Some(&configuration)).await;
-        self.configuration = Some(configuration);
+        self.configuration = Some(configuration.clone());
         let lines = |problems: &[crate::base::place::Problem]| {
             problems.iter().map(|problem| format!("{problem}\n")).collect::<String>()
         };
@@ -355,7 +355,7 @@ impl App {
         if plan.storage.directory != before.storage.directory {
             tracing::warn!("storage.directory has changed: that needs a restart");
         }
-        let told = |error: StartError| format!("{error}\n");
+        let told = |error: StartError| format!("{}\n", configuration.hide(&error));
         let bound = self.ports.bind(&page::wanted(&plan)).await.map_err(told)?;
         let prepared = tokio::select! {
             prepared = self.graph.prepare(&plan) => prepared.map_err(told)?,
@@ -364,7 +364,8 @@ impl App {
         };
         let resource = facts::own_resource(&plan.telemetry.resource);
         let resolver = Resolver::new(plan.resolver.clone());
-        let spans = self.spans.prepare(plan.telemetry.traces.as_ref(), &resource, resolver).await?;
+        let spans = self.spans.prepare(plan.telemetry.traces.as_ref(), &resource, resolver).await;
+        let spans = spans.map_err(|why| configuration.hide(&why))?;
         let standing = Graph::standing_exporters(&prepared);
         let routers = self.site.routers(&plan, &standing);
         let before = self.targets.replace(Arc::new(plan));

@@ -22,6 +22,7 @@ use watchpost_targets::yaml::Node;
 use crate::base::place::{Problem, Problems};
 pub use check::advice::of_targets as advice;
 pub use expand::Strictness;
+pub use foreign::Outside;
 use plan::Plan;
 pub use sources::Sources;
 
@@ -42,6 +43,8 @@ pub struct Loaded {
     pub advice: Vec<Problem>,
     /// The files that were read: a change of one of them is a change of the configuration.
     pub files: Vec<PathBuf>,
+    /// Values that came from outside: errors at run time do not show them.
+    pub outside: Outside,
 }
 
 /// Reads a configuration out of all its sources.
@@ -72,13 +75,14 @@ fn settle(
         advice = check::advice::of_plan(&plan, &written, &document, &names);
         Some(plan)
     });
+    let outside = Outside::new(foreign);
     let problems = problems.into_inner();
     let plan = plan.filter(|_| !problems.has_errors());
     let problems = problems.sorted().into_iter();
-    let problems = problems.map(|problem| foreign::hidden(problem, &foreign));
+    let problems = problems.map(|problem| foreign::hidden(problem, &outside));
     let mut problems: Vec<Problem> = problems.collect();
     problems.dedup();
-    Loaded { plan, problems, advice, files }
+    Loaded { plan, problems, advice, files, outside }
 }
 
 /// What runs when there is no configuration: this machine's metrics, served on a page that takes the

@@ -10,7 +10,7 @@ use crate::app::embedded;
 use crate::app::watches::{Stamp, stamps};
 use crate::config::plan::Plan;
 use crate::config::targets::TargetReader;
-use crate::config::{self, Environment, Loaded, Sources, Strictness};
+use crate::config::{self, Environment, Loaded, Outside, Sources, Strictness};
 use crate::pipeline::selfmetrics::{Gauge, Meter};
 use crate::probe::ReceiverPlan;
 use crate::signal::names;
@@ -101,13 +101,15 @@ pub struct Configuration {
     /// The files that the last reading has read, and what they were before it.
     files: Vec<PathBuf>,
     seen: Vec<Stamp>,
+    outside: Outside,
 }
 
 impl Configuration {
     /// A configuration out of these sources.
     #[must_use]
     pub fn new(sources: Sources, environment: Environment) -> Self {
-        Self { sources, environment, files: Vec::new(), seen: Vec::new() }
+        let (files, seen, outside) = Default::default();
+        Self { sources, environment, files, seen, outside }
     }
 
     /// The files that the last reading has read, and what they were before it.
@@ -122,6 +124,7 @@ impl Configuration {
         let before = stamps(&self.sources.files());
         let loaded = config::load(&self.sources, &self.environment, Strictness::Run);
         self.files.clone_from(&loaded.files);
+        self.outside = loaded.outside.clone();
         self.seen = stamps(&loaded.files)
             .into_iter()
             .map(|(path, now)| {
@@ -131,5 +134,11 @@ impl Configuration {
             })
             .collect();
         (loaded, self)
+    }
+
+    /// An error without the values that came from outside.
+    #[must_use]
+    pub fn hide(&self, error: &impl std::fmt::Display) -> String {
+        self.outside.hide(&error.to_string())
     }
 }

@@ -35,7 +35,12 @@ pub(super) fn run(global: &Global, environment: &Environment) -> anyhow::Result<
     let runtime = loops::runtime()?;
     let shown = tail.clone();
     let report = runtime.block_on(turn::timed(async {
-        let app = App::start(Settings { plan, configuration, on_telemetry }).await?;
+        let read = configuration.clone();
+        let started = App::start(Settings { plan, configuration, on_telemetry }).await;
+        let app = started.map_err(|error| match read {
+            Some(read) => anyhow::anyhow!(read.hide(&error)),
+            None => error.into(),
+        })?;
         let address = app.address();
         tracing::info!(%address, "watching");
         let Some(tail) = tail else { return Ok::<_, anyhow::Error>(app.run().await) };

@@ -1,10 +1,35 @@
 //! Values that come out of `${env:NAME}` and `${file:path}` are not shown in problems: what was meant
 //! to be a number may be a password.
 
+use std::fmt;
+use std::sync::Arc;
+
 use crate::base::place::{Place, Problem};
 
+/// All values of a configuration that came from outside.
+#[derive(Clone, Default)]
+pub struct Outside(Arc<[Foreign]>);
+
+impl Outside {
+    pub(super) fn new(foreign: Vec<Foreign>) -> Self {
+        Self(foreign.into())
+    }
+
+    /// A text, such as an error at run time, that shows none of them.
+    #[must_use]
+    pub fn hide(&self, text: &str) -> String {
+        let long = self.0.iter().filter(|one| one.value.trim().len() >= MIN_VALUE);
+        long.fold(text.to_owned(), |text, one| text.replace(one.value.trim(), &named(one)))
+    }
+}
+
+impl fmt::Debug for Outside {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Outside({} values)", self.0.len())
+    }
+}
+
 /// A value that came from outside.
-#[derive(Debug)]
 pub(super) struct Foreign {
     /// Where it was referred to.
     pub(super) place: Place,
@@ -22,7 +47,8 @@ const MIN_PART: usize = 5;
 const EXAMPLES: [&str; 4] = ["http://", "https://", "127.0.0.1", "localhost"];
 
 /// A problem that shows no value that came from outside.
-pub(super) fn hidden(mut problem: Problem, foreign: &[Foreign]) -> Problem {
+pub(super) fn hidden(mut problem: Problem, outside: &Outside) -> Problem {
+    let foreign = &outside.0;
     let here = |one: &&Foreign| {
         let (a, b) = (&one.place, &problem.place);
         (&a.file, a.line, a.column) == (&b.file, b.line, b.column)
@@ -33,9 +59,7 @@ pub(super) fn hidden(mut problem: Problem, foreign: &[Foreign]) -> Problem {
     for one in &own {
         message = without_quotes(&message, one);
     }
-    for one in foreign.iter().filter(|one| one.value.trim().len() >= MIN_VALUE) {
-        message = message.replace(one.value.trim(), &named(one));
-    }
+    message = outside.hide(&message);
     if let Some(one) = own.iter().find(|one| tells(&message, one)) {
         message = format!("{} cannot be used here", named(one));
     }
@@ -103,7 +127,7 @@ mod tests {
             Foreign { place: place("a.b"), reference: "env:X".to_owned(), value: value.to_owned() };
         let severity = Severity::Error;
         let problem = Problem { place: place("a.b.c"), severity, message: message.to_owned() };
-        let hidden = hidden(problem, &[foreign]);
+        let hidden = hidden(problem, &Outside::new(vec![foreign]));
         assert_eq!(hidden.message, expected);
         assert_eq!(hidden.place.path, if value.is_empty() { "a.b.c" } else { "a.b" });
     }

@@ -49,6 +49,19 @@ fn what_came_from_outside_is_not_shown_in_problems_or_printed() {
     assert!(told.contains("the value of ${env:SECRET}"), "{told}");
     assert!(!told.contains("CANARY"), "{told}");
 
+    // What goes wrong at the start only.
+    let text = "receivers: {probe: {targets: ['127.0.0.1']}}\nhttp: {listen: '127.0.0.1:0'}\n\
+        exporters: {prometheus_remote_write: {endpoint: 'https://127.0.0.1/w', tls: {ca_file: '${env:SECRET}'}}}\n";
+    let path = write(folder.path(), "s.yaml", text);
+    let output = watchpost()
+        .args(["run", "--config", path.to_str().unwrap()])
+        .env("SECRET", "CANARY-env")
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && told.contains("the value of ${env:SECRET}"), "{told}");
+    assert!(!told.contains("CANARY"), "{told}");
+
     let text = "receivers: {probe: {targets: ['127.0.0.1']}}\n\
         exporters: {prometheus_remote_write: {endpoint: 'http://127.0.0.1/w?key=CANARY'}}\n";
     let path = write(folder.path(), "q.yaml", text);
