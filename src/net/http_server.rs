@@ -38,6 +38,9 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 /// The same for the connections that are kept free for `/-/*`.
 const URGENT_HEAD_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// The same for a client that has [`MAX_WAITING`] silent connections already.
+const HASTY_HEAD_TIMEOUT: Duration = Duration::from_millis(100);
+
 /// Reads an address to listen on, as Go has it: `:9115` means every address.
 #[must_use]
 pub fn address(text: &str) -> Option<SocketAddr> {
@@ -115,7 +118,7 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: 
         let close = stop.child_token();
         let mut admitted = clients.admit(peer.ip(), close.clone());
         if admitted.is_none() {
-            // Connections that came together with this one may have said something by now.
+            // Those that came together with this one may have said something by now.
             tokio::task::yield_now().await;
             tokio::task::yield_now().await;
             admitted = clients.admit(peer.ip(), close.clone());
@@ -153,6 +156,11 @@ impl Connection {
     async fn serve(self, stream: TcpStream, held: Held) {
         let _held = held;
         let Self { router, client, urgent, close } = self;
+        let timeout = match (client.is_hasty(), urgent) {
+            (true, _) => HASTY_HEAD_TIMEOUT,
+            (_, true) => URGENT_HEAD_TIMEOUT,
+            _ => HEAD_TIMEOUT,
+        };
         let io = Monitored::new(stream, Arc::clone(&client), |stream| {
             // What the client does not read is not kept for it in the kernel either.
             let _ = stream.set_zero_linger();
@@ -166,7 +174,6 @@ impl Connection {
                 Ok::<_, Infallible>(answer)
             }
         });
-        let timeout = if urgent { URGENT_HEAD_TIMEOUT } else { HEAD_TIMEOUT };
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(timeout)

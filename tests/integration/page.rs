@@ -83,6 +83,10 @@ fn idle_connections_of_one_client_take_the_page_from_nobody() {
         (open <= 16).then_some(open)
     });
     assert_eq!(open, 16, "those before the seventeenth stay");
+    // All programs of a machine share its loopback address: one that speaks at once is heard.
+    let request = "GET /-/healthy HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let answer = ask_from(Ipv4Addr::LOCALHOST, daemon.page, request, HEALTH);
+    assert_eq!(answer.expect("an answer").0, 200);
     // An idle connection that was used before counts, too.
     drop(idle);
     let kept: Vec<TcpStream> = (0..16)

@@ -14,7 +14,8 @@ pub(super) struct Clients {
 }
 
 impl Clients {
-    /// No client yet; each may have `limit` connections without a complete head.
+    /// No client yet; each may have `limit` connections without a complete head, and as many again that
+    /// are given no time.
     pub(super) fn new(limit: usize) -> Self {
         Self { limit, waiting: Mutex::default() }
     }
@@ -27,17 +28,20 @@ impl Clients {
         close: CancellationToken,
     ) -> Option<Client> {
         let address = holder(peer);
-        let waiting = self.wait(address)?;
+        let (waiting, before) = self.wait(address, 2 * self.limit)?;
         let phase = Mutex::new(Phase::Waiting(waiting));
-        Some(Client { clients: Arc::clone(self), address, phase, close })
+        let hasty = before >= self.limit;
+        Some(Client { clients: Arc::clone(self), address, phase, close, hasty })
     }
 
-    fn wait(self: &Arc<Self>, address: IpAddr) -> Option<Waiting> {
+    /// Counts one more connection that waits, unless there are so many already; and how many there were.
+    fn wait(self: &Arc<Self>, address: IpAddr, most: usize) -> Option<(Waiting, usize)> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let count = waiting.entry(address).or_default();
-        (*count < self.limit).then(|| {
+        let before = *count;
+        (before < most).then(|| {
             *count += 1;
-            Waiting { clients: Arc::clone(self), address }
+            (Waiting { clients: Arc::clone(self), address }, before)
         })
     }
 }
@@ -89,9 +93,16 @@ pub(super) struct Client {
     address: IpAddr,
     phase: Mutex<Phase>,
     close: CancellationToken,
+    hasty: bool,
 }
 
 impl Client {
+    /// Whether others of this client wait already, so that this one has to say at once what it wants.
+    /// Without such room, a few silent connections from loopback would shut out all of this machine.
+    pub(super) fn is_hasty(&self) -> bool {
+        self.hasty
+    }
+
     /// A complete head has come.
     pub(super) fn asked(&self) {
         self.set(Phase::Asked);
@@ -106,8 +117,8 @@ impl Client {
     pub(super) fn flushed(&self) {
         let mut phase = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
         if matches!(*phase, Phase::Answered) {
-            match self.clients.wait(self.address) {
-                Some(waiting) => *phase = Phase::Waiting(waiting),
+            match self.clients.wait(self.address, self.clients.limit) {
+                Some((waiting, _)) => *phase = Phase::Waiting(waiting),
                 // Enough others of this client wait for their next request.
                 None => self.close.cancel(),
             }
@@ -132,11 +143,16 @@ mod tests {
         let clients = Arc::new(Clients::new(2));
         let one = admit(&clients, "127.0.0.1").expect("the first");
         let two = admit(&clients, "::ffff:127.0.0.1").expect("the second, in another spelling");
-        assert!(admit(&clients, "127.0.0.1").is_none(), "the third");
+        assert!(!one.is_hasty() && !two.is_hasty());
+        let more = ["127.0.0.1"; 2].map(|peer| admit(&clients, peer).expect("for a moment"));
+        assert!(more.iter().all(Client::is_hasty));
+        assert!(admit(&clients, "127.0.0.1").is_none(), "the fifth");
         assert!(admit(&clients, "127.0.0.2").is_some(), "of somebody else");
+        drop(more);
         // One that has asked does not count until its answer is written.
         one.asked();
         let three = admit(&clients, "127.0.0.1").expect("room again");
+        assert!(!three.is_hasty());
         one.flushed();
         assert!(!one.close.is_cancelled(), "it is not answered yet");
         one.answered();
@@ -151,10 +167,11 @@ mod tests {
     #[test]
     fn addresses_of_one_holder_count_together() {
         let clients = Arc::new(Clients::new(1));
+        let hasty = |peer| admit(&clients, peer).expect("admitted").is_hasty();
         let _one = admit(&clients, "fd00:1::1").expect("the first");
-        assert!(admit(&clients, "fd00:1::2").is_none(), "the same /64");
-        assert!(admit(&clients, "fd00:1:0:1::1").is_some());
+        assert!(hasty("fd00:1::2"), "the same /64");
+        assert!(!hasty("fd00:1:0:1::1"));
         let _link = admit(&clients, "fe80::1").expect("link-local");
-        assert!(admit(&clients, "fe80::2").is_some(), "another machine of the link");
+        assert!(!hasty("fe80::2"), "another machine of the link");
     }
 }
