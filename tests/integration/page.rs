@@ -171,10 +171,9 @@ fn connections_of_the_page_cost_no_slot() {
         *command = limited;
     };
     let daemon = Daemon::start_with(&path, limit);
-    // From many addresses, so that as many as possible are open.
-    let idle: Vec<TcpStream> = (0..400)
-        .map(|n| connect(Ipv4Addr::new(127, 0, 2, 1 + (n / 8) as u8), daemon.page))
-        .collect();
+    // From many addresses, so that as many as possible are open; the kernel's queue holds 128 at least.
+    let idle: Vec<TcpStream> =
+        (0..140).map(|n| connect(Ipv4Addr::new(127, 0, 2, 1 + n / 4), daemon.page)).collect();
     let slots = |outcome: &str| -> f64 {
         let request = format!("GET /metrics HTTP/1.0\r\nHost: {}\r\n\r\n", daemon.page);
         let Some((200, answer)) = ask(daemon.page, &request, Duration::from_secs(2)) else {
