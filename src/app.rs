@@ -62,6 +62,9 @@ use watches::{Changed, Watches};
 /// How often our own metrics go through the pipelines.
 const OWN_METRICS_EVERY: Duration = Duration::from_secs(15);
 
+/// How long a report of them is waited for.
+const REPORTED_WITHIN: Duration = Duration::from_secs(1);
+
 /// Told what the configuration says of our own logs.
 pub type OnTelemetry = Box<dyn Fn(&Telemetry)>;
 
@@ -262,7 +265,7 @@ impl App {
                     tracing::error!("the prober has ended by itself: please report it");
                     return Report::Broken;
                 }
-                _ = own.tick() => self.report(),
+                _ = own.tick() => self.report_elsewhere().await,
                 () = watchdog.due() => watchdog.feed(self.prober.heartbeat()),
             }
         }
@@ -274,9 +277,14 @@ impl App {
     }
 
     fn report(&self) {
-        let mut batch = self.meter.report(clock::wall());
-        batch.lifetime = Some(OWN_METRICS_EVERY * 2);
-        self.outlet.offer(Payload::Metrics(batch));
+        report(&self.meter, &self.outlet);
+    }
+
+    /// Reports on a thread for blocking work: some metrics are read from files of the kernel.
+    async fn report_elsewhere(&self) {
+        let (meter, outlet) = (Arc::clone(&self.meter), self.outlet.clone());
+        let reporting = tokio::task::spawn_blocking(move || report(&meter, &outlet));
+        let _ = tokio::time::timeout(REPORTED_WITHIN, reporting).await;
     }
 
     /// Reads the target files again.
@@ -470,6 +478,13 @@ impl App {
         }
         Report::Drained { lost }
     }
+}
+
+/// Offers our own metrics.
+fn report(meter: &Meter, outlet: &Outlet) {
+    let mut batch = meter.report(clock::wall());
+    batch.lifetime = Some(OWN_METRICS_EVERY * 2);
+    outlet.offer(Payload::Metrics(batch));
 }
 
 #[cfg(test)]

@@ -2,7 +2,9 @@
 //! and the order to reload.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,7 +14,7 @@ use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::app::asks::Ask;
 use crate::app::catalog::Standing;
@@ -87,10 +89,7 @@ impl Site {
             match settings {
                 Some(ExporterSettings::Prometheus(settings)) if settings.endpoint.is_some() => {
                     let exporter = Arc::clone(exporter);
-                    let scrape = move |headers: HeaderMap| {
-                        let answer = scrape(&exporter, &headers);
-                        async move { answer }
-                    };
+                    let scrape = move |headers: HeaderMap| scrape(Arc::clone(&exporter), headers);
                     let router = Router::new().route("/metrics", get(scrape));
                     routers.extend(settings.endpoint.map(|address| (address, router)));
                 }
@@ -118,13 +117,16 @@ impl Site {
         routers.into_iter().map(guarded).collect()
     }
 
-    fn own(&self) -> impl Fn(HeaderMap) -> std::future::Ready<Response> + Clone + use<> {
+    fn own(
+        &self,
+    ) -> impl Fn(HeaderMap) -> Pin<Box<dyn Future<Output = Response> + Send>> + Clone + use<> {
         let meter = Arc::clone(&self.meter);
         move |headers| {
-            let format = asked(&headers);
-            let batch = meter.snapshot(clock::wall());
-            let families = exposition::families(&batch, &Naming::default());
-            std::future::ready(text(exposition::text(&families, format), format))
+            let (format, meter) = (asked(&headers), Arc::clone(&meter));
+            Box::pin(rendered(format, move || {
+                let batch = meter.snapshot(clock::wall());
+                exposition::text(&exposition::families(&batch, &Naming::default()), format)
+            }))
         }
     }
 
@@ -187,11 +189,13 @@ impl Site {
         };
         let mounted = Arc::new(mounted);
         let scraped = move |Path(name): Path<String>, headers: HeaderMap| {
-            let answer = match mounted.get(&name) {
-                Some(exporter) => scrape(exporter, &headers),
-                None => StatusCode::NOT_FOUND.into_response(),
-            };
-            async move { answer }
+            let exporter = mounted.get(&name).map(Arc::clone);
+            async move {
+                match exporter {
+                    Some(exporter) => scrape(exporter, headers).await,
+                    None => StatusCode::NOT_FOUND.into_response(),
+                }
+            }
         };
         Router::new()
             .route("/", get(move || async move { index }))
@@ -219,13 +223,25 @@ fn asked(headers: &HeaderMap) -> Format {
     }
 }
 
-fn scrape(exporter: &Prometheus, headers: &HeaderMap) -> Response {
-    let format = exporter.format(accepted(headers));
-    text(exporter.render(format, clock::now().boot), format)
+async fn scrape(exporter: Arc<Prometheus>, headers: HeaderMap) -> Response {
+    let format = exporter.format(accepted(&headers));
+    rendered(format, move || exporter.render(format, clock::now().boot)).await
 }
 
-fn text(text: String, format: Format) -> Response {
-    ([(header::CONTENT_TYPE, format.content_type())], text).into_response()
+/// Text that a thread for blocking work writes: it grows with the number of targets. Few are written at one time,
+/// however many ask.
+async fn rendered(format: Format, write: impl FnOnce() -> String + Send + 'static) -> Response {
+    static AT_ONCE: Semaphore = Semaphore::const_new(2);
+    let permit = AT_ONCE.acquire().await;
+    let text = tokio::task::spawn_blocking(move || {
+        let text = write();
+        drop(permit);
+        text
+    });
+    match text.await {
+        Ok(text) => ([(header::CONTENT_TYPE, format.content_type())], text).into_response(),
+        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "Watchpost is stopping.\n").into_response(),
+    }
 }
 
 /// Asks for a reload, and answers with what came of it.
