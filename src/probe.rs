@@ -17,5 +17,6 @@ mod tcp;
 mod trace;
 
 pub use attempt::{Tools, attempt};
+pub use http::{Asked, trail};
 pub use plan::{PlannedTarget, ReceiverPlan};
 pub use run::{Command, Prober, ProberHandle, Replacement};

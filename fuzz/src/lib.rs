@@ -3,6 +3,7 @@
 
 pub mod answers;
 pub mod made_up;
+pub mod probed;
 pub mod requests;
 pub mod segments;
 pub mod texts;
@@ -22,6 +23,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "answer_grpc", check: answers::grpc, seeds: answers::grpc_seeds },
     Target { name: "answer_http", check: answers::http, seeds: answers::http_seeds },
     Target { name: "answer_otlp", check: answers::otlp, seeds: answers::otlp_seeds },
+    Target { name: "certificate", check: probed::certificate, seeds: probed::certificate_seeds },
     Target { name: "compose_file", check: texts::compose_file, seeds: texts::compose_seeds },
     Target {
         name: "compose_interpolation",
@@ -30,6 +32,7 @@ pub const TARGETS: &[Target] = &[
     },
     Target { name: "ottl", check: texts::ottl, seeds: texts::ottl_seeds },
     Target { name: "pinghosts", check: texts::pinghosts, seeds: texts::pinghosts_seeds },
+    Target { name: "redirect", check: probed::redirect, seeds: probed::redirect_seeds },
     Target { name: "remote_write", check: requests::remote_write, seeds: requests::seeds },
     Target { name: "segment", check: segments::any, seeds: segments::seeds },
     Target { name: "segment_contents", check: segments::contents, seeds: segments::content_seeds },

@@ -28,6 +28,7 @@ use crate::signal::outcome::{Http as Facts, Phase, Reason};
 use budget::{Budget, Spent};
 use owned::Owned;
 use redirect::Ask;
+pub use redirect::{Asked, trail};
 
 /// Redirects that are followed.
 const MAX_REDIRECTS: u32 = 10;

@@ -16,6 +16,7 @@ mod discover;
 mod durable;
 mod end_to_end;
 mod floods;
+mod foreign;
 mod fuzz;
 mod host;
 mod hostile;

@@ -15,6 +15,12 @@ mod integration {
 }
 use integration::support;
 
+#[path = "../../benches/host/counting.rs"]
+mod counting;
+
+#[global_allocator]
+static ALLOCATOR: counting::Counting = counting::Counting;
+
 mod corpus;
 mod leaks;
 mod turns;

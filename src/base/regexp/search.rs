@@ -15,7 +15,7 @@ use regex_automata::util::syntax;
 use super::{SIZE_LIMIT, build, translate};
 
 /// The memory that a running search may take, in bytes; states beyond it are computed anew.
-const CACHE: usize = 2 << 20;
+const CACHE: usize = 512 << 10;
 
 /// An expression in Go's dialect, for text whose length and content somebody else decides. Cheap to clone.
 #[derive(Clone)]

@@ -105,6 +105,29 @@ impl Ask {
     }
 }
 
+/// A request of a trail: where, with which headers, with which body.
+pub type Asked = (Url, HeaderMap, Bytes);
+
+/// The requests to which redirects lead, as an attempt sends them. Sends nothing; ends where a redirect is refused.
+#[must_use]
+pub fn trail(
+    module: &Http,
+    url: &Url,
+    credentials: Option<HeaderValue>,
+    hops: &[(u16, HeaderValue)],
+) -> Vec<Asked> {
+    let mut ask = Ask::first(module, url, credentials);
+    let asked = |ask: &Ask| (ask.url.clone(), ask.headers(module), ask.body.clone());
+    let mut trail = vec![asked(&ask)];
+    for (status, location) in hops {
+        if ask.follow(*status, location).is_err() {
+            break;
+        }
+        trail.push(asked(&ask));
+    }
+    trail
+}
+
 /// Whether two URLs have one origin; the step from `http` to `https` of one host on default ports counts as one.
 fn same_origin(from: &Url, to: &Url) -> bool {
     let upgrade = from.scheme() == "http"
