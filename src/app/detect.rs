@@ -100,7 +100,10 @@ impl Detection {
                         None
                     }
                 },
-                name => machine(name),
+                name => {
+                    let name = (*name).to_owned();
+                    elsewhere(move || machine(&name)).await
+                }
             };
             found.extend(value.map(|value| (Text::from(*name), value)));
         }
@@ -138,8 +141,12 @@ impl Detection {
         if own.contains('.') {
             return Ok(own.to_owned());
         }
-        let hosts = fs::read_text(Path::new("/etc/hosts"), MAX_BYTES).unwrap_or_default();
-        if let Some(name) = qualified_by_hosts(&hosts, own) {
+        let name = own.to_owned();
+        let by_hosts = elsewhere(move || {
+            let hosts = fs::read_text(Path::new("/etc/hosts"), MAX_BYTES).ok()?;
+            qualified_by_hosts(&hosts, &name)
+        });
+        if let Some(name) = by_hosts.await {
             return Ok(name);
         }
         let family = Family { prefer_ip6: false, fallback: true };
@@ -151,7 +158,8 @@ impl Detection {
     /// The name of the first address of this machine that has one.
     async fn looked_up(&self) -> Result<String, String> {
         let mut why = "no address but loopback".to_owned();
-        for address in addresses().into_iter().filter(|address| !address.is_loopback()) {
+        let all = elsewhere(|| Some(addresses())).await.unwrap_or_default();
+        for address in all.into_iter().filter(|address| !address.is_loopback()) {
             match self.resolver.reverse(address).await {
                 Ok(name) => return Ok(name),
                 Err(error) => why = error,
@@ -159,6 +167,13 @@ impl Detection {
         }
         Err(why)
     }
+}
+
+/// Reads files of this machine on a thread for blocking work.
+async fn elsewhere<T: Send + 'static>(
+    read: impl FnOnce() -> Option<T> + Send + 'static,
+) -> Option<T> {
+    tokio::task::spawn_blocking(read).await.ok().flatten()
 }
 
 /// The name with a dot in it that the hosts file has beside a name.

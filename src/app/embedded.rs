@@ -9,6 +9,7 @@ use procfs::process::{FDTarget, all_processes};
 use watchpost_targets::label::HUMAN_NAME;
 use watchpost_targets::{Labels, Origin, Target};
 
+use crate::base::text::foreign;
 use crate::config::plan::{Inline, Receiver};
 use crate::signal::names::off_by_default;
 
@@ -89,7 +90,8 @@ fn choose(
         if ours || owner.is_some_and(|(pid, _)| *pid == 1) {
             continue;
         }
-        let name = owner.map_or_else(|| format!("port {port}"), |(_, name)| name.clone());
+        // Whoever runs a process names it.
+        let name = owner.map_or_else(|| format!("port {port}"), |(_, name)| foreign(name));
         found.insert((port, ip), name);
     }
     // A service that listens on both families is one service.
@@ -139,11 +141,16 @@ mod tests {
             ("127.0.0.1:9115", 5),
             ("0.0.0.0:631", 6),
             ("[::1]:8080", 7),
+            ("127.0.0.1:7000", 8),
         ]
         .into_iter()
         .map(|(address, inode)| Listening { address: address.parse().expect("an address"), inode })
         .collect();
-        let owners = HashMap::from([(1, (70, "nginx".to_owned())), (6, (1, "systemd".to_owned()))]);
+        let owners = HashMap::from([
+            (1, (70, "nginx".to_owned())),
+            (6, (1, "systemd".to_owned())),
+            (8, (71, "\u{1b}[31mX".to_owned())),
+        ]);
         let found = choose(&listening, &owners, "127.0.0.1:9115".parse().expect("an address"));
         let found: Vec<(&str, &str)> =
             found.iter().map(|(a, n)| (a.as_str(), n.as_str())).collect();
@@ -152,6 +159,7 @@ mod tests {
             [
                 ("127.0.0.1:80", "nginx"),
                 ("127.0.0.1:5432", "port 5432"),
+                ("127.0.0.1:7000", "\u{fffd}[31mX"),
                 ("[::1]:8080", "port 8080")
             ]
         );
