@@ -19,7 +19,7 @@ fn advice(text: &str, mode: u32) -> Vec<String> {
     let errors = loaded.problems.iter().filter(|problem| problem.severity == Severity::Error);
     assert_eq!(errors.count(), 0, "{:?}", loaded.problems);
     let plan = loaded.plan.expect("a good configuration");
-    let targets = TargetReader::default().read(&plan);
+    let targets = TargetReader::default().read(&plan.receivers, &plan);
     let of_targets = super::of_targets(&targets.receivers);
     let lines = loaded.advice.iter().map(ToString::to_string).chain(of_targets);
     lines.map(|line| line.replace(&format!("{}/", folder.path().display()), "")).collect()
