@@ -3,13 +3,14 @@
 
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret as _, SecretString};
 
+use crate::base::flight::Flights;
 use crate::base::fs;
 
 /// A secret, or the file that holds it.
@@ -62,7 +63,11 @@ pub struct Authenticator {
     scheme: Scheme,
     /// The last header, and the state of the files when it was made.
     made: Mutex<Option<(Vec<Stamp>, HeaderValue)>>,
+    reading: Flights<(), Result<HeaderValue, String>>,
 }
+
+/// How long files with secrets may take to be read.
+const READ_WITHIN: Duration = Duration::from_secs(5);
 
 /// What tells two versions of a file apart.
 type Stamp = Option<(SystemTime, u64)>;
@@ -71,7 +76,7 @@ impl Authenticator {
     /// An authenticator by this scheme.
     #[must_use]
     pub fn new(scheme: Scheme) -> Self {
-        Self { scheme, made: Mutex::default() }
+        Self { scheme, made: Mutex::default(), reading: Flights::default() }
     }
 
     /// Adds the header.
@@ -84,11 +89,12 @@ impl Authenticator {
             Scheme::Token { header, .. } => header.clone(),
         };
         let value = if self.secrets().iter().any(|secret| matches!(secret, Secret::File(_))) {
-            // Files may hang: the runtime does not.
+            // Files may hang: the runtime does not, and one thread does at most.
             let this = std::sync::Arc::clone(self);
-            tokio::task::spawn_blocking(move || this.value())
-                .await
-                .map_err(|error| error.to_string())??
+            let reading = self.reading.read((), move || this.value());
+            let read = tokio::time::timeout(READ_WITHIN, reading).await;
+            let read = read.map_err(|_| format!("credentials not read within {READ_WITHIN:?}"))?;
+            read.map_err(|error| error.to_string())??
         } else {
             self.value()?
         };
