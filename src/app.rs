@@ -340,10 +340,10 @@ impl App {
 
     async fn try_reload(&mut self, configuration: Configuration) -> Result<(), String> {
         let read = tokio::select! {
-            read = tokio::task::spawn_blocking(move || configuration.load()) => read,
+            read = configuration.load_elsewhere() => read?,
             () = self.signals.asked_to_stop() => return Err("Watchpost is stopping.\n".to_owned()),
         };
-        let (loaded, configuration) = read.map_err(|error| error.to_string())?;
+        let (loaded, configuration) = read;
         // Also of a wrong configuration: when it is mended, it is read again.
         self.watches.configuration(Some(&configuration)).await;
         self.configuration = Some(configuration.clone());

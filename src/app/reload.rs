@@ -18,6 +18,9 @@ use crate::signal::names;
 /// How long all target files together may take to be read.
 const READ_WITHIN: Duration = Duration::from_secs(10);
 
+/// How long a configuration may take to be read.
+const LOADED_WITHIN: Duration = Duration::from_secs(20);
+
 /// Where targets come from.
 pub(super) struct TargetSource {
     plan: Arc<Plan>,
@@ -115,6 +118,20 @@ impl Configuration {
     /// The files that the last reading has read, and what they were before it.
     pub(super) fn seen(&self) -> (&[PathBuf], Vec<Stamp>) {
         (&self.files, self.seen.clone())
+    }
+
+    /// Reads it on a thread for blocking work.
+    ///
+    /// # Errors
+    /// When that takes too long.
+    pub(super) async fn load_elsewhere(self) -> Result<(Loaded, Self), String> {
+        let reading = tokio::task::spawn_blocking(move || self.load());
+        match tokio::time::timeout(LOADED_WITHIN, reading).await {
+            Ok(read) => read.map_err(|error| format!("{error}\n")),
+            Err(_) => Err(format!(
+                "the configuration was not read within {LOADED_WITHIN:?}: does its file system answer?\n"
+            )),
+        }
     }
 
     /// Reads it.

@@ -5,13 +5,13 @@ mod node_exporter;
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use watchpost::wire::remote_write::STALE_NAN;
 
 use crate::support::daemon::{Daemon, Sink, write};
+use crate::support::hung::{beside_hung, can_hang, child_of};
 use crate::support::{free_port, peers, send_signal, skip, until};
 
 /// A remote-write exporter to this sink that does not wait, a free page, no metrics of our own.
@@ -154,37 +154,6 @@ fn the_first_seed_against_prometheus() {
     }
 }
 
-/// Mounts a file system whose server reads no question, and becomes the program that follows.
-const HANG: &str = r#"
-import ctypes, os, sys
-fd = os.open("/dev/fuse", os.O_RDWR)
-os.set_inheritable(fd, True)
-libc = ctypes.CDLL(None, use_errno=True)
-options = b"fd=%d,rootmode=40000,user_id=0,group_id=0" % fd
-if libc.mount(b"hangs", sys.argv[1].encode(), b"fuse", 0, options) != 0:
-    sys.exit("mount: " + os.strerror(ctypes.get_errno()))
-if len(sys.argv) > 2:
-    os.execv(sys.argv[2], sys.argv[2:])
-"#;
-
-/// Runs Python in mount and process namespaces of its own, which end with the thread that began it.
-fn in_namespaces(arguments: &[&str]) -> Command {
-    let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child"]);
-    command.args(["--mount-proc", "python3", "-c", HANG]).args(arguments);
-    command
-}
-
-/// The process that this one has begun.
-fn child_of(parent: u32) -> Option<u32> {
-    std::fs::read_dir("/proc").unwrap().find_map(|entry| {
-        let process: u32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
-        let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-        let of = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?;
-        (of.parse() == Ok(parent)).then_some(process)
-    })
-}
-
 #[test]
 fn a_mount_that_hangs_delays_nothing() {
     let name = "a_mount_that_hangs_delays_nothing";
@@ -192,14 +161,8 @@ fn a_mount_that_hangs_delays_nothing() {
     let hung = folder.path().join("hung");
     std::fs::create_dir(&hung).unwrap();
     let hung = hung.to_str().unwrap();
-    let tried = in_namespaces(&[hung]).output();
-    match &tried {
-        Ok(output) if output.status.success() => {}
-        Ok(output) => {
-            let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-            return skip(name, &format!("nothing can be mounted here: {why}"));
-        }
-        Err(why) => return skip(name, &format!("setpriv: {why}")),
+    if let Err(why) = can_hang(hung) {
+        return skip(name, &why);
     }
     let sink = Sink::new();
     let config = format!(
@@ -208,14 +171,7 @@ fn a_mount_that_hangs_delays_nothing() {
         sends_to(&sink).replace("level: none", "level: normal")
     );
     let path = write(folder.path(), "w.yaml", &config);
-    let mut daemon = Daemon::start_with(&path, |command| {
-        let arguments: Vec<String> =
-            command.get_args().map(|argument| argument.to_str().unwrap().to_owned()).collect();
-        let mut all = vec![hung, env!("CARGO_BIN_EXE_watchpost")];
-        all.extend(arguments.iter().map(String::as_str));
-        *command = in_namespaces(&all);
-        command.env_remove("NOTIFY_SOCKET").env("WATCHPOST_DUMPABLE", "1");
-    });
+    let mut daemon = Daemon::start_with(&path, |command| beside_hung(hung, command));
     let of = |name: &str, part: &str| -> Vec<(f64, i64)> {
         let samples = sink.samples.lock().unwrap();
         let fits = |series: &str| series.starts_with(name) && series.contains(part);

@@ -20,6 +20,7 @@ mod foreign;
 mod fuzz;
 mod host;
 mod hostile;
+mod hung;
 mod leaks;
 mod namespaces;
 mod nix;

@@ -8,6 +8,7 @@ pub mod certificates;
 pub mod daemon;
 pub mod dns;
 pub mod grafana;
+pub mod hung;
 pub mod otlp_reader;
 pub mod peers;
 pub mod probed;

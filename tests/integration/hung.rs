@@ -1,0 +1,61 @@
+//! A file that hangs stops nothing but its own targets.
+
+use std::time::{Duration, Instant};
+
+use crate::support::daemon::{Daemon, write};
+use crate::support::hung::{beside_hung, can_hang, child_of};
+use crate::support::servers::Server;
+use crate::support::{send_signal, skip, until};
+
+#[test]
+fn target_file_that_hangs_stops_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let hung = folder.path().join("hung");
+    std::fs::create_dir(&hung).unwrap();
+    let hung = hung.to_str().unwrap();
+    if let Err(why) = can_hang(hung) {
+        return skip("target_file_that_hangs_stops_no_other", &why);
+    }
+    let server = Server::tcp(drop);
+    let row =
+        |label: &str| format!("- targets: ['{}']\n  labels: {{n: {label}}}\n", server.address);
+    let targets = write(folder.path(), "targets.yaml", &row("one"));
+    let configuration = format!(
+        "receivers:
+  probe/good: {{interval: 1s, module: tcp_connect, target_files: [targets.yaml]}}
+  probe/stuck: {{interval: 1s, module: tcp_connect, target_files: ['{hung}/targets.yaml']}}
+exporters: {{prometheus: {{}}}}
+http: {{listen: '127.0.0.1:0'}}
+"
+    );
+    let file = write(folder.path(), "watchpost.yaml", &configuration);
+    let mut daemon = Daemon::start_with(&file, |command| beside_hung(hung, command));
+    let count = |daemon: &Daemon, outcome: &str| -> f64 {
+        let metrics = daemon.metrics();
+        let slots = metrics.iter().filter(|(name, _)| {
+            name.starts_with("watchpost_slots_total{")
+                && name.contains(outcome)
+                && name.contains("probe/good")
+        });
+        slots.map(|(_, count)| count).sum()
+    };
+    until("slots of the good target", || (count(&daemon, "\"ok\"") >= 3.0).then_some(()));
+    // Changes of the file beside it are seen.
+    std::fs::write(&targets, row("two")).unwrap();
+    let served =
+        |daemon: &Daemon| crate::support::get(daemon.page, "/metrics/prometheus").unwrap().1;
+    until("the changed label", || served(&daemon).contains("n=\"two\"").then_some(()));
+    let process = child_of(daemon.child.id()).unwrap();
+    send_signal(process, "-HUP");
+    until("the reload", || daemon.log().contains("taken over").then_some(()));
+    assert_eq!(count(&daemon, "skipped"), 0.0, "{}", daemon.log());
+    assert!(
+        daemon.log().contains(&format!("{hung}/targets.yaml: not read within")),
+        "{}",
+        daemon.log()
+    );
+    let begun = Instant::now();
+    send_signal(process, "-TERM");
+    assert_eq!(daemon.child.wait().unwrap().code(), Some(0), "{}", daemon.log());
+    assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
+}
