@@ -4,8 +4,9 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
@@ -109,11 +110,31 @@ impl<T: Send + 'static> Patient<T> {
     }
 }
 
+/// How long a look at a file may take.
+const LOOK_WITHIN: Duration = Duration::from_secs(1);
+
+/// A look at a file that is not waited for when its file system hangs; `None` then. For those who may block.
+pub fn promptly<T: Send + 'static>(look: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    static LOOKING: AtomicUsize = AtomicUsize::new(0);
+    if LOOKING.fetch_add(1, Ordering::Relaxed) >= MAX_THREADS {
+        LOOKING.fetch_sub(1, Ordering::Relaxed);
+        return None;
+    }
+    let (result, waiting) = mpsc::channel();
+    let thread = std::thread::Builder::new().name("look".to_owned());
+    let begun = thread.spawn(move || {
+        let _ = result.send(look());
+        LOOKING.fetch_sub(1, Ordering::Relaxed);
+    });
+    if begun.is_err() {
+        LOOKING.fetch_sub(1, Ordering::Relaxed);
+    }
+    waiting.recv_timeout(LOOK_WITHIN).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::time::Duration;
 
     #[test]
     fn what_hangs_is_left_and_taken_later() {

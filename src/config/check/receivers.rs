@@ -1,6 +1,7 @@
 //! The `receivers:` section: times, labels, and the targets that the configuration itself names.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use watchpost_targets::{
 use super::modules::Known;
 use super::{Checker, DEFAULT_INTERVAL, MIN_INTERVAL};
 use crate::base::duration::{self, GoDuration};
+use crate::base::flight;
 use crate::base::place::{At, Place, given};
 use crate::config::decode::{decode, unknown_key};
 use crate::config::plan::{Inline, Modules, Receiver};
@@ -64,9 +66,14 @@ impl Checker<'_> {
         for at in &raw.target_files {
             let Some(text) = at.as_ref() else { continue };
             let file = at.place.beside(text);
-            match expand_pattern(&file) {
-                Ok(found) if found.iter().all(|f| f.exists()) && !found.is_empty() => {}
-                Ok(_) => self.context.problems.borrow_mut().warning(
+            let pattern = file.clone();
+            let look = move || {
+                let there = |found: &[PathBuf]| found.iter().all(|f| f.exists());
+                expand_pattern(&pattern).map(|found| there(&found) && !found.is_empty())
+            };
+            match flight::promptly(look).unwrap_or(Ok(false)) {
+                Ok(true) => {}
+                Ok(false) => self.context.problems.borrow_mut().warning(
                     &at.place,
                     format!(
                         "{}: no such file; its targets are watched when it appears",

@@ -8,6 +8,7 @@ use http::{HeaderName, Method};
 use secrecy::SecretString;
 
 use super::{RawHeaderRule, RawHttp, RawTls, Settler};
+use crate::base::flight;
 use crate::base::place::{At, Place, given as get};
 use crate::base::regexp::search::Pattern;
 use crate::net::resolve::Family;
@@ -120,7 +121,10 @@ impl Settler<'_> {
     /// `check` needs no secrets.
     pub(super) fn path(&mut self, at: &At<String>, secret: bool) -> Option<PathBuf> {
         let path = at.place.beside(at.as_ref()?);
-        if let Err(error) = std::fs::metadata(&path) {
+        let looked = path.clone();
+        let seen = flight::promptly(move || std::fs::metadata(looked).map(|_| ()))
+            .unwrap_or_else(|| Err(std::io::ErrorKind::TimedOut.into()));
+        if let Err(error) = seen {
             let what = if secret { "the secret" } else { "the file" };
             self.problems.warning(&at.place, format!("{what} {}: {error}", path.display()));
         }
