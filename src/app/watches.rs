@@ -1,6 +1,6 @@
 //! The watch on files: the configuration and the target files. It notices that something has changed; others read.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,10 +10,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::app::reload::Configuration;
-use crate::base::turn;
+use crate::base::flight::Patient;
+use crate::base::{clock, turn};
 
+/// How long a look at all files may take.
+const LOOK_WITHIN: Duration = Duration::from_secs(1);
 /// How long the beginning of a watch is waited for.
-const BEGINS_WITHIN: Duration = Duration::from_secs(1);
+const BEGINS_WITHIN: Duration = Duration::from_secs(2);
 /// A file must rest this long before it is read: editors write in several steps.
 const DEBOUNCE: Duration = Duration::from_millis(200);
 /// How often a file that does not rest is looked at before it is read all the same.
@@ -101,12 +104,16 @@ impl Watches {
     }
 }
 
-/// Looks whether files have changed. All that touches them runs on a thread for blocking work.
+/// Looks whether files have changed. All that touches them runs on threads for blocking work, and what hangs is left
+/// out: it has not changed.
 struct FileWatch {
     watcher: Option<RecommendedWatcher>,
     folders: BTreeSet<PathBuf>,
     events: mpsc::Receiver<()>,
     patterns: Vec<PathBuf>,
+    /// What each pattern was at the last look.
+    known: BTreeMap<PathBuf, Vec<Stamp>>,
+    looks: Patient<(Vec<PathBuf>, Vec<Stamp>)>,
 }
 
 /// What tells two versions of a file apart without reading it: times of content and of rights, size,
@@ -129,7 +136,9 @@ impl FileWatch {
             let watcher = watcher
                 .map_err(|error| tracing::debug!(%error, "files are looked at every 30 s only"))
                 .ok();
-            let mut this = Self { watcher, folders: BTreeSet::new(), events, patterns };
+            let (folders, known) = (BTreeSet::new(), BTreeMap::new());
+            let looks = Patient::default();
+            let mut this = Self { watcher, folders, events, patterns, known, looks };
             let stamps = this.look();
             (this, stamps)
         });
@@ -138,8 +147,29 @@ impl FileWatch {
 
     /// What the files are now, once folders that have come are watched, too.
     fn look(&mut self) -> Vec<Stamp> {
-        self.watch_folders();
-        stamps(&self.patterns)
+        let until = clock::instant() + LOOK_WITHIN;
+        for pattern in &self.patterns {
+            let path = pattern.clone();
+            let look = move || (folders(&path), stamps(std::slice::from_ref(&path)));
+            let Some((folders, stamps)) = self.looks.read(pattern, until, look) else { continue };
+            self.known.insert(pattern.clone(), stamps);
+            for folder in folders {
+                if self.folders.contains(&folder) {
+                    continue;
+                }
+                let watched =
+                    self.watcher.as_mut().map(|w| w.watch(&folder, RecursiveMode::NonRecursive));
+                if watched.is_some_and(|result| result.is_ok()) {
+                    self.folders.insert(folder);
+                }
+            }
+        }
+        self.patterns
+            .iter()
+            .filter_map(|pattern| self.known.get(pattern))
+            .flatten()
+            .cloned()
+            .collect()
     }
 
     /// The same on a thread for blocking work.
@@ -149,30 +179,6 @@ impl FileWatch {
             (self, stamps)
         });
         looking.await.ok()
-    }
-
-    /// Watches the folders that are there; those that come later are found by looking.
-    fn watch_folders(&mut self) {
-        for file in &self.patterns {
-            // A link is watched where it stands and where it leads.
-            let real = std::fs::canonicalize(file).ok();
-            for path in [Some(file.clone()), real].into_iter().flatten() {
-                let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
-                let folder = parent.unwrap_or(Path::new("."));
-                // The nearest folder that exists: another one may be made in it.
-                let Some(folder) = folder.ancestors().find(|folder| folder.is_dir()) else {
-                    continue;
-                };
-                if self.folders.contains(folder) {
-                    continue;
-                }
-                let watched =
-                    self.watcher.as_mut().map(|w| w.watch(folder, RecursiveMode::NonRecursive));
-                if watched.is_some_and(|result| result.is_ok()) {
-                    self.folders.insert(folder.to_owned());
-                }
-            }
-        }
     }
 
     /// Sends a notification whenever the files differ from what was seen last.
@@ -200,6 +206,19 @@ impl FileWatch {
             }
         }
     }
+}
+
+/// The folders of a file that are there: what changes in them may change the file.
+fn folders(file: &Path) -> Vec<PathBuf> {
+    // A link is watched where it stands and where it leads.
+    let real = std::fs::canonicalize(file).ok();
+    let folder = |path: PathBuf| {
+        let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
+        // The nearest folder that exists: another one may be made in it.
+        let mut above = parent.unwrap_or(Path::new(".")).ancestors();
+        above.find(|folder| folder.is_dir()).map(Path::to_owned)
+    };
+    [Some(file.to_owned()), real].into_iter().flatten().filter_map(folder).collect()
 }
 
 pub(super) fn stamps(patterns: &[PathBuf]) -> Vec<Stamp> {
