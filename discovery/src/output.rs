@@ -6,6 +6,7 @@ use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use watchpost_targets::folder::Folder;
 use watchpost_targets::label::{HUMAN_NAME, LAST_SEEN_HINT, MODULE_HINT};
 use watchpost_targets::{Target, TargetSet, file, render_file_sd};
 
@@ -420,7 +421,7 @@ pub fn write_over(path: &Path, text: &str, old: Option<&str>) -> Result<bool, St
 
 fn with_folder(path: &Path, write: impl FnOnce() -> io::Result<bool>) -> Result<bool, String> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let made = folder.map_or(Ok(()), std::fs::create_dir_all);
+    let made = folder.map_or(Ok(()), |folder| Folder::make(folder).map(drop));
     made.and_then(|()| write()).map_err(|error| format!("{}: {error}", path.display()))
 }
 

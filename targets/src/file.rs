@@ -8,8 +8,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::folder::{MAX_LINKS, Place};
 use crate::label::{Labels, is_label_name};
 use crate::set::TargetSet;
 use crate::target::{Origin, Problem, Target, parse_line};
@@ -17,8 +17,6 @@ use crate::yaml::{self, Mark, Node, Value};
 
 /// The largest target file that is read, in bytes (about 200,000 targets).
 pub const MAX_BYTES: u64 = 32 << 20;
-/// Links that are followed one after the other, as Linux does it.
-const MAX_LINKS: usize = 40;
 
 /// What a target file holds: the targets that could be read, and what could not.
 #[derive(Debug, Default, PartialEq)]
@@ -277,7 +275,8 @@ fn follow(path: &Path, links: usize) -> PathBuf {
 }
 
 /// Replaces a file in one step: a reader sees the old text or the new one, never a part. Links are
-/// followed, so that they go on being links.
+/// followed, so that they go on being links; root follows only links that no other user controls, and writes with the
+/// permissions of the folder's owner.
 /// The mode of the old file is kept, that of a new one is 0644; nothing is written when the text is the same.
 ///
 /// # Errors
@@ -296,50 +295,35 @@ pub fn write_over(path: &Path, text: &str, old: Option<&str>) -> io::Result<bool
 }
 
 fn put(path: &Path, text: &str, expected: Option<Option<&str>>) -> io::Result<bool> {
-    let path = destination(path);
-    // What is no file would block, or a circle of links would be replaced.
-    if fs::symlink_metadata(&path).is_ok_and(|meta| !meta.is_file()) {
-        return Err(io::Error::other("not a regular file"));
-    }
-    if fs::read(&path).is_ok_and(|have| have == text.as_bytes()) {
+    let place = Place::find(path)?;
+    let mode = place.mode()?;
+    // What is there is read as the one who runs this, and written as the owner of the folder.
+    let have = place.read();
+    if have.as_ref().is_ok_and(|have| have.as_deref() == Some(text.as_bytes())) {
         return Ok(false);
     }
-    let name = path.file_name().ok_or_else(|| io::Error::other("the path names no file"))?;
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    // Another one for each write: those of one process may overlap.
-    static WRITES: AtomicU64 = AtomicU64::new(0);
-    let mut temporary = std::ffi::OsString::from(".");
-    temporary.push(name);
-    let number = WRITES.fetch_add(1, Ordering::Relaxed);
-    temporary.push(format!(".{}-{number}.tmp", std::process::id()));
-    let temporary = folder.join(temporary);
+    let (mut file, temporary) = place.folder.as_owner(|| place.temporary())?;
     let written = (|| {
-        let mut file = fs::File::create(&temporary)?;
         file.write_all(text.as_bytes())?;
         // Another program reads it, whatever the mask of the one that writes (cron's may be strict).
-        let mode = fs::metadata(&path)
-            .map_or_else(|_| fs::Permissions::from_mode(0o644), |old| old.permissions());
-        file.set_permissions(mode)?;
+        file.set_permissions(fs::Permissions::from_mode(mode.unwrap_or(0o644)))?;
         file.sync_all()?;
         if let Some(old) = expected {
-            unchanged(&path, old)?;
+            unchanged(place.read()?.as_deref(), old)?;
         }
-        fs::rename(&temporary, &path)?;
-        fs::File::open(folder)?.sync_all()
+        place.folder.as_owner(|| place.replace_by(&temporary))
     })();
     if written.is_err() {
-        let _ = fs::remove_file(&temporary);
+        let _ = place.folder.as_owner(|| {
+            place.remove(&temporary);
+            Ok(())
+        });
     }
     written.map(|()| true)
 }
 
-fn unchanged(path: &Path, old: Option<&str>) -> io::Result<()> {
-    let now = match fs::read(path) {
-        Ok(text) => Some(text),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => return Err(error),
-    };
-    if now.as_deref() == old.map(str::as_bytes) {
+fn unchanged(now: Option<&[u8]>, old: Option<&str>) -> io::Result<()> {
+    if now == old.map(str::as_bytes) {
         return Ok(());
     }
     Err(io::Error::other("it has changed meanwhile: nothing is written"))

@@ -11,6 +11,7 @@
 
 pub mod diff;
 pub mod file;
+pub mod folder;
 pub mod label;
 pub mod set;
 pub mod target;
