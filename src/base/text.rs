@@ -1,5 +1,7 @@
 //! Text from outside, fit to be shown.
 
+use std::fmt::Write as _;
+
 /// Text that cannot steer a terminal or a log: control characters and marks that make text run the
 /// other way are replaced.
 #[must_use]
@@ -7,6 +9,21 @@ pub fn tame(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() || is_direction_mark(c) { '\u{fffd}' } else { c })
         .collect()
+}
+
+/// JSON on one line with the same meaning that cannot steer a terminal: what [`tame`] replaces is escaped.
+#[must_use]
+pub fn printable_json(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        // Outside of strings JSON has neither; in strings they may be escaped, and all of them fit into 16 bits.
+        if c.is_control() || is_direction_mark(c) {
+            let _ = write!(out, "\\u{:04x}", u32::from(c));
+        } else {
+            out.push(c);
+        }
+    }
+    out
 }
 
 /// The longest name of foreign origin that is kept, in bytes.
@@ -44,6 +61,15 @@ mod tests {
             assert!(short.len() <= MAX_FOREIGN && short.ends_with('…'), "{}", short.len());
         }
         assert_eq!(foreign(&"x".repeat(1_024)), "x".repeat(1_024));
+    }
+
+    #[test]
+    fn json_keeps_its_meaning() {
+        let text = "a\u{9b}31m\u{7f}\u{1b}\u{202e}\u{e4}";
+        let json = printable_json(&serde_json::json!({ "x": text }).to_string());
+        assert_eq!(json, "{\"x\":\"a\\u009b31m\\u007f\\u001b\\u202e\u{e4}\"}");
+        let read: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+        assert_eq!(read["x"], text);
     }
 
     #[test]

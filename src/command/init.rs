@@ -55,7 +55,12 @@ pub(super) fn run(options: &Init) -> anyhow::Result<u8> {
         let shown = path.display();
         return wrong_use(&format!("watchpost: {shown} is there already: --force replaces it"));
     }
-    watchpost_discovery::output::write(path, &text).map_err(anyhow::Error::msg)?;
+    // Without --force there was no file, and there still must be none.
+    let written = match options.force {
+        true => watchpost_discovery::output::write(path, &text),
+        false => watchpost_discovery::output::write_over(path, &text, None),
+    };
+    written.map_err(anyhow::Error::msg)?;
     let shown = tame(&path.display().to_string());
     print(&format!(
         "{shown} is written. See what it would do:\n  watchpost check --config {shown} --print\nand run it:\n  watchpost --config {shown}\n"
@@ -161,7 +166,7 @@ fn render(seen: &Seen, store: Option<&str>, targets: &str) -> String {
     };
     line(&format!(
         "# Watchpost on {}: a first configuration, from what was seen there.",
-        seen.host
+        tame(&seen.host)
     ));
     line(
         "# Every key: docs/CONFIG.md. What would be probed: watchpost check --config FILE --print",
@@ -195,7 +200,10 @@ fn render(seen: &Seen, store: Option<&str>, targets: &str) -> String {
     line("      # - 1.1.1.1;Cloudflare DNS;external  # somebody outside");
     line("      # - https://example.org/;my site;external");
     for (link, subnet) in &seen.subnets {
-        line(&format!("  # All of {subnet} ({link}), each minute, with names by the job `lan`:"));
+        line(&format!(
+            "  # All of {subnet} ({}), each minute, with names by the job `lan`:",
+            tame(link)
+        ));
         line(&format!(
             "  # probe/lan: {{interval: 60s, module: icmp, targets: [{subnet}], target_files: [{targets}/ping-lan.yaml], labels: {{routing: lan}}}}"
         ));
@@ -285,6 +293,18 @@ mod tests {
                 assert!(told.iter().all(|p| p.ends_with("watched when it appears")), "{told:?}");
             }
         }
+    }
+
+    /// The name of the host, of links and of folders are text of others.
+    #[test]
+    fn a_name_ends_no_comment() {
+        let seen =
+            Seen { host: "pi\nhttp: {listen: evil}\u{1b}[31m".to_owned(), ..Seen::default() };
+        let text = render(&seen, None, "targets");
+        assert!(!text.contains("\nhttp: {listen: evil}") && !text.contains('\u{1b}'), "{text}");
+        let subnets = vec![("e\nx: y".to_owned(), "192.168.2.0/24".to_owned())];
+        let text = render(&Seen { subnets, ..Seen::default() }, None, "targets");
+        assert!(!text.contains("\nx: y"), "{text}");
     }
 
     #[test]
