@@ -3,17 +3,19 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::fs::FileTypeExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::base::clock;
 use crate::base::duration;
-use crate::base::text::tame;
+use crate::base::text::{printable_json, tame};
 use crate::cli::{Global, Queue, QueueAction, QueueChoice};
 use crate::command::{plan_or_default, print, wrong_use};
 use crate::config::Environment;
+use crate::host::kernel;
 use crate::queue::log::backlog::Backlog;
 use crate::queue::log::disk::{Disk as _, Folder};
 use crate::queue::log::store::{encoded, numbered};
@@ -25,6 +27,8 @@ use crate::wire::otlp;
 const USUAL: &str = "/var/lib/watchpost";
 /// How long a daemon may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// The longest answer that is read.
+const MAX_ANSWER: u64 = 64 << 20;
 /// A daemon that is ending, or has just begun, does so within that.
 const MOMENT: Duration = Duration::from_secs(1);
 /// Samples of one line of a dump.
@@ -37,26 +41,21 @@ pub(super) fn run(
     environment: &Environment,
 ) -> anyhow::Result<u8> {
     let Some(directory) = directory(options, global, environment)? else { return Ok(super::USAGE) };
-    let queues = directory.join("queue");
-    if let Err(error) = std::fs::read_dir(&queues) {
-        let shown = tame(&queues.display().to_string());
-        let hint = match error.kind() {
-            io::ErrorKind::PermissionDenied => "; ask as root, or as the daemon's user",
-            io::ErrorKind::NotFound if directory.ends_with("queue") && directory.is_dir() => {
-                "; the directory above it is meant"
-            }
-            _ => "",
-        };
-        return wrong_use(&format!("watchpost: {shown}: {error}{hint}"));
-    }
+    let shown = tame(&directory.join("queue").display().to_string());
+    let entered = Place::enter(&directory);
+    let entered = entered.and_then(|place| std::fs::read_dir(&place.queues).map(|_| place));
+    let place = match entered {
+        Ok(place) => place,
+        Err(error) => return unusable(&directory, &shown, &error),
+    };
     let done = match &options.action {
-        QueueAction::Ls { json } => ls(&queues, *json),
+        QueueAction::Ls { json } => ls(&place, *json),
         QueueAction::Dump { of, rejected } => {
-            known(&queues, of, *rejected).and_then(|()| dump(&queues, of, *rejected))
+            known(&place, of, *rejected).and_then(|()| dump(&place, of, *rejected))
         }
-        QueueAction::Replay { of } => known(&queues, of, true).and_then(|()| replay(&queues, of)),
+        QueueAction::Replay { of } => known(&place, of, true).and_then(|()| replay(&place, of)),
         QueueAction::Purge { of, rejected } => {
-            known(&queues, of, *rejected).and_then(|()| purge(&queues, of, *rejected))
+            known(&place, of, *rejected).and_then(|()| purge(&place, of, *rejected))
         }
     };
     match done {
@@ -65,11 +64,53 @@ pub(super) fn run(
         }
         Ok(()) => Ok(0),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => anyhow::bail!(
-            "{}: a daemon uses it, and does not answer at {SOCKET}; what it was asked for may still be done",
-            queues.display()
+            "{shown}: a daemon uses it, and does not answer at {SOCKET}; what it was asked for may still be done"
         ),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(0),
-        Err(error) => Err(anyhow::anyhow!("{}: {error}", queues.display())),
+        Err(error) => Err(anyhow::anyhow!("{shown}: {}", tame(&error.to_string()))),
+    }
+}
+
+/// Reports queues that cannot be opened.
+fn unusable(directory: &Path, shown: &str, error: &io::Error) -> anyhow::Result<u8> {
+    let hint = match error.kind() {
+        io::ErrorKind::PermissionDenied => "; ask as root, or as the daemon's user",
+        io::ErrorKind::NotFound if directory.ends_with("queue") && directory.is_dir() => {
+            "; the directory above it is meant"
+        }
+        _ => "",
+    };
+    wrong_use(&format!("watchpost: {shown}: {}{hint}", tame(&error.to_string())))
+}
+
+/// The files of the queues, and where a daemon that uses them answers.
+struct Place {
+    queues: PathBuf,
+    sockets: Vec<PathBuf>,
+}
+
+impl Place {
+    /// Opens nothing in the folder of the queues. Root becomes the owner of the folder before: its files are those of
+    /// another user, who may have put links among them.
+    fn enter(directory: &Path) -> io::Result<Self> {
+        let directory = std::path::absolute(directory)?;
+        let queues = directory.join("queue");
+        let mut sockets = vec![directory.join(SOCKET), queues.join(SOCKET)];
+        if !rustix::process::geteuid().is_root() {
+            return Ok(Self { queues, sockets });
+        }
+        let folder = watchpost_targets::folder::Folder::open(&queues)?;
+        folder.enter()?;
+        let (user, group) = folder.owner();
+        if user != 0 {
+            kernel::become_user(user, group).map_err(|error| {
+                io::Error::other(format!("cannot become user {user}, who owns it: {error}"))
+            })?;
+        }
+        // Whatever happens to the path: this folder is the one whose owner we are. Its owner may not be allowed to go
+        // along the path (with DynamicUser= it leads through a folder of root's).
+        sockets.extend(["..", "."].map(|folder| Path::new(folder).join(SOCKET)));
+        Ok(Self { queues: PathBuf::from("."), sockets })
     }
 }
 
@@ -106,15 +147,15 @@ impl QueueChoice {
 }
 
 /// Whether there is what is chosen: a name that is mistyped is not the name of one who has nothing.
-fn known(queues: &Path, of: &QueueChoice, rejected: bool) -> io::Result<()> {
+fn known(place: &Place, of: &QueueChoice, rejected: bool) -> io::Result<()> {
     if of.pipeline.is_none() && of.exporter.is_none() {
         return Ok(());
     }
     let whose = of.whose();
     let mut names: BTreeSet<(String, String)> =
-        rows(queues)?.into_iter().map(|row| (row.pipeline, row.exporter)).collect();
+        rows(place)?.into_iter().map(|row| (row.pipeline, row.exporter)).collect();
     if rejected {
-        for (pipeline, folder) in report::pipelines(queues)? {
+        for (pipeline, folder) in report::pipelines(&place.queues)? {
             let aside = Quarantine::beside(&folder).list()?;
             names.extend(aside.into_iter().map(|aside| (pipeline.clone(), aside.exporter())));
         }
@@ -130,14 +171,21 @@ fn known(queues: &Path, of: &QueueChoice, rejected: bool) -> io::Result<()> {
 }
 
 /// Asks the daemon that runs; `None`: none does. The answer without its last line.
-fn ask(queues: &Path, request: &Request) -> io::Result<Option<(Vec<String>, String)>> {
-    let Ok(mut stream) = UnixStream::connect(queues.join(SOCKET)) else { return Ok(None) };
+fn ask(place: &Place, request: &Request) -> io::Result<Option<(Vec<String>, String)>> {
+    // A daemon of an earlier version answers in the folder of the queues.
+    let is_socket = |path: &&PathBuf| {
+        std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket())
+    };
+    let mut sockets = place.sockets.iter().filter(is_socket);
+    let connected = sockets.find_map(|path| UnixStream::connect(path).ok());
+    let Some(mut stream) = connected else { return Ok(None) };
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut line = serde_json::to_string(request)?;
     line.push('\n');
     stream.write_all(line.as_bytes())?;
-    let mut lines: Vec<String> = BufReader::new(stream).lines().collect::<io::Result<_>>()?;
+    let mut lines: Vec<String> =
+        BufReader::new(stream.take(MAX_ANSWER)).lines().collect::<io::Result<_>>()?;
     match lines.pop() {
         Some(last) if last.starts_with("ok") => {
             Ok(Some((lines, last.trim_start_matches("ok").trim().to_owned())))
@@ -167,25 +215,25 @@ fn once_more<T>(mut work: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     }
 }
 
-fn rows(queues: &Path) -> io::Result<Vec<Row>> {
-    once_more(|| match ask(queues, &Request::Ls)? {
+fn rows(place: &Place) -> io::Result<Vec<Row>> {
+    once_more(|| match ask(place, &Request::Ls)? {
         Some((lines, _)) => lines.iter().map(|line| Ok(serde_json::from_str(line)?)).collect(),
-        None => report::rows(queues, clock::wall()),
+        None => report::rows(&place.queues, clock::wall()),
     })
 }
 
-fn ls(queues: &Path, json: bool) -> io::Result<()> {
-    let rows = rows(queues)?;
+fn ls(place: &Place, json: bool) -> io::Result<()> {
+    let rows = rows(place)?;
     let mut text = String::new();
     let aside = |row: &Row| {
-        let quarantine = Quarantine::beside(&queues.join(encoded(&row.pipeline)));
+        let quarantine = Quarantine::beside(&place.queues.join(encoded(&row.pipeline)));
         quarantine.of(Some(&row.exporter)).map_or(0, |files| files.len())
     };
     if json {
         for row in &rows {
             let mut whole = serde_json::to_value(row)?;
             whole["put_aside"] = aside(row).into();
-            let _ = writeln!(text, "{whole}");
+            let _ = writeln!(text, "{}", printable_json(&whole.to_string()));
         }
         return out(&text);
     }
@@ -217,7 +265,7 @@ fn ls(queues: &Path, json: bool) -> io::Result<()> {
             row.rejected.to_string(),
             row.dropped.to_string(),
             aside(row).to_string(),
-            row.state.clone(),
+            tame(&row.state),
         ]);
     }
     let width = |n: usize| table.iter().map(|row| row[n].chars().count()).max().unwrap_or(0);
@@ -240,10 +288,10 @@ fn ls(queues: &Path, json: bool) -> io::Result<()> {
     out(&text)
 }
 
-fn dump(queues: &Path, of: &QueueChoice, rejected: bool) -> io::Result<()> {
+fn dump(place: &Place, of: &QueueChoice, rejected: bool) -> io::Result<()> {
     let whose = of.whose();
     if rejected {
-        for (name, folder) in report::pipelines(queues)? {
+        for (name, folder) in report::pipelines(&place.queues)? {
             for aside in Quarantine::beside(&folder).list()? {
                 if whose.is(&name, &aside.exporter()) {
                     let (samples, _) = Quarantine::read(&aside.path)?;
@@ -254,8 +302,8 @@ fn dump(queues: &Path, of: &QueueChoice, rejected: bool) -> io::Result<()> {
         return Ok(());
     }
     // What somebody still needs; without anybody, all that there is.
-    let positions = rows(queues)?;
-    for (name, folder) in report::pipelines(queues)? {
+    let positions = rows(place)?;
+    for (name, folder) in report::pipelines(&place.queues)? {
         let readers = positions.iter().filter(|row| whose.is(&row.pipeline, &row.exporter));
         let from = readers.filter(|row| row.pipeline == name).map(|row| row.needs).min();
         if whose.pipeline.as_ref().is_some_and(|wanted| *wanted != name) {
@@ -282,45 +330,46 @@ fn dump(queues: &Path, of: &QueueChoice, rejected: bool) -> io::Result<()> {
 /// Samples as lines of OTLP in JSON, as the Collector's file exporter writes them.
 fn lines(samples: &[crate::signal::batch::Sample]) -> io::Result<()> {
     for some in samples.chunks(LINE) {
-        let mut json = otlp::json(&otlp::request(some));
-        json.push(b'\n');
-        io::stdout().lock().write_all(&json)?;
+        let json = otlp::json(&otlp::request(some));
+        let mut json = printable_json(&String::from_utf8_lossy(&json));
+        json.push('\n');
+        io::stdout().lock().write_all(json.as_bytes())?;
     }
     Ok(())
 }
 
-fn replay(queues: &Path, of: &QueueChoice) -> io::Result<()> {
+fn replay(place: &Place, of: &QueueChoice) -> io::Result<()> {
     let whose = of.whose();
     let mut files = 0;
-    for (name, folder) in report::pipelines(queues)? {
+    for (name, folder) in report::pipelines(&place.queues)? {
         if whose.pipeline.as_ref().is_none_or(|wanted| *wanted == name) {
             files += Quarantine::beside(&folder).replay(whose.exporter.as_deref())?;
         }
     }
-    match ask(queues, &Request::Replay(whose))? {
+    match ask(place, &Request::Replay(whose))? {
         Some((_, samples)) => {
-            out(&format!("{samples} samples of {files} files are sent once more.\n"))
+            out(&format!("{} samples of {files} files are sent once more.\n", tame(&samples)))
         }
         None => out(&format!("{files} files will be sent once more when the daemon starts.\n")),
     }
 }
 
-fn purge(queues: &Path, of: &QueueChoice, rejected: bool) -> io::Result<()> {
+fn purge(place: &Place, of: &QueueChoice, rejected: bool) -> io::Result<()> {
     let whose = of.whose();
     if rejected {
         let mut files = 0;
-        for (name, folder) in report::pipelines(queues)? {
+        for (name, folder) in report::pipelines(&place.queues)? {
             if whose.pipeline.as_ref().is_none_or(|wanted| *wanted == name) {
                 files += Quarantine::beside(&folder).purge(whose.exporter.as_deref())?;
             }
         }
         return out(&format!("{files} files of what was refused are gone.\n"));
     }
-    let samples = once_more(|| match ask(queues, &Request::Purge(whose.clone()))? {
+    let samples = once_more(|| match ask(place, &Request::Purge(whose.clone()))? {
         Some((_, samples)) => Ok(samples),
-        None => Ok(report::purge(queues, &whose)?.to_string()),
+        None => Ok(report::purge(&place.queues, &whose)?.to_string()),
     })?;
-    out(&format!("{samples} samples that waited are given up.\n"))
+    out(&format!("{} samples that waited are given up.\n", tame(&samples)))
 }
 
 fn out(text: &str) -> io::Result<()> {

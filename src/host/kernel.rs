@@ -1,7 +1,8 @@
-//! What is asked of the kernel by calls rather than by files: file systems, the clock, connections.
+//! What is asked of the kernel by calls rather than by files: file systems, the clock, connections, credentials.
 //!
-//! The one file with `unsafe` in it: no safe wrapper of `adjtimex` is among the crates that we use.
-#![allow(unsafe_code, reason = "adjtimex has no safe wrapper; see the block")]
+//! The one file with `unsafe` in it: no safe wrapper of `adjtimex`, or of `setuid` for all threads, is among the crates
+//! that we use.
+#![allow(unsafe_code, reason = "adjtimex and setuid have no safe wrapper; see the blocks")]
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
@@ -88,6 +89,30 @@ pub trait Kernel: Send + Sync {
 #[must_use]
 pub fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// Makes this process, with all its threads, one of another user and group, without supplementary groups and for good.
+///
+/// # Errors
+/// What the kernel says; the process must not go on then: a part may have been done.
+pub fn become_user(user: u32, group: u32) -> std::io::Result<()> {
+    let done = |result: i32| match result {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error()),
+    };
+    // SAFETY: no group is read from the pointer, because there are none.
+    done(unsafe { libc::setgroups(0, std::ptr::null()) })?;
+    // SAFETY: the argument is a number.
+    done(unsafe { libc::setgid(group) })?;
+    // SAFETY: as above.
+    done(unsafe { libc::setuid(user) })?;
+    let (is_user, is_group) = (rustix::process::getuid(), rustix::process::getgid());
+    if (is_user.as_raw(), is_group.as_raw()) != (user, group)
+        || rustix::process::geteuid() != is_user
+    {
+        return Err(std::io::Error::other("the kernel has not changed the user"));
+    }
+    Ok(())
 }
 
 /// The kernel that we run on.

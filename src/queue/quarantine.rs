@@ -2,10 +2,11 @@
 //! oldest go when there are too many.
 
 use std::fs;
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use crate::queue::log::disk::reading;
 use crate::queue::log::segment::{Captured, Head, MAX_SAMPLES, Part, Reader, Writer};
 use crate::queue::log::store::encoded;
 use crate::signal::batch::Sample;
@@ -122,12 +123,16 @@ impl Quarantine {
         for entry in entries {
             let entry = entry?;
             let path = entry.path();
-            let Ok(name) = entry.file_name().into_string() else { continue };
+            // A link, or a pipe, is nothing that we have written.
+            let Ok(meta) = entry.metadata() else { continue };
+            let (Ok(name), true) = (entry.file_name().into_string(), meta.is_file()) else {
+                continue;
+            };
             let parts: Vec<&str> = name.rsplitn(3, '.').collect();
             let [kind, _, exporter] = parts[..] else { continue };
             if kind == SEGMENT || kind == REPLAY {
                 let exporter = exporter.to_owned();
-                let bytes = entry.metadata().map_or(0, |meta| meta.len());
+                let bytes = meta.len();
                 files.push(Aside { path, bytes, exporter, replayed: kind == REPLAY });
             }
         }
@@ -140,7 +145,8 @@ impl Quarantine {
     /// # Errors
     /// What the system says.
     pub fn read(path: &Path) -> io::Result<(Vec<Sample>, String)> {
-        let bytes = fs::read(path)?;
+        let mut bytes = Vec::new();
+        reading().open(path)?.read_to_end(&mut bytes)?;
         let (mut samples, mut why) = (Vec::new(), String::new());
         for part in Reader::new(bytes) {
             match part {

@@ -135,8 +135,8 @@ struct Still {
 }
 
 impl Still {
-    fn open(name: String, folder: &Path) -> io::Result<Self> {
-        let disk = Arc::new(Folder::take(folder)?);
+    fn open(name: String, disk: Folder) -> io::Result<Self> {
+        let disk = Arc::new(disk);
         let (store, mut found) =
             Store::open(Arc::clone(&disk) as Arc<dyn Disk>, Limits::default(), 0)?;
         // Who does not know where it stood is sent all there is.
@@ -165,7 +165,7 @@ impl Still {
 pub fn rows(queues: &Path, now: Timestamp) -> io::Result<Vec<Row>> {
     let mut rows = Vec::new();
     for (name, folder) in pipelines(queues)? {
-        let still = Still::open(name, &folder)?;
+        let still = Still::open(name, Folder::peek(&folder)?)?;
         for (exporter, (position, _)) in &still.found.positions {
             let age = age(now, still.oldest(position));
             rows.push(Row::of((&still.name, exporter, "stopped"), position, still.found.end, age));
@@ -184,7 +184,7 @@ pub fn purge(queues: &Path, whose: &Whose) -> io::Result<u64> {
         if whose.pipeline.as_ref().is_some_and(|wanted| *wanted != name) {
             continue;
         }
-        let mut still = Still::open(name, &folder)?;
+        let mut still = Still::open(name, Folder::take(&folder)?)?;
         let end = still.found.end;
         for (exporter, (position, _)) in &mut still.found.positions {
             if whose.is(&still.name, exporter) {

@@ -7,6 +7,9 @@ use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, Open
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
 use crate::base::clock::Timestamp;
 
 /// A file, as a listing has it.
@@ -92,8 +95,10 @@ pub struct Folder {
     device: u64,
     owner: (u32, u32),
     open: Mutex<BTreeMap<String, Arc<File>>>,
-    /// Holds the lock for as long as it lives; `None`: to be read only.
+    /// Holds the lock for as long as it lives; `None`: others may use the folder.
     lock: Option<Mutex<File>>,
+    /// Whether files may be written.
+    writable: bool,
 }
 
 /// The file that is locked.
@@ -107,10 +112,27 @@ impl Folder {
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] when another process has it; else what the system says.
     pub fn take(path: &Path) -> io::Result<Self> {
-        let lock = locked(path)?;
-        let folder = Self::look(path)?;
-        folder.hand_over(&lock);
+        make(path)?;
+        let folder = Self { writable: true, ..Self::look(path)? };
+        let lock = folder.locked()?;
         Ok(Self { lock: Some(Mutex::new(lock)), ..folder })
+    }
+
+    /// A folder that no other process may write meanwhile: to be read only.
+    ///
+    /// # Errors
+    /// As [`Folder::take`].
+    pub fn peek(path: &Path) -> io::Result<Self> {
+        let folder = Self::look(path)?;
+        match reading().open(path.join(LOCK)) {
+            Ok(lock) => {
+                held(lock.try_lock_shared())?;
+                Ok(Self { lock: Some(Mutex::new(lock)), ..folder })
+            }
+            // No process has used it yet.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(folder),
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether the folder is still the one that was taken. One that is gone is made again, as long as nobody has put
@@ -130,16 +152,15 @@ impl Folder {
         if above.is_none_or(|above| above.dev() != self.device) {
             return Err(self.is_elsewhere());
         }
-        let new = locked(&self.path)?;
-        self.hand_over(&new);
-        *lock = new;
+        make(&self.path)?;
+        *lock = self.locked()?;
         self.open().clear();
         Ok(())
     }
 
     /// Whether a lock is the one that is in the folder.
     fn has(&self, lock: &File) -> bool {
-        let there = fs::metadata(self.path.join(LOCK)).map(place);
+        let there = fs::symlink_metadata(self.path.join(LOCK)).map(place);
         there.is_ok_and(|there| lock.metadata().is_ok_and(|own| place(own) == there))
     }
 
@@ -161,7 +182,48 @@ impl Folder {
             owner: (meta.uid(), meta.gid()),
             open: Mutex::default(),
             lock: None,
+            writable: false,
         })
+    }
+
+    /// Takes the lock.
+    fn locked(&self) -> io::Result<File> {
+        let path = self.path.join(LOCK);
+        let lock = self.open_or_make(&path).or_else(|error| {
+            // Where nothing can be written, the files can be read.
+            let unwritable = error.kind() == io::ErrorKind::ReadOnlyFilesystem;
+            if unwritable { reading().open(&path) } else { Err(error) }
+        })?;
+        held(lock.try_lock())?;
+        Ok(lock)
+    }
+
+    /// Opens a file to be written, never through a link; makes it when it is not there.
+    fn open_or_make(&self, path: &Path) -> io::Result<File> {
+        loop {
+            match writing().open(path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                opened => return opened,
+            }
+            match writing().create_new(true).mode(0o640).open(path) {
+                // Another process was faster.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    if fs::symlink_metadata(path).is_ok_and(|meta| !meta.is_file()) {
+                        return Err(error);
+                    }
+                }
+                made => {
+                    let made = made?;
+                    self.hand_over(&made);
+                    return Ok(made);
+                }
+            }
+        }
+    }
+
+    /// Refuses to change what is to be read only.
+    fn may_write(&self) -> io::Result<()> {
+        if self.writable { Ok(()) } else { Err(Errno::ROFS.into()) }
     }
 
     /// The path of a file. When something is mounted over the folder, none of its files is ours.
@@ -178,7 +240,7 @@ impl Folder {
         io::Error::new(io::ErrorKind::StaleNetworkFileHandle, why)
     }
 
-    /// What an administrator's command makes belongs to whom the folder belongs, else the daemon could not use it.
+    /// A file that root has just made belongs to the owner of the folder, else a daemon of that user could not use it.
     fn hand_over(&self, file: &File) {
         let (user, group) = self.owner;
         let foreign = file.metadata().is_ok_and(|meta| (meta.uid(), meta.gid()) != self.owner);
@@ -195,9 +257,9 @@ impl Folder {
         if let Some(file) = self.open().get(name) {
             return Ok(Arc::clone(file));
         }
+        self.may_write()?;
         self.keep()?;
-        let file = Arc::new(options().truncate(false).open(self.at(name)?)?);
-        self.hand_over(&file);
+        let file = Arc::new(self.open_or_make(&self.at(name)?)?);
         let mut open = self.open();
         if open.len() >= MAX_OPEN {
             open.pop_first();
@@ -212,27 +274,40 @@ fn place(meta: fs::Metadata) -> (u64, u64) {
     (meta.dev(), meta.ino())
 }
 
-/// Makes a folder and takes its lock.
-fn locked(path: &Path) -> io::Result<File> {
-    let lock = path.join(LOCK);
-    let made = fs::DirBuilder::new().recursive(true).mode(0o750).create(path);
-    let lock = made.and_then(|()| options().truncate(false).open(&lock)).or_else(|error| {
-        // Where nothing can be written, what is there can be read.
-        let unwritable = error.kind() == io::ErrorKind::ReadOnlyFilesystem;
-        if unwritable { OpenOptions::new().read(true).open(&lock) } else { Err(error) }
-    })?;
-    lock.try_lock().map_err(|error| match error {
+fn make(path: &Path) -> io::Result<()> {
+    match fs::DirBuilder::new().recursive(true).mode(0o750).create(path) {
+        // Where nothing can be written, the folder may be there.
+        Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem && path.is_dir() => Ok(()),
+        made => made,
+    }
+}
+
+fn held(taken: Result<(), fs::TryLockError>) -> io::Result<()> {
+    taken.map_err(|error| match error {
         fs::TryLockError::WouldBlock => {
             io::Error::new(io::ErrorKind::WouldBlock, "another process has it")
         }
         fs::TryLockError::Error(error) => error,
-    })?;
-    Ok(lock)
+    })
 }
 
-fn options() -> OpenOptions {
+/// Opens files, never through a link, and without waiting for the other end of a pipe.
+fn careful() -> OpenOptions {
     let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).mode(0o640);
+    options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed());
+    options
+}
+
+/// Opens files to be read.
+pub(crate) fn reading() -> OpenOptions {
+    let mut options = careful();
+    options.read(true);
+    options
+}
+
+fn writing() -> OpenOptions {
+    let mut options = reading();
+    options.write(true);
     options
 }
 
@@ -254,7 +329,7 @@ impl Disk for Folder {
 
     fn read(&self, name: &str) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        let read = self.at(name).and_then(|path| OpenOptions::new().read(true).open(path));
+        let read = self.at(name).and_then(|path| reading().open(path));
         let mut file = read.map_err(|error| {
             // In another folder under this path nothing is gone.
             match error.kind() == io::ErrorKind::NotFound && !self.is_own() {
@@ -275,12 +350,14 @@ impl Disk for Folder {
     }
 
     fn rename(&self, name: &str, to: &str) -> io::Result<()> {
+        self.may_write()?;
         self.open().remove(name);
         self.open().remove(to);
         fs::rename(self.at(name)?, self.at(to)?)
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
+        self.may_write()?;
         self.open().remove(name);
         fs::remove_file(self.at(name)?)
     }
@@ -289,7 +366,7 @@ impl Disk for Folder {
         let open = self.open().get(name).cloned();
         let synced = match open {
             Some(file) => file.sync_data(),
-            None => OpenOptions::new().write(true).open(self.at(name)?)?.sync_data(),
+            None => careful().write(true).open(self.at(name)?)?.sync_data(),
         };
         if synced.is_err() {
             // The system tells of a failure once, to this handle.
@@ -314,7 +391,7 @@ impl Disk for Folder {
     }
 
     fn is_there(&self, name: &str) -> io::Result<bool> {
-        let named = match self.at(name).and_then(fs::metadata) {
+        let named = match self.at(name).and_then(fs::symlink_metadata) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             named => Some(place(named?)),
         };
