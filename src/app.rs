@@ -167,7 +167,7 @@ impl App {
             timestamp: meter.gauge(&names::CONFIG_LAST_RELOAD_SUCCESS_TIMESTAMP, &[]),
             unsupported: Arc::default(),
         };
-        let orders = control::open(graph.folder(), &page).await;
+        let orders = control::open(graph.folder(), &page);
         let targets = TargetSource::new(plan, &meter);
         let mut app = Self {
             board,

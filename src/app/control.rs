@@ -1,123 +1,229 @@
-//! The socket at which the daemon tells what is in its queues, and takes orders about them.
+//! The control socket: the daemon reports the state of its queues there, and accepts requests about them.
 
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _,
+};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use std::{fs, io};
 
+use rustix::fs::{CWD, Mode, OFlags};
+use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
 
 use crate::base::seldom::Seldom;
 use crate::base::{clock, turn};
 use crate::queue::report::{Request, SOCKET};
 
-/// Who asks has to have said so by then, and to take the answer.
+/// A peer that has sent no request by then is disconnected.
+const SILENCE: Duration = Duration::from_secs(1);
+/// A request has to be answered, and the answer to be read, by then.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How soon is looked whether the socket is there, and tried again when it cannot be made.
+/// Interval at which the socket is checked, and made again when it is gone.
 const AGAIN: Duration = Duration::from_secs(2);
-/// The longest order.
+/// The longest request.
 const MAX_REQUEST: u64 = 64 << 10;
+/// Peers that are served at once, at all sockets together.
+const MAX_PEERS: usize = 8;
+/// Peers that the kernel keeps until there is a place for them.
+const BACKLOG: i32 = 128;
 
-/// An order, and where its answer goes.
+/// A request, and where its answer goes.
 pub(super) type Order = (Request, oneshot::Sender<String>);
+/// What tells a file from all others, whatever its name.
+type Identity = (u64, u64);
 
-/// Listens in the folder of the queues, if there is one; returns where orders arrive.
-pub(super) async fn open(folder: Option<&Path>, tasks: &TaskTracker) -> mpsc::Receiver<Order> {
+/// Listens beside the folder of the queues, if there is one, and in it, where earlier versions ask; returns where
+/// requests arrive.
+pub(super) fn open(folder: Option<&Path>, tasks: &TaskTracker) -> mpsc::Receiver<Order> {
     let (order, orders) = mpsc::channel(1);
+    let places = Arc::new(Semaphore::new(MAX_PEERS));
     if let Some(folder) = folder {
-        let first = match fs::create_dir_all(folder) {
-            Ok(()) => listen(folder).await,
-            Err(error) => Err(error),
-        };
-        turn::track(tasks, serve(folder.to_owned(), first, order));
+        for beside in [folder.parent(), Some(folder)].into_iter().flatten() {
+            let serve = Serve {
+                path: beside.join(SOCKET),
+                folder: folder.to_owned(),
+                orders: order.clone(),
+                places: Arc::clone(&places),
+            };
+            turn::track(tasks, serve.run());
+        }
     }
     orders
 }
 
-/// Listens for as long as somebody carries orders out, and anew where that fails, or the socket is gone.
-async fn serve(
+/// One of the sockets.
+struct Serve {
+    path: PathBuf,
+    /// The folder of the queues.
     folder: PathBuf,
-    mut listener: io::Result<UnixListener>,
     orders: mpsc::Sender<Order>,
-) {
-    let mut told = Seldom::default();
-    loop {
-        match listener {
-            Ok(listener) => {
-                accept(&listener, &folder.join(SOCKET), &orders).await;
-                if orders.is_closed() {
-                    let _ = fs::remove_file(folder.join(SOCKET));
-                    return;
+    places: Arc<Semaphore>,
+}
+
+impl Serve {
+    /// Listens until nobody carries requests out, and anew when that fails, or the socket is gone.
+    async fn run(self) {
+        let mut told = Seldom::default();
+        // The folder is made once: when it is gone, its log makes it again, unless its disk is gone.
+        let mut make = Some(self.folder.clone());
+        loop {
+            let path = self.path.clone();
+            let folder = make.take();
+            let opened = blocking(move || {
+                if let Some(folder) = folder {
+                    fs::DirBuilder::new().recursive(true).mode(0o750).create(folder)?;
+                }
+                listen(&path)
+            });
+            let opened = tokio::select! {
+                opened = opened => opened,
+                () = self.orders.closed() => return,
+            };
+            let opened =
+                opened.and_then(|(socket, own)| Ok((UnixListener::from_std(socket)?, own)));
+            match opened {
+                Ok((listener, own)) => self.accept(&listener, own).await,
+                Err(error) => {
+                    if told.passes(clock::now().boot) {
+                        let path = self.path.display();
+                        tracing::warn!("{path}: queue control socket unavailable: {error}");
+                    }
+                    tokio::select! {
+                        () = tokio::time::sleep(AGAIN) => {}
+                        () = self.orders.closed() => {}
+                    }
                 }
             }
-            Err(error) => {
-                if told.passes(clock::now().boot) {
-                    let folder = folder.display();
-                    tracing::warn!("{folder}: nobody can ask for the queues: {error}");
-                }
-                tokio::select! {
-                    () = tokio::time::sleep(AGAIN) => {}
-                    () = orders.closed() => return,
-                }
+            if self.orders.is_closed() {
+                return;
             }
         }
-        listener = listen(&folder).await;
+    }
+
+    /// Accepts requests until nobody carries them out, or the socket is gone.
+    async fn accept(&self, listener: &UnixListener, own: Identity) {
+        let mut peers = JoinSet::new();
+        let mut gone = std::pin::pin!(gone(&self.path, own));
+        loop {
+            let accepted = async {
+                let place = Arc::clone(&self.places).acquire_owned().await;
+                (listener.accept().await, place)
+            };
+            let (accepted, place) = tokio::select! {
+                accepted = accepted => accepted,
+                Some(_) = peers.join_next() => continue,
+                () = &mut gone => return,
+                () = self.orders.closed() => break,
+            };
+            let Ok((stream, _)) = accepted else { return };
+            let orders = self.orders.clone();
+            turn::join(&mut peers, async move {
+                if let Err(error) = answer(stream, &orders).await {
+                    tracing::debug!(%error, "a peer at the control socket is gone");
+                }
+                drop(place);
+            });
+        }
+        // Those who have asked learn that we stop.
+        let ended = async { while peers.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(SILENCE, ended).await;
+        let path = self.path.clone();
+        let removed = blocking(move || match identity(&path)? == own {
+            true => fs::remove_file(path),
+            false => Ok(()),
+        });
+        // A disk that does not answer holds up no shutdown.
+        let _ = tokio::time::timeout(SILENCE, removed).await;
     }
 }
 
-/// Listens in a folder, if nobody else does. When it is gone, its log makes it again, unless its disk is gone.
-async fn listen(folder: &Path) -> io::Result<UnixListener> {
-    let path = folder.join(SOCKET);
-    if UnixStream::connect(&path).await.is_ok() {
-        return Err(io::Error::new(io::ErrorKind::AddrInUse, "another daemon listens there"));
-    }
-    // One that was killed has left its own behind.
-    let _ = fs::remove_file(&path);
-    let listener = UnixListener::bind(&path)?;
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o660))?;
-    Ok(listener)
+/// Calls that wait for a disk, on a thread for them.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
 }
 
-/// Takes orders for as long as somebody carries them out, and the socket is there.
-async fn accept(listener: &UnixListener, path: &Path, orders: &mpsc::Sender<Order>) {
-    let place = || fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()));
-    let own = place();
+/// Returns when another file, or none, has the name of the socket.
+async fn gone(path: &Path, own: Identity) {
     loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = tokio::time::sleep(AGAIN) => match place() == own {
-                true => continue,
-                false => return,
-            },
-            () = orders.closed() => return,
-        };
-        let Ok((stream, _)) = accepted else { return };
-        // One after the other: an order takes no time, and who says nothing is not waited for.
-        let answered = tokio::time::timeout(PATIENCE, answer(stream, orders)).await;
-        if let Ok(Err(error)) = answered {
-            tracing::debug!(%error, "somebody at the control socket went away");
+        tokio::time::sleep(AGAIN).await;
+        let path = path.to_owned();
+        if blocking(move || identity(&path)).await.ok() != Some(own) {
+            return;
         }
     }
 }
 
+fn identity(path: &Path) -> io::Result<Identity> {
+    let meta = fs::symlink_metadata(path)?;
+    Ok((meta.dev(), meta.ino()))
+}
+
+/// Listens at a path, if nobody else does.
+fn listen(path: &Path) -> io::Result<(std::os::unix::net::UnixListener, Identity)> {
+    let address = SockAddr::unix(path)?;
+    if fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket()) {
+        let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        probe.set_nonblocking(true)?;
+        match probe.connect(&address) {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => {}
+            _ => {
+                let why = "another daemon listens there";
+                return Err(io::Error::new(io::ErrorKind::AddrInUse, why));
+            }
+        }
+    }
+    // A daemon that was killed has left its own behind.
+    let _ = fs::remove_file(path);
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    let mode = 0o660;
+    // The file never has more than this.
+    rustix::fs::fchmod(&socket, Mode::from_raw_mode(mode))?;
+    socket.bind(&address)?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    // The mask may have left less. Another user's link in its place is not followed.
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(CWD, path, flags, Mode::empty())?;
+    let stat = rustix::fs::fstat(file.as_fd())?;
+    if rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Socket {
+        let handle = format!("/proc/self/fd/{}", file.as_raw_fd());
+        if let Err(error) = fs::set_permissions(handle, fs::Permissions::from_mode(mode)) {
+            tracing::debug!(%error, "the mode of the control socket is left to the umask");
+        }
+    }
+    Ok((socket.into(), (stat.st_dev, stat.st_ino)))
+}
+
+/// Serves a peer.
 async fn answer(mut stream: UnixStream, orders: &mpsc::Sender<Order>) -> io::Result<()> {
     let mut line = String::new();
     let (read, mut write) = stream.split();
-    BufReader::new(read.take(MAX_REQUEST)).read_line(&mut line).await?;
-    let text = match serde_json::from_str(&line) {
-        Err(error) => format!("error: this is no order: {error}\n"),
-        Ok(request) => {
-            let (answer, answered) = oneshot::channel();
-            let sent = orders.send((request, answer)).await;
-            let stopping = || "error: Watchpost is stopping\n".to_owned();
-            match sent {
-                Ok(()) => answered.await.unwrap_or_else(|_| stopping()),
-                Err(_) => stopping(),
+    let mut read = BufReader::new(read.take(MAX_REQUEST));
+    // A silent peer does not keep the place of another one.
+    tokio::time::timeout(SILENCE, read.read_line(&mut line)).await??;
+    let answered = async {
+        let text = match serde_json::from_str(&line) {
+            Err(error) => format!("error: not a request: {error}\n"),
+            Ok(request) => {
+                let (answer, answered) = oneshot::channel();
+                let sent = orders.send((request, answer)).await;
+                let stopping = || "error: Watchpost is stopping\n".to_owned();
+                match sent {
+                    Ok(()) => answered.await.unwrap_or_else(|_| stopping()),
+                    Err(_) => stopping(),
+                }
             }
-        }
+        };
+        write.write_all(text.as_bytes()).await
     };
-    write.write_all(text.as_bytes()).await
+    tokio::time::timeout(PATIENCE, answered).await?
 }
