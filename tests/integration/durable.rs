@@ -42,10 +42,10 @@ fn seed(test: &str) -> u64 {
 }
 
 /// What is between a probed server and a backend.
-struct Scene {
-    folder: tempfile::TempDir,
+pub(crate) struct Scene {
+    pub(crate) folder: tempfile::TempDir,
     probed: Probed,
-    recorder: Recorder,
+    pub(crate) recorder: Recorder,
 }
 
 /// Of what a slot brings, what is switched off: there are 12 samples left, and so more slots among as many samples.
@@ -61,7 +61,7 @@ const REST: &str = "modules: {quick: {prober: http, timeout: 800ms, http: {prefe
 
 impl Scene {
     /// So many targets, each probed once a second, and what `storage.queue` says.
-    fn new(targets: usize, queue: &str) -> Self {
+    pub(crate) fn new(targets: usize, queue: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let scene = Self { folder, probed: Probed::new(), recorder: Recorder::new() };
         write(scene.folder.path(), "targets.yaml", &scene.probed.targets(targets));
@@ -81,12 +81,12 @@ impl Scene {
         write(self.folder.path(), "watchpost.yaml", &text);
     }
 
-    fn config(&self) -> PathBuf {
+    pub(crate) fn config(&self) -> PathBuf {
         self.folder.path().join("watchpost.yaml")
     }
 
     /// Where the daemon keeps its queue.
-    fn directory(&self) -> PathBuf {
+    pub(crate) fn directory(&self) -> PathBuf {
         self.folder.path().join("state")
     }
 

@@ -22,6 +22,7 @@ mod host;
 mod hostile;
 mod hung;
 mod leaks;
+mod links;
 mod namespaces;
 mod nix;
 mod otlp;
