@@ -306,3 +306,76 @@ impl Place {
         let _ = rustix::fs::unlinkat(&self.folder.handle, temporary, AtFlags::empty());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
+
+    use super::*;
+
+    const OTHER: u32 = 65534;
+
+    /// A folder of another user; `None`: there is only one user here.
+    fn folder_of_another(test: &str) -> Option<(tempfile::TempDir, PathBuf)> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("other");
+        fs::create_dir(&path).expect("a folder");
+        match chown(&path, Some(OTHER), Some(OTHER)) {
+            Ok(()) => Some((folder, path)),
+            Err(why) => {
+                eprintln!("skipped {test}: {why}");
+                None
+            }
+        }
+    }
+
+    #[test]
+    fn the_owner_has_no_permissions_of_root() {
+        let Some((folder, path)) = folder_of_another("the_owner_has_no_permissions_of_root") else {
+            return;
+        };
+        let secret = folder.path().join("secret");
+        fs::write(&secret, "x").expect("written");
+        fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).expect("a mode");
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("a mode");
+        let other = Folder::open(&path).expect("opened");
+        let read = other.as_owner(|| Ok((fs::read(&secret).is_err(), geteuid().as_raw())));
+        assert_eq!(read.expect("the work"), (true, OTHER));
+        let made = other.as_owner(|| fs::write(folder.path().join("new"), "x"));
+        assert!(made.is_err());
+        // This thread, and the next ones, are root's as before.
+        assert!(geteuid().is_root() && fs::read(&secret).is_ok());
+        let other = std::thread::spawn(|| geteuid().is_root()).join();
+        assert!(other.expect("no panic"));
+    }
+
+    /// A path that leads elsewhere after it was walked changes nothing.
+    #[test]
+    fn an_open_folder_stays_the_same() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir(at("out")).expect("a folder");
+        fs::create_dir(at("victim")).expect("a folder");
+        let place = Place::find(&at("out/file")).expect("found");
+        fs::rename(at("out"), at("moved")).expect("renamed");
+        symlink("victim", at("out")).expect("a link");
+        let (file, name) = place.temporary().expect("made");
+        assert_eq!(file.metadata().expect("its owner").mode() & 0o777, 0o600);
+        assert_ne!(place.temporary().expect("another").1, name);
+        place.replace_by(&name).expect("renamed");
+        assert!(at("moved/file").exists());
+        assert_eq!(fs::read_dir(at("victim")).expect("a folder").count(), 0);
+    }
+
+    /// Bits that give permissions to those who run a file are not kept.
+    #[test]
+    fn special_bits_are_not_kept() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("file");
+        fs::write(&file, "old").expect("written");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o6755)).expect("a mode");
+        assert!(crate::write_atomic(&file, "new").expect("written"));
+        assert_eq!(fs::metadata(&file).expect("its mode").mode() & 0o7777, 0o755);
+    }
+}
