@@ -197,7 +197,7 @@ fn answers_of_a_socket_are_sanitised() {
         format!("ok {evil}\n"),
         format!("{{\"pipeline\": 1, \"{evil}\": 2}}\nok\n"),
     ];
-    for (n, socket) in ["control.sock", "queue/control.sock"].iter().enumerate() {
+    for (n, socket) in ["queue/control.sock", "control.sock"].iter().enumerate() {
         let listener = UnixListener::bind(directory.join(socket)).unwrap();
         let given = answers.clone();
         let server = std::thread::spawn(move || {
