@@ -434,3 +434,64 @@ fn a_temporary_file_that_was_foreseen_leads_nowhere() {
     victim.is_whole(&output);
     assert!(fs::read_to_string(out.join("found.yaml")).unwrap().contains("a.invalid"));
 }
+
+/// Root that may not change the user (in a container, say) writes and reads nothing as root instead.
+#[test]
+fn root_that_cannot_become_the_owner_is_refused() {
+    if !able("root_that_cannot_become_the_owner_is_refused") {
+        return;
+    }
+    let (folder, _, out) = lab("out/found.yaml");
+    let directory = folder.path().join("state");
+    let lock = directory.join("queue/metrics/lock");
+    fs::create_dir_all(lock.parent().unwrap()).unwrap();
+    give_all(&directory);
+    let directory = directory.to_str().unwrap();
+    let config = folder.path().join("watchpost.yaml");
+    let without = |right: &str, arguments: &[&str]| {
+        let mut command = std::process::Command::new("setpriv");
+        command.args(["--bounding-set", right, env!("CARGO_BIN_EXE_watchpost")]);
+        command.args(arguments).output().unwrap()
+    };
+    for right in ["-setuid", "-setgid"] {
+        let output = without(right, &["queue", "purge", "--directory", directory]);
+        assert_eq!(output.status.code(), Some(64), "{output:?}");
+        assert!(errors(&output).contains("cannot become user 65534"), "{output:?}");
+        assert!(!lock.exists());
+        let output = without(right, &["discover", "--config", config.to_str().unwrap()]);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(said.contains("cannot act as user 65534"), "{said}");
+        assert_eq!(fs::read_dir(&out).unwrap().count(), 0);
+    }
+    assert_eq!(queue(Path::new(directory), &["purge"]).status.code(), Some(0));
+    assert!(lock.exists());
+}
+
+/// Who is not root follows links as before: they lead nowhere where that user may not write.
+#[test]
+fn other_users_follow_links() {
+    if !able("other_users_follow_links") {
+        return;
+    }
+    let (folder, victim, out) = lab("out/found.yaml");
+    let program = folder.path().join("watchpost");
+    let own = env!("CARGO_BIN_EXE_watchpost");
+    if fs::hard_link(own, &program).is_err() {
+        fs::copy(own, &program).unwrap();
+    }
+    let init = |file: &Path| {
+        let mut command = std::process::Command::new("setpriv");
+        command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
+        command.arg(&program).args(["init", "--output"]).arg(file).output().unwrap()
+    };
+    let file = out.join("watchpost.yaml");
+    trap(&out.join("real.yaml"), &file);
+    let output = init(&file);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(fs::symlink_metadata(&file).unwrap().is_symlink() && out.join("real.yaml").exists());
+    trap(&victim.0.join("evil"), &file);
+    let output = init(&file);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    victim.is_whole(&output);
+}
