@@ -317,6 +317,7 @@ mod tests {
     const OTHER: u32 = 65534;
 
     /// A folder of another user; `None`: there is only one user here.
+    #[allow(clippy::print_stderr, reason = "a test that cannot run is named")]
     fn folder_of_another(test: &str) -> Option<(tempfile::TempDir, PathBuf)> {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("other");
