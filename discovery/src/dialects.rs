@@ -18,6 +18,7 @@ use crate::job::{Check, Settings, normal};
 use crate::output::is_address;
 use crate::rule::Place;
 use crate::service::{Service, Written};
+use crate::text;
 
 /// An address at which a service may be asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,6 +75,15 @@ const NOT_READ: [(&str, &str); 8] = [
     ("docktail.", "docktail"),
 ];
 
+/// Labels that dialects read, by the beginnings of their names.
+const READ: [&str; 5] = ["watchpost.", "traefik.", "caddy", "kuma.", "homepage."];
+
+/// Whether a label, by its name in small letters, says where a service answers or why it is no target.
+pub(crate) fn is_read(label: &str) -> bool {
+    let known = NOT_READ.iter().map(|(begin, _)| begin);
+    READ.iter().chain(known).any(|begin| label.starts_with(begin))
+}
+
 /// The targets that a service tells, each with the dialect that told it, and why others are none. One
 /// of both lists has something in it.
 #[must_use]
@@ -114,6 +124,15 @@ impl Finder<'_> {
             self.skip(&self.service.origin.clone(), reason);
             return Vec::new();
         }
+        // Probed by another module, it would be up or down for the wrong reason.
+        if let Some((module, origin)) = &own.module
+            && !self.settings.limits.modules.contains(module)
+        {
+            let module = text::foreign(module);
+            let why = "labels may not name it (`modules:` of the job)";
+            self.skip(origin, format!("the module {module:?}: {why}"));
+            return Vec::new();
+        }
         match &own.address {
             Some((address, origin)) => self.candidate(address.clone(), None, "watchpost", origin),
             None => {
@@ -142,13 +161,16 @@ impl Finder<'_> {
                 Some(given) => Some(given),
                 None => candidate.name.clone().or(Some(short)),
             };
-            let mut labels: Labels = self.settings.labels.clone();
-            labels.extend(own.labels.clone());
-            labels.extend(name.map(|name| (HUMAN_NAME.to_owned(), name)));
+            // The job's labels win: alerts are routed by them.
+            let foreign =
+                own.labels.iter().map(|(name, value)| (name.clone(), text::foreign(value)));
+            let mut labels: Labels = foreign.collect();
+            labels.extend(self.settings.labels.clone());
+            labels.extend(name.map(|name| (HUMAN_NAME.to_owned(), text::foreign(&name))));
             let mut hints = Labels::new();
             let interval = own.interval.clone().or(candidate.interval);
             hints.extend(interval.map(|interval| (INTERVAL_HINT.to_owned(), interval)));
-            hints.extend(own.module.clone().map(|module| (MODULE_HINT.to_owned(), module)));
+            hints.extend(own.module.clone().map(|(module, _)| (MODULE_HINT.to_owned(), module)));
             let (address, origin) = (candidate.address, candidate.origin);
             (Target { address, labels, hints, origin }, candidate.dialect)
         };
@@ -248,7 +270,8 @@ impl Finder<'_> {
         Some(filled.text)
     }
 
-    /// Adds an address, once. One that no target file can hold is told.
+    /// Adds an address that a label or a rule has written, once. One that no target file can hold, or that the job
+    /// does not allow, is told.
     pub(crate) fn candidate(
         &mut self,
         address: String,
@@ -256,7 +279,32 @@ impl Finder<'_> {
         dialect: &'static str,
         origin: &Origin,
     ) {
-        if let Err(why) = is_address(&address) {
+        let judged = is_address(&address).and_then(|()| self.settings.limits.hosts.judge(&address));
+        self.judged(judged, address, name, dialect, origin);
+    }
+
+    /// Adds an address of this machine, which no label has chosen, once.
+    pub(crate) fn published(
+        &mut self,
+        address: String,
+        name: Option<String>,
+        dialect: &'static str,
+        origin: &Origin,
+    ) {
+        let hosts = &self.settings.limits.hosts;
+        let judged = is_address(&address).and_then(|()| hosts.judge_published(&address));
+        self.judged(judged, address, name, dialect, origin);
+    }
+
+    fn judged(
+        &mut self,
+        judged: Result<(), String>,
+        address: String,
+        name: Option<String>,
+        dialect: &'static str,
+        origin: &Origin,
+    ) {
+        if let Err(why) = judged {
             return self.skip(origin, format!("{:?}: {why}", without_userinfo(&address)));
         }
         let same = |have: &&mut Candidate| normal(&have.address) == normal(&address);

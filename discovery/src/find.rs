@@ -1,5 +1,5 @@
 //! Which files are read: compose files and traefik's dynamic configuration below some paths. Links
-//! are followed, circles are not, pipes are never opened.
+//! are followed where they stay below these paths, circles are not, pipes are never opened.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -7,12 +7,16 @@ use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use crate::within::Within;
+
 /// The largest file that is read, in bytes.
 pub const MAX_BYTES: u64 = 4 << 20;
 /// Folders may nest this deep.
 const MAX_DEPTH: usize = 32;
 /// Files and folders that are looked at.
 const MAX_ENTRIES: usize = 500_000;
+/// Links that lead outside and are reported.
+const MAX_OUTSIDE: usize = 100;
 /// Folders in which nobody keeps services.
 const PASSED_OVER: [&str; 4] = [".git", "node_modules", ".terraform", "__pycache__"];
 
@@ -27,6 +31,10 @@ pub struct Found {
     pub problems: Vec<(PathBuf, String)>,
     /// Files that were named themselves, without links.
     pub named: BTreeSet<PathBuf>,
+    /// Links that lead out of the paths, and are not followed.
+    pub outside: Vec<PathBuf>,
+    /// What may be read.
+    pub within: Within,
 }
 
 /// Whether a name is one of Compose's: `compose.yaml`, `docker-compose.local.yml`,
@@ -54,6 +62,13 @@ pub fn is_override(name: &str) -> bool {
 #[must_use]
 pub fn find(paths: &[PathBuf]) -> Found {
     let mut walk = Walk::default();
+    for path in paths {
+        match fs::metadata(path) {
+            Ok(meta) if meta.is_dir() => walk.found.within.folder(path),
+            Ok(meta) if meta.is_file() => walk.found.within.beside(path),
+            _ => {}
+        }
+    }
     for path in paths {
         match fs::metadata(path) {
             Ok(meta) if meta.is_dir() => walk.folder(path, 0),
@@ -141,7 +156,10 @@ impl Walk {
                 return;
             }
         };
-        let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+        // One entry beyond the limit is enough to report it.
+        let left = (MAX_ENTRIES + 1).saturating_sub(self.entries);
+        let entries = entries.flatten().take(left);
+        let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
         paths.sort();
         for path in paths {
             self.entries += 1;
@@ -155,6 +173,13 @@ impl Walk {
             }
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
             let name = name.unwrap_or_default();
+            let link = fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_symlink());
+            if link && !self.found.within.holds(&path) {
+                if self.found.outside.len() < MAX_OUTSIDE {
+                    self.found.outside.push(path);
+                }
+                continue;
+            }
             match fs::metadata(&path) {
                 Ok(meta) if meta.is_dir() && PASSED_OVER.contains(&name.as_str()) => {}
                 Ok(meta) if meta.is_dir() => self.folder(&path, depth + 1),
@@ -176,15 +201,7 @@ impl Walk {
     }
 }
 
-/// Reads a file of text.
-///
-/// # Errors
-/// Why it cannot be read, without its path.
-pub fn read(path: &Path) -> Result<String, String> {
-    String::from_utf8(bytes(path)?).map_err(|_| "this is no text (is it encrypted?)".to_owned())
-}
-
-/// As [`read()`], with a mark in place of what is no text.
+/// Reads a file of text, with a mark in place of what is no text.
 ///
 /// # Errors
 /// Why it cannot be read, without its path.
@@ -255,10 +272,17 @@ mod tests {
         std::os::unix::fs::symlink("../services/a", root.join("enabled/a")).expect("a link");
         std::os::unix::fs::symlink("..", root.join("services/up")).expect("a link");
         std::os::unix::fs::symlink("nowhere", root.join("services/broken")).expect("a link");
-        let found = find(&[root.join("enabled")]);
+        let found = find(&[root.join("enabled"), root.join("services/a")]);
         assert_eq!(found.compose, [root.join("enabled/a/compose.yml")]);
+        let found = find(&[root.join("enabled")]);
+        assert_eq!((found.compose.len(), &found.outside[..]), (0, &[root.join("enabled/a")][..]));
         let found = find(&[root.to_owned(), root.join("services")]);
         assert_eq!((found.compose.len(), found.others.len(), found.problems.len()), (1, 1, 0));
+        assert!(found.outside.is_empty(), "{found:?}");
+        std::os::unix::fs::symlink("/", root.join("enabled/all")).expect("a link");
+        let found = find(&[root.join("enabled"), root.join("services")]);
+        let outside = [root.join("enabled/all"), root.join("services/up")];
+        assert_eq!((found.compose.len(), &found.outside[..]), (1, &outside[..]));
         let missing = find(&[root.join("nowhere")]);
         assert_eq!(missing.problems.len(), 1);
     }

@@ -5,12 +5,15 @@
 //! [`job::compose`] looks, [`output::render`] makes the new text of a file. Nothing here asks a
 //! network or reads the environment: variables are handed over.
 
+mod claims;
 pub mod dialects;
 pub mod docker;
 pub mod find;
+pub mod hosts;
 pub mod interpolate;
 pub mod job;
 pub mod lan;
+pub mod limits;
 pub mod names;
 pub mod oui;
 pub mod output;
@@ -18,4 +21,6 @@ pub mod project;
 pub mod rule;
 pub mod service;
 pub mod sweep;
+pub mod text;
 pub mod traefik_file;
+pub mod within;

@@ -12,6 +12,7 @@ use watchpost_targets::{Target, TargetSet, file, render_file_sd};
 
 use crate::job::normal;
 use crate::lan::{leaving, remark};
+use crate::text::steers;
 
 /// The longest address that is written, in bytes: what is longer is none.
 const MAX_ADDRESS: usize = 4_096;
@@ -326,7 +327,7 @@ pub(crate) fn is_address(text: &str) -> Result<(), String> {
     if text.len() > MAX_ADDRESS {
         return Err(format!("its address is longer than {MAX_ADDRESS} bytes"));
     }
-    if let Some(bad) = text.chars().find(|c| c.is_whitespace() || c.is_control()) {
+    if let Some(bad) = text.chars().find(|c| c.is_whitespace() || steers(*c)) {
         return Err(format!("its address has {bad:?} in it"));
     }
     if text.contains(';') {

@@ -1,5 +1,7 @@
 //! Compose projects: files with what they include, extend, and lay over each other.
 
+mod name;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -9,6 +11,7 @@ use watchpost_targets::yaml::{self, Layer, Node, Value};
 use crate::find::{self, Found, real};
 use crate::interpolate::{Variables, env_file};
 use crate::service::{Context, EnvFile, Service, Written};
+use crate::within::Within;
 
 /// Files may include each other this deep.
 const MAX_DEPTH: usize = 16;
@@ -42,6 +45,17 @@ pub struct FileProblem {
     pub message: String,
 }
 
+/// A file that is named and is not read, because it is not below the paths of the job.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Outside {
+    /// The file that names it.
+    pub file: PathBuf,
+    /// The line, from 1; 0: the whole file.
+    pub line: u32,
+    /// The file that is not read.
+    pub path: PathBuf,
+}
+
 /// A project.
 #[derive(Debug, Default)]
 pub struct Project {
@@ -60,6 +74,9 @@ pub struct Loader<'a> {
     pub problems: Vec<FileProblem>,
     /// Files that Compose does not read, each with the name of the one that it reads instead.
     pub passed_over: Vec<(PathBuf, String)>,
+    /// Files that are named and lie elsewhere.
+    pub outside: BTreeSet<Outside>,
+    within: Within,
     told: BTreeSet<FileProblem>,
     parsed: BTreeMap<PathBuf, Option<Rc<Node>>>,
     /// The variables that hold beside each folder, or by the files that an include names.
@@ -75,13 +92,15 @@ pub struct Loader<'a> {
 }
 
 impl<'a> Loader<'a> {
-    /// Reads projects with the variables of this process.
+    /// Reads projects with variables of this process.
     #[must_use]
     pub fn new(environment: &'a Variables) -> Self {
         Self {
             environment,
             problems: Vec::new(),
             passed_over: Vec::new(),
+            outside: BTreeSet::new(),
+            within: Within::default(),
             told: BTreeSet::new(),
             parsed: BTreeMap::new(),
             variables: BTreeMap::new(),
@@ -95,6 +114,7 @@ impl<'a> Loader<'a> {
     /// Reads all compose files that were found, each once: what is included by another, or laid over
     /// another, is no project of its own.
     pub fn load(&mut self, found: &Found) -> Vec<Project> {
+        self.within.clone_from(&found.within);
         let mut projects: Vec<Project> = Vec::new();
         let mut reached: BTreeSet<PathBuf> = BTreeSet::new();
         let (groups, mut passed_over) = find::groups(found);
@@ -108,6 +128,12 @@ impl<'a> Loader<'a> {
             for file in &group {
                 let context = self.context(file, None);
                 self.file(file, &context, &mut project, &mut Vec::new());
+            }
+            let context = self.context(&group[0], None);
+            let document = self.parsed.get(&own).cloned().flatten();
+            let name = name::of(document.as_deref(), &context);
+            for service in project.services.values_mut() {
+                service.project.clone_from(&name);
             }
             reached.extend(project.files.iter().filter(|file| **file != own).cloned());
             projects.push(project);
@@ -142,6 +168,10 @@ impl<'a> Loader<'a> {
         known: &mut BTreeMap<PathBuf, BTreeMap<&'static str, Written>>,
     ) {
         for EnvFile { path, variables } in service.env_files.drain(..).rev() {
+            let named = PathBuf::from(&*service.origin.file);
+            if !self.is_within(&path, &named, service.origin.line) {
+                continue;
+            }
             let told = known.entry(real(&path)).or_insert_with(|| {
                 let text = self.text(&path).unwrap_or_default();
                 let values = env_file(&text, &variables);
@@ -182,6 +212,9 @@ impl<'a> Loader<'a> {
             None => {
                 let mut variables = Variables::new();
                 for path in &paths {
+                    if !self.is_within(path, file, 0) {
+                        continue;
+                    }
                     match self.text(path) {
                         Ok(text) => variables.extend(env_file(&text, self.environment)),
                         // Most folders have none.
@@ -201,7 +234,7 @@ impl<'a> Loader<'a> {
 
     /// The text of a file, while there is not too much of all of them.
     fn text(&mut self, path: &Path) -> Result<String, String> {
-        let text = find::read(path)?;
+        let text = self.within.read(path)?;
         match self.left.checked_sub(text.len()) {
             Some(left) => {
                 self.left = left;
@@ -212,6 +245,16 @@ impl<'a> Loader<'a> {
                 Err(format!("all files together are larger than {limit} MiB: it is not read"))
             }
         }
+    }
+
+    /// Whether a file may be read that another one names. One that may not is reported.
+    fn is_within(&mut self, path: &Path, file: &Path, line: u32) -> bool {
+        let within = self.within.holds(path);
+        if !within && self.outside.len() < MAX_PROBLEMS {
+            let (file, path) = (file.to_owned(), path.to_owned());
+            self.outside.insert(Outside { file, line, path });
+        }
+        within
     }
 
     /// What holds in the including file holds in the included one, too.
@@ -379,7 +422,8 @@ impl<'a> Loader<'a> {
             self.problem(&file, written.origin.line, message);
             return None;
         }
-        Some(context.folder.join(filled.text))
+        let path = context.folder.join(filled.text);
+        self.is_within(&path, &file, written.origin.line).then_some(path)
     }
 
     /// A service laid over the one that it extends.

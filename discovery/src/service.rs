@@ -148,11 +148,24 @@ impl Replaced {
     }
 }
 
+/// What a service is called, in a file as in the engine: its project and its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The project, as Compose writes it.
+    pub project: String,
+    /// The service.
+    pub service: String,
+}
+
 /// A service.
 #[derive(Clone, Debug)]
 pub struct Service {
     /// Its name.
     pub name: String,
+    /// Its project, where that is known.
+    pub project: Option<String>,
+    /// Whether the engine has told it.
+    pub runs: bool,
     /// Where it stands.
     pub origin: Origin,
     /// Labels, by their names in small letters; once it is merged also those of `deploy`.
@@ -207,6 +220,8 @@ impl Service {
         });
         Self {
             name: name.to_owned(),
+            project: None,
+            runs: false,
             origin: context.origin(mark),
             labels: lower(labels),
             deploy_labels: lower(deploy_labels),
@@ -249,6 +264,12 @@ impl Service {
             self.profiles.clone_from(&below.profiles);
         }
         self
+    }
+
+    /// By what it is known in a file and in the engine.
+    #[must_use]
+    pub fn identity(&self) -> Option<Identity> {
+        Some(Identity { project: self.project.clone()?, service: self.name.clone() })
     }
 
     /// The service once nothing more is laid over it or below it.

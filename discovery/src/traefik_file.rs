@@ -7,11 +7,14 @@ use watchpost_targets::label::INTERVAL_HINT;
 use watchpost_targets::yaml::{self, Node, Value};
 use watchpost_targets::{Origin, Target};
 
+use crate::claims::Claimant;
 use crate::dialects::{self, Skipped, short_name};
 use crate::find;
 use crate::interpolate::Variables;
 use crate::job::{Check, Report, Settings};
 use crate::service::{Context, Service};
+use crate::text;
+use crate::within::Within;
 
 /// Routers of one file.
 const MAX_ROUTERS: usize = 2_000;
@@ -27,15 +30,20 @@ struct Router {
     line: u32,
 }
 
+/// What files of traefik are read with.
+#[derive(Clone, Copy)]
+pub(crate) struct Around<'a> {
+    pub(crate) settings: &'a Settings,
+    /// Variables of the process that templates may read.
+    pub(crate) environment: &'a Variables,
+    pub(crate) within: &'a Within,
+    pub(crate) check: Check<'a>,
+}
+
 /// Reads a file, when there are routers in it.
-pub(crate) fn read(
-    path: &Path,
-    settings: &Settings,
-    environment: &Variables,
-    check: Check<'_>,
-    report: &mut Report,
-) {
-    let Ok(text) = find::read(path) else { return };
+pub(crate) fn read(path: &Path, around: &Around<'_>, report: &mut Report) {
+    let Around { settings, environment, within, check } = *around;
+    let Ok(text) = within.read(path) else { return };
     // Most files of a home lab are something else.
     if !text.contains("routers") || !text.contains("rule") {
         return;
@@ -89,23 +97,24 @@ fn one(
     let mut service = Service::read(&router.name, mark, &empty, &context);
     let key = |setting: &str| format!("traefik.{}.routers.r.{setting}", router.protocol);
     // A dollar is a dollar in these files.
-    let text = |text: &str| context.written(&text.replace('$', "$$"), mark);
-    service.labels.insert(key("rule"), text(&router.rule));
-    service.labels.insert(key("entrypoints"), text(&router.entry_points.join(",")));
-    service.labels.insert(key("tls"), text(if router.tls { "true" } else { "false" }));
+    let value = |text: &str| context.written(&text.replace('$', "$$"), mark);
+    service.labels.insert(key("rule"), value(&router.rule));
+    service.labels.insert(key("entrypoints"), value(&router.entry_points.join(",")));
+    service.labels.insert(key("tls"), value(if router.tls { "true" } else { "false" }));
+    let claimant = Claimant { name: router.name.as_str().into(), identity: None, runs: false };
     let (targets, skipped) = dialects::find_checked(&service, settings, check, used.clone());
     for (mut target, _) in targets {
         target.hints.remove(INTERVAL_HINT);
-        let name = short_name(&target.address);
+        let name = text::foreign(&short_name(&target.address));
         target.labels.insert("humanname".to_owned(), name);
         let origin = Origin { file: context.file.clone(), line: router.line };
-        report.add(Target { origin, ..target }, "traefik file");
+        report.add(Target { origin, ..target }, "traefik file", &claimant, settings);
     }
     let named = skipped.into_iter().map(|skipped| {
         let reason = skipped.reason.replacen("router r:", "the router:", 1);
         Skipped { reason, ..skipped }
     });
-    report.skipped.extend(named);
+    report.skip(named);
 }
 
 /// Fills in `{{env "NAME"}}`; other templates of Go are not read.
@@ -258,7 +267,11 @@ mod tests {
         settings.domain = Some("example.net".to_owned());
         let environment = Variables::from([("ZONE".to_owned(), "example.org".to_owned())]);
         let mut report = Report::default();
-        read(&path, &settings, &environment, &|_| Ok(()), &mut report);
+        let mut within = Within::default();
+        within.folder(folder.path());
+        let (settings, environment, within) = (&settings, &environment, &within);
+        let around = Around { settings, environment, within, check: &|_| Ok(()) };
+        read(&path, &around, &mut report);
         report
     }
 

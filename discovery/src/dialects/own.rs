@@ -5,12 +5,17 @@ use watchpost_targets::{Labels, Origin, is_label_name};
 
 use super::{Finder, below};
 
+/// Labels that one service may add to its targets.
+const MAX_LABELS: usize = 32;
+/// The longest name of such a label.
+const MAX_NAME: usize = 128;
+
 /// What our own labels say of a service.
 #[derive(Debug, Default)]
 pub(super) struct Own {
     pub(super) enable: Option<bool>,
     pub(super) name: Option<String>,
-    pub(super) module: Option<String>,
+    pub(super) module: Option<(String, Origin)>,
     pub(super) interval: Option<String>,
     pub(super) address: Option<(String, Origin)>,
     pub(super) labels: Labels,
@@ -23,7 +28,10 @@ impl Finder<'_> {
             let Some(text) = self.value(&format!("watchpost.{key}"), written) else { continue };
             let text = text.trim().to_owned();
             let label = |own: &mut Own, name: &str, value: &str| {
-                let good = is_label_name(name) && !name.starts_with("__");
+                let good = is_label_name(name)
+                    && !name.starts_with("__")
+                    && name.len() <= MAX_NAME
+                    && (own.labels.len() < MAX_LABELS || own.labels.contains_key(name));
                 if good {
                     own.labels.insert(name.to_owned(), value.to_owned());
                 }
@@ -43,7 +51,7 @@ impl Finder<'_> {
                     true
                 }
                 "module" => {
-                    own.module = (!text.is_empty()).then_some(text.clone());
+                    own.module = (!text.is_empty()).then(|| (text.clone(), written.origin.clone()));
                     true
                 }
                 "interval" => {

@@ -46,11 +46,11 @@ impl Finder<'_> {
                     (origin, long(ports.as_deref(), ip.as_deref(), protocol.as_deref()))
                 }
             };
-            self.published(read, &origin);
+            self.bound(read, &origin);
         }
     }
 
-    fn published(&mut self, read: Published, origin: &Origin) {
+    fn bound(&mut self, read: Published, origin: &Origin) {
         match read {
             Published::At(ip, ports) => {
                 let anywhere = ip.is_none_or(|ip| ip.is_unspecified());
@@ -61,7 +61,7 @@ impl Finder<'_> {
                 };
                 for port in ports {
                     let name = Some(self.service.name.clone());
-                    self.candidate(format!("{host}:{port}"), name, "ports", origin);
+                    self.published(format!("{host}:{port}"), name, "ports", origin);
                 }
             }
             Published::Other(protocol) => {

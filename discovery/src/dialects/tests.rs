@@ -4,6 +4,7 @@ use std::path::Path;
 use watchpost_targets::Target;
 use watchpost_targets::label::{INTERVAL_HINT, MODULE_HINT};
 
+use crate::hosts::Pattern;
 use crate::interpolate::Variables;
 use crate::job::{Report, Settings, compose, run};
 
@@ -182,19 +183,23 @@ services:
       watchpost.labels: team=home, floor=2
   b:
     profiles: [debug]
-    labels: {watchpost.address: "127.0.0.1:1", watchpost.enable: "true"}
+    labels: {watchpost.address: "192.0.2.1:1", watchpost.enable: "true"}
   c:
     labels: {traefik.http.routers.c.rule: Host(`c.example.net`), watchpost.enable: "false"}
   d:
     labels: {watchpost.adress: x, watchpost.enable: maybe, watchpost.labels.1x: y}
 "#,
-        |settings| settings.labels = [("routing".to_owned(), "internal".to_owned())].into(),
+        |settings| {
+            settings.labels = [("routing".to_owned(), "internal".to_owned())].into();
+            settings.limits.modules.insert("http_service".to_owned());
+        },
     );
-    assert_eq!(addresses(&report), ["https://other.example.net/health", "127.0.0.1:1"]);
+    assert_eq!(addresses(&report), ["https://other.example.net/health", "192.0.2.1:1"]);
     let target = &report.targets[0];
     assert_eq!(
         (target.labels["humanname"].as_str(), target.labels["routing"].as_str()),
-        ("The A", "external")
+        ("The A", "internal"),
+        "labels of the job win"
     );
     assert_eq!((target.labels["team"].as_str(), target.labels["floor"].as_str()), ("home", "2"));
     assert_eq!(
@@ -376,7 +381,10 @@ services:
       traefik.http.routers.h.rule: Host(`fe80::4`)
   caddy: {labels: {caddy: "[::1] http://[fe80::7]:8080 https://[fe80::5]/x [fe80::6]:x"}}
 "#,
-        |_| {},
+        |settings| {
+            let allow = ["fe80::/10", "::1"].map(|text| Pattern::parse(text).expect("good"));
+            settings.limits.hosts.allow = allow.to_vec();
+        },
     );
     let mut found = addresses(&report);
     found.sort_unstable();

@@ -67,7 +67,11 @@ impl Finder<'_> {
                 match port {
                     Some(port) => {
                         let address = format!("{}:{port}", bracketed(&place.host));
-                        self.candidate(address, Some(self.service.name.clone()), "traefik", origin);
+                        let name = Some(self.service.name.clone());
+                        match found.is_here {
+                            true => self.published(address, name, "traefik", origin),
+                            false => self.candidate(address, name, "traefik", origin),
+                        }
                     }
                     None => self.skip(origin, format!("{label}: the port of its entry point {entry_points:?} is not known (`entrypoints:` of the job tells it)")),
                 }
@@ -103,6 +107,8 @@ pub(crate) struct Led {
     pub(crate) places: Vec<(Place, Option<bool>, Option<u16>)>,
     /// Why others are none.
     pub(crate) reasons: Vec<Reason>,
+    /// Whether the place is this machine, which the rule does not name.
+    pub(crate) is_here: bool,
 }
 
 /// Where a rule leads by its entry points.
@@ -135,16 +141,16 @@ pub(crate) fn found(
         // Whatever name is asked for: the machine itself answers.
         Ok(parsed) if tcp && anywhere(&parsed) => {
             let place = Place { host: settings.ports_host.clone(), path: String::new() };
-            Led { places: vec![(place, None, port)], reasons: Vec::new() }
+            Led { places: vec![(place, None, port)], reasons: Vec::new(), is_here: true }
         }
         Ok(parsed) => match rule::places(&parsed, settings.domain.as_deref()) {
             Ok((places, reasons)) => {
                 let places = places.into_iter().map(|place| (place, secure, port)).collect();
-                Led { places, reasons }
+                Led { places, reasons, is_here: false }
             }
-            Err(reason) => Led { places: Vec::new(), reasons: vec![reason] },
+            Err(reason) => Led { places: Vec::new(), reasons: vec![reason], is_here: false },
         },
-        Err(reason) => Led { places: Vec::new(), reasons: vec![reason] },
+        Err(reason) => Led { places: Vec::new(), reasons: vec![reason], is_here: false },
     }
 }
 

@@ -130,6 +130,7 @@ fn repository(root: &Path) -> Row {
     settings.domain = Some("example.net".to_owned());
     settings.ports_host = "host".to_owned();
     let environment = environment();
+    settings.limits.environment = environment.keys().cloned().collect();
     let report = job::compose(&settings, &environment);
     assert_eq!(
         format!("{:?}", job::compose(&settings, &environment)),
