@@ -13,7 +13,7 @@ mod subnets;
 pub mod targets;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -52,13 +52,14 @@ pub struct Loaded {
 pub fn load(sources: &Sources, environment: &Environment, strictness: Strictness) -> Loaded {
     let problems = RefCell::default();
     let read = sources::read(sources, environment, &problems);
-    settle(read, sources.files(), environment, strictness, problems)
+    let own = sources.variables();
+    settle(read, (sources.files(), own), environment, strictness, problems)
 }
 
-/// Turns a tree, and the names of its texts, into what will run.
+/// Turns a tree, and the names of its texts, into what will run. The tree came out of these files and variables.
 fn settle(
     read: Option<(Rc<Node>, Vec<String>)>,
-    mut files: Vec<PathBuf>,
+    (mut files, mut variables): (Vec<PathBuf>, BTreeSet<String>),
     environment: &Environment,
     strictness: Strictness,
     problems: RefCell<Problems>,
@@ -70,8 +71,9 @@ fn settle(
         let document = expander.expand(&written);
         files.append(&mut expander.read);
         foreign = expander.foreign;
+        variables.append(&mut expander.variables);
         drop(told);
-        let plan = check::plan(&document, &names, &problems)?;
+        let plan = check::plan(&document, &names, &variables, &problems)?;
         advice = check::advice::of_plan(&plan, &written, &document, &names);
         Some(plan)
     });

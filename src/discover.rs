@@ -84,6 +84,18 @@ pub enum Failure {
     /// A file cannot be read or written.
     #[error("{0}")]
     File(String),
+    /// Labels have made more targets than the job may have.
+    #[error(
+        "{file}: more than {most} targets were found ({more} more): nothing is written (`max_targets:` of the job)"
+    )]
+    Flood {
+        /// The file.
+        file: PathBuf,
+        /// The most that the job may have.
+        most: usize,
+        /// How many more there are.
+        more: usize,
+    },
     /// Nothing could be looked at.
     #[error("{0}: none of its paths can be looked at: nothing is written")]
     Blind(PathBuf),
@@ -97,7 +109,7 @@ pub enum Failure {
 
 /// What a job is given.
 pub struct Around<'a> {
-    /// The variables that compose files may name.
+    /// The variables of the process: compose files read those that their job names.
     pub environment: &'a Variables,
     /// What is no target.
     pub check: Check<'a>,
@@ -195,7 +207,12 @@ fn services(job: &Job, settings: &Settings, around: &Around<'_>) -> Outcome {
             let lost = |path: &PathBuf| report.problems.iter().any(|problem| problem.file == *path);
             let paths = &settings.paths;
             let blind = !paths.is_empty() && paths.iter().all(lost);
-            let new = if blind && !around.force {
+            let most = settings.limits.max_targets;
+            let new = if report.too_many > 0 {
+                // Which of them are left is chance, so that `force` does not help.
+                let (file, more) = (file.clone(), report.too_many);
+                Err(Failure::Flood { file, most, more })
+            } else if blind && !around.force {
                 // A disk that is not mounted is no reason to forget everything.
                 Err(Failure::Blind(file.clone()))
             } else {
@@ -307,7 +324,9 @@ pub fn record(meter: &Meter, job: &str, report: Option<&Report>, success: bool, 
         meter.gauge(&names::DISCOVERY_LAST_SUCCESS, &own).set(now.seconds());
     }
     let Some(report) = report else { return };
-    meter.gauge(&names::DISCOVERY_SKIPPED, &own).set(report.skipped.len() as f64);
+    meter
+        .gauge(&names::DISCOVERY_SKIPPED, &own)
+        .set((report.skipped.len() + report.skipped_more) as f64);
     for source in SOURCES {
         let found = report.sources.get(source).copied().unwrap_or(0);
         let own = [("discovery_job", job), ("source", source)];

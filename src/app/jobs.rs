@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -30,6 +31,9 @@ const PAUSE: Duration = Duration::from_secs(5);
 const LATER: Duration = Duration::from_secs(60);
 /// How soon the engine is listened to again.
 const AGAIN: Duration = Duration::from_secs(10);
+
+/// Services that are no targets and are logged of each run.
+const MAX_LOGGED: usize = 200;
 
 /// The jobs that run by themselves.
 pub(super) struct Jobs {
@@ -100,11 +104,13 @@ impl Jobs {
             let Some(interval) = job.interval else { return };
             let mut due = tokio::time::interval_at(Instant::now() + FIRST, interval);
             due.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-            let happened = Arc::new(tokio::sync::Notify::new());
+            // Whether events make a run due: what happens until it begins is seen by it.
+            let events = Arc::new(watch::Sender::new(false));
+            let mut happened = events.subscribe();
             // Events of the engine are listened to beside the pace; they end with this task.
             let mut listening = tokio::task::JoinSet::new();
             if let Some(endpoint) = job.engine().cloned() {
-                turn::join(&mut listening, listen(endpoint, Arc::clone(&happened)));
+                turn::join(&mut listening, listen(endpoint, Arc::clone(&events)));
             }
             let mut by_event: Option<Instant> = None;
             let mut put_off: Option<Instant> = None;
@@ -118,7 +124,7 @@ impl Jobs {
                 };
                 let event = tokio::select! {
                     _ = due.tick() => false,
-                    () = happened.notified() => true,
+                    _ = happened.wait_for(|due| *due) => true,
                     () = later => false,
                 };
                 if event {
@@ -131,6 +137,7 @@ impl Jobs {
                     Source::Lan(_) => Some(Arc::clone(&sweeping).lock_owned().await),
                     Source::Services(_) => None,
                 };
+                events.send_replace(false);
                 let run = move || {
                     let _turn = turn;
                     let around = Around {
@@ -158,10 +165,10 @@ fn settled(now: Instant, last: Option<Instant>) -> Instant {
     last.map_or(soon, |last| soon.max(last + PAUSE))
 }
 
-/// Says when containers come and go.
-async fn listen(endpoint: Endpoint, happened: Arc<tokio::sync::Notify>) {
+/// Makes a run due when containers come and go.
+async fn listen(endpoint: Endpoint, due: Arc<watch::Sender<bool>>) {
     loop {
-        let why = docker::watch(&endpoint, || happened.notify_one()).await;
+        let why = docker::watch(&endpoint, &due).await;
         tracing::debug!(endpoint = endpoint.text(), ?why, "no events");
         tokio::time::sleep(AGAIN).await;
     }
@@ -182,6 +189,10 @@ fn run(job: &Job, around: &Around<'_>, meter: &Meter, recording: &Mutex<()>) -> 
     }
     for problem in report.iter().flat_map(|report| &report.problems) {
         tracing::debug!(job = name, file = %problem.file.display(), line = problem.line, "{}", problem.message);
+    }
+    for skipped in report.iter().flat_map(|report| &report.skipped).take(MAX_LOGGED) {
+        let (service, file) = (&skipped.service, &skipped.file);
+        tracing::debug!(job = name, service, file, line = skipped.line, "{}", skipped.reason);
     }
     let written = discover::write(job, outcome.old.as_deref(), outcome.new);
     let put_off = matches!(&written, Err(error) if error.is_put_off());

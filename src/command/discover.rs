@@ -142,7 +142,7 @@ fn describe(job: &Job, outcome: &Outcome, options: &Discover, style: Style, out:
             format!("{} ({}:{}): {}", skipped.service, skipped.file, skipped.line, skipped.reason);
         let _ = writeln!(out, "  {} {}", style.faint("no target"), tame(&text));
     }
-    more(skipped.len(), out);
+    more(skipped.len() + report.skipped_more, out);
     let Ok(rendered) = &outcome.new else { return };
     for (address, why) in &rendered.inexpressible {
         let text = format!("{address}: {why}");

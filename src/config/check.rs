@@ -12,7 +12,7 @@ mod settings;
 mod telemetry;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -40,10 +40,12 @@ pub(super) const MIN_INTERVAL: Duration = Duration::from_secs(1);
 pub(super) const DEFAULT_LISTEN: SocketAddr =
     SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9115);
 
-/// Reads a whole document. What could not be read is among the problems.
+/// Reads a whole document, which refers to these variables of the process. What could not be read is among the
+/// problems.
 pub(super) fn plan(
     document: &Rc<Node>,
     files: &[String],
+    variables: &BTreeSet<String>,
     problems: &RefCell<Problems>,
 ) -> Option<Plan> {
     let mut modules = builtin_modules();
@@ -112,10 +114,13 @@ pub(super) fn plan(
     }
     checker.lookalikes(&pipelines, &processor_plans, &exporter_plans, &named);
     checker.doubts(&pipelines, &processor_plans, (&probes, &hosts), &service);
+    let known: BTreeSet<String> = modules.keys().cloned().collect();
     let modules: Modules =
         modules.into_iter().filter_map(|(name, known)| Some((name, known.built?))).collect();
     let (http, storage, resolver) =
         (checker.http(document), checker.storage(document), checker.resolver(document));
+    let around = discovery::Around { modules: &modules, known: &known, variables };
+    let discovery = checker.discovery(document, &around);
     Some(Plan {
         receivers: probes,
         hosts,
@@ -128,7 +133,7 @@ pub(super) fn plan(
         storage,
         vantage: vantage.unwrap_or_default(),
         resolver,
-        discovery: checker.discovery(document),
+        discovery,
         unsupported: problems.borrow().skipped().to_vec(),
         renamed: checker.renamed.into_inner().into_iter().collect(),
         pipelines,

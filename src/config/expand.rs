@@ -2,6 +2,7 @@
 //! them. A whole value that comes from outside and is a list or a map is read as one where no text is
 //! expected.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -53,6 +54,8 @@ pub(super) struct Expander<'a> {
     pub(super) read: Vec<PathBuf>,
     /// What came out of the environment and out of files.
     pub(super) foreign: Vec<Foreign>,
+    /// The variables that were referred to, set or not.
+    pub(super) variables: BTreeSet<String>,
 }
 
 impl<'a> Expander<'a> {
@@ -73,6 +76,7 @@ impl<'a> Expander<'a> {
             failed: false,
             read: Vec::new(),
             foreign: Vec::new(),
+            variables: BTreeSet::new(),
         }
     }
 
@@ -201,6 +205,7 @@ impl<'a> Expander<'a> {
             self.error(node, format!("${{{inner}}} is none of ${{env:NAME}}, ${{env:NAME:-default}}, ${{file:path}}; write $$ for a $"));
             return String::new();
         }
+        self.variables.insert(name.to_owned());
         match (self.environment.get(name), default) {
             (Some(value), _) => self.foreign(node, &format!("env:{name}"), value.clone()),
             (None, Some(default)) => default.to_owned(),

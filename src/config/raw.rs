@@ -251,6 +251,11 @@ pub(super) struct RawJob {
     pub(super) sweep: Option<At<RawSweep>>,
     pub(super) output: Option<At<RawOutput>>,
     pub(super) interval: Option<At<GoDuration>>,
+    pub(super) modules: Option<At<Vec<At<String>>>>,
+    pub(super) allow: Vec<At<String>>,
+    pub(super) deny: Vec<At<String>>,
+    pub(super) environment: Vec<At<String>>,
+    pub(super) max_targets: Option<At<u64>>,
 }
 
 /// A source of a job: `compose:` has `paths`, `docker:` has `endpoint`.

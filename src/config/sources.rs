@@ -2,6 +2,7 @@
 //! and single values from the command line on top.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -31,6 +32,13 @@ impl Sources {
     #[must_use]
     pub fn files(&self) -> Vec<PathBuf> {
         self.configs.iter().filter_map(|config| file_of(config).map(PathBuf::from)).collect()
+    }
+
+    /// The variables of the process among them.
+    #[must_use]
+    pub fn variables(&self) -> BTreeSet<String> {
+        let name = |config: &String| Some(config.strip_prefix("env:")?.to_owned());
+        self.configs.iter().filter_map(name).collect()
     }
 
     /// What they are called, for people.

@@ -10,7 +10,7 @@ fn parse(text: &str, path: &Path, environment: &Environment, strictness: Strictn
     let problems = RefCell::default();
     let name = path.display().to_string();
     let read = sources::parse(text, &name, 0, &problems).map(|document| (document, vec![name]));
-    settle(read, Vec::new(), environment, strictness, problems)
+    settle(read, Default::default(), environment, strictness, problems)
 }
 
 fn problems(text: &str) -> Vec<String> {

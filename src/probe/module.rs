@@ -143,6 +143,12 @@ impl LazyTls {
         Self { settings, alpn, client: OnceLock::new(), building: Flights::default() }
     }
 
+    /// Whether it shows a certificate of its own.
+    #[must_use]
+    pub fn has_client_certificate(&self) -> bool {
+        self.settings.identity.is_some()
+    }
+
     /// The client. Its files are read on another thread, once at a time.
     ///
     /// # Errors

@@ -1,6 +1,8 @@
 //! The `discovery:` section: jobs, each with its sources and its output.
 
-use std::collections::BTreeMap;
+mod limits;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use watchpost_discovery::docker::Endpoint;
@@ -17,6 +19,7 @@ use watchpost_targets::yaml::Node;
 use super::Checker;
 use crate::base::place::{At, Place, given};
 use crate::config::decode::decode;
+use crate::config::plan::Modules;
 use crate::config::raw::{RawJob, RawOutput, RawSource, RawSweep};
 use crate::discover::{Job, Source};
 
@@ -32,8 +35,18 @@ const MIN_PAUSE: Duration = Duration::from_secs(60);
 const WISHES: [&str; 7] =
     ["domain", "scheme", "labels", "ports", "ports_host", "profiles", "entrypoints"];
 
+/// What of the rest of a configuration jobs depend on.
+pub(super) struct Around<'a> {
+    /// The modules that can be used.
+    pub(super) modules: &'a Modules,
+    /// The names of all modules.
+    pub(super) known: &'a BTreeSet<String>,
+    /// Variables of the process that the configuration refers to.
+    pub(super) variables: &'a BTreeSet<String>,
+}
+
 impl Checker<'_> {
-    pub(super) fn discovery(&self, document: &Node) -> Vec<Job> {
+    pub(super) fn discovery(&self, document: &Node, around: &Around<'_>) -> Vec<Job> {
         let entries = document.get("discovery").map(|node| node.entries()).unwrap_or_default();
         let mut jobs: Vec<Job> = Vec::new();
         for entry in entries {
@@ -42,7 +55,7 @@ impl Checker<'_> {
             let raw = decode::<At<RawJob>>(&entry.value, &path, &self.context);
             self.of_both(&entry.value, &path);
             let Some(raw) = raw.and_then(|at| at.value) else { continue };
-            let Some(job) = self.job(&entry.key, &raw, &place) else { continue };
+            let Some(job) = self.job(&entry.key, &raw, &place, around) else { continue };
             let file = destination(&job.output.file);
             if let Some(other) = jobs.iter().find(|have| destination(&have.output.file) == file) {
                 let message = format!("writes the same file as the job {}", other.name);
@@ -64,7 +77,7 @@ impl Checker<'_> {
         }
     }
 
-    fn job(&self, name: &str, raw: &RawJob, place: &Place) -> Option<Job> {
+    fn job(&self, name: &str, raw: &RawJob, place: &Place, around: &Around<'_>) -> Option<Job> {
         let output = match &raw.output {
             Some(at) => at.as_ref().and_then(|output| self.output(output, &at.place)),
             None => {
@@ -73,9 +86,16 @@ impl Checker<'_> {
             }
         };
         let format = output.as_ref().map_or_else(Format::default, |output| output.format.clone());
+        let limits = self.limits(raw, around);
         let source = match &raw.sweep {
-            Some(sweep) => self.lan(raw, sweep, &format).map(Source::Lan),
-            None => self.source(raw, place).map(Source::Services),
+            Some(sweep) => {
+                self.no_limits(raw);
+                self.lan(raw, sweep, &format).map(Source::Lan)
+            }
+            None => {
+                let settings = self.source(raw, place);
+                settings.map(|settings| Source::Services(Settings { limits, ..settings }))
+            }
         };
         let interval = match &raw.interval {
             Some(_) => Some(self.interval(&raw.interval)?),
