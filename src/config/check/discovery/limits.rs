@@ -109,3 +109,6 @@ fn gives_nothing_away(module: &Module) -> bool {
         Prober::Icmp(_) => true,
     }
 }
+
+#[cfg(test)]
+mod tests;

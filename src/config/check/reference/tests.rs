@@ -63,6 +63,11 @@ const BESIDE: &[(&str, &str, &str)] = &[
         "service.telemetry.traces.processors[].batch.exporter.otlp",
         "endpoint: \"127.0.0.1:4317\"",
     ),
+    (
+        "discovery.NAME.max_targets",
+        "discovery.NAME",
+        "compose: {paths: [/srv]}, output: {file: a.yaml}",
+    ),
     ("discovery.NAME.output.", "discovery.NAME", "compose: {paths: [/srv]}"),
     ("discovery.NAME.output.", "discovery.NAME.output", "file: a.yaml"),
     ("discovery.NAME.compose.", "discovery.NAME", "output: {file: a.yaml}"),
