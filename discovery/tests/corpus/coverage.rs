@@ -11,6 +11,9 @@ use watchpost_discovery::project::Loader;
 use watchpost_discovery::service::Service;
 use watchpost_discovery::{dialects, find};
 
+/// How the report begins, below what is written by hand.
+pub(crate) const BEGIN: &str = "## What discovery finds\n\n";
+
 /// Reasons that are shown of each repository, and of all together.
 const SHOWN: [usize; 2] = [3, 40];
 
@@ -192,7 +195,7 @@ pub(crate) fn report(corpus: &Path) -> String {
     let mut all = Row::default();
     rows.iter().for_each(|(_, row)| all.add(row));
     let mut text = format!(
-        "# What discovery finds\n\nCompose files of {} public repositories, read by a job with `domain: example.net` and \
+        "{BEGIN}Compose files of {} public repositories, read by a job with `domain: example.net` and \
          without `ports: true`. Most of them keep the names of their domains in a `.env` file that they do not publish; \
          these variables are set to `example.net`: {}. Nothing else is set.\n\n\
          Made by `UPDATE=1 cargo test --profile ci -p watchpost-discovery --test corpus` where the files are at hand \
@@ -212,7 +215,7 @@ pub(crate) fn report(corpus: &Path) -> String {
     }
     let total = Row { reasons: BTreeMap::new(), ..all };
     text.push_str(&total.line("all"));
-    text.push_str("\n## Why others are no targets\n\n| services | reason |\n|---|---|\n");
+    text.push_str("\n### Why others are no targets\n\n| services | reason |\n|---|---|\n");
     let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
     for (reason, count) in rows.iter().flat_map(|(_, row)| &row.reasons) {
         *reasons.entry(reason.clone()).or_default() += count;
@@ -220,7 +223,7 @@ pub(crate) fn report(corpus: &Path) -> String {
     for (reason, count) in top(&reasons, SHOWN[1]) {
         let _ = writeln!(text, "| {count} | {} |", reason.replace('|', "\\|"));
     }
-    text.push_str("\n## Files that cannot be read, wholly or in part\n\n");
+    text.push_str("\n### Files that cannot be read, wholly or in part\n\n");
     for (name, row) in &rows {
         let mut shown: Vec<(String, usize)> = Vec::new();
         for problem in &row.problems {
