@@ -2,6 +2,7 @@
 //! from. cargo-fuzz runs them for as long as one likes; `tests/integration/fuzz.rs` runs them briefly.
 
 pub mod answers;
+pub mod docker;
 pub mod made_up;
 pub mod probed;
 pub mod requests;
@@ -30,6 +31,8 @@ pub const TARGETS: &[Target] = &[
         check: texts::compose_interpolation,
         seeds: texts::interpolation_seeds,
     },
+    Target { name: "docker_events", check: docker::events, seeds: docker::event_seeds },
+    Target { name: "docker_list", check: docker::list, seeds: docker::list_seeds },
     Target { name: "ottl", check: texts::ottl, seeds: texts::ottl_seeds },
     Target { name: "pinghosts", check: texts::pinghosts, seeds: texts::pinghosts_seeds },
     Target { name: "redirect", check: probed::redirect, seeds: probed::redirect_seeds },

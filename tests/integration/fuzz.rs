@@ -125,6 +125,6 @@ macro_rules! tests {
 }
 
 tests! {
-    answer_grpc answer_http answer_otlp certificate compose_file compose_interpolation ottl pinghosts redirect remote_write
+    answer_grpc answer_http answer_otlp certificate compose_file compose_interpolation docker_events docker_list ottl pinghosts redirect remote_write
     segment segment_contents segment_damaged traefik_rule traefik_template written
 }
