@@ -21,6 +21,7 @@ mod fuzz;
 mod host;
 mod hostile;
 mod hung;
+mod labels;
 mod leaks;
 mod links;
 mod namespaces;
