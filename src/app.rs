@@ -201,7 +201,9 @@ impl App {
         app.targets.embed(embedded.then_some(app.address));
         // The watch begins before the first look, so that no change falls between them.
         app.watches.targets(&app.targets.files()).await;
-        app.watches.configuration(app.configuration.as_ref()).await;
+        if let Some(configuration) = &app.configuration {
+            app.watches.configuration(configuration.seen()).await;
+        }
         let plans = tokio::select! {
             plans = app.targets.read() => plans,
             () = app.signals.asked_to_stop() => return Err(StartError::Stopped),
@@ -345,7 +347,7 @@ impl App {
         };
         let (loaded, configuration) = read;
         // Also of a wrong configuration: when it is mended, it is read again.
-        self.watches.configuration(Some(&configuration)).await;
+        self.watches.configuration(configuration.seen()).await;
         self.configuration = Some(configuration.clone());
         let lines = |problems: &[crate::base::place::Problem]| {
             problems.iter().map(|problem| format!("{problem}\n")).collect::<String>()

@@ -9,7 +9,6 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::app::reload::Configuration;
 use crate::base::flight::Patient;
 use crate::base::{clock, turn};
 
@@ -76,12 +75,9 @@ impl Watches {
         Self { tasks, configuration: Watch::new(), targets: Watch::new() }
     }
 
-    /// Watches the files of a configuration from now on.
-    pub(super) async fn configuration(&mut self, configuration: Option<&Configuration>) {
-        if let Some(configuration) = configuration {
-            let (files, seen) = configuration.seen();
-            self.configuration.replace(files, Some(seen), &self.tasks).await;
-        }
+    /// Watches the files of a configuration from now on; `seen` is what they were before they were read.
+    pub(super) async fn configuration(&mut self, (files, seen): (&[PathBuf], Vec<Stamp>)) {
+        self.configuration.replace(files, Some(seen), &self.tasks).await;
     }
 
     /// Watches these target files from now on.
