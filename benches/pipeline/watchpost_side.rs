@@ -12,6 +12,7 @@ use watchpost::base::clock::{self, Timestamp};
 use watchpost::exporter::deliver::Duty;
 use watchpost::exporter::prometheus_remote_write::exporter;
 use watchpost::net::resolve::Resolver;
+use watchpost::net::tls::TlsClient;
 use watchpost::pipeline::graph::Pipeline;
 use watchpost::pipeline::ring::{self, Ring};
 use watchpost::pipeline::selfmetrics::{Counter, Meter};
@@ -65,7 +66,8 @@ pub(super) fn run(sink: &str, series: usize) {
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async move {
-            exporter(settings, resolver, None, duty).unwrap().await;
+            let tls = TlsClient::new(&settings.client.tls, &[b"http/1.1"]).unwrap();
+            exporter(settings, (resolver, tls), None, duty).await;
         });
     });
 

@@ -14,6 +14,7 @@ use watchpost::config::{self, Environment, Sources, Strictness};
 use watchpost::exporter::deliver::Duty;
 use watchpost::exporter::prometheus_remote_write::exporter;
 use watchpost::net::resolve::Resolver;
+use watchpost::net::tls::TlsClient;
 use watchpost::pipeline::stage::Sink as _;
 
 use super::{Dice, EVERY, START, Target};
@@ -110,9 +111,11 @@ pub(super) fn run(targets: usize) {
     };
     log.close();
     let resolver = Resolver::new(plan.resolver.clone());
+    let settings = settings.unwrap();
+    let tls = TlsClient::new(&settings.client.tls, &[b"http/1.1"]).unwrap();
     let (before, begun) = (super::cpu(), Instant::now());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async { exporter(settings.unwrap(), resolver, None, duty).unwrap().await });
+    runtime.block_on(exporter(settings, (resolver, tls), None, duty));
     let took = begun.elapsed();
     let own = (super::cpu() - before)
         .saturating_sub(Duration::from_nanos(sink.cpu.load(Ordering::SeqCst)));

@@ -48,6 +48,61 @@ impl Pool {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Starts the threads; `None`: the system gives none.
+    fn start() -> Option<Arc<Self>> {
+        let pool = Arc::new(Pool::default());
+        let started = (0..THREADS).filter(|n| {
+            let pool = Arc::clone(&pool);
+            let thread = std::thread::Builder::new().name(format!("compute {n}"));
+            thread.spawn(move || pool.work()).is_ok()
+        });
+        (started.count() > 0).then_some(pool)
+    }
+
+    async fn compute<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Lost> {
+        let (result, arrives) = oneshot::channel();
+        let mut once = Some((work, result));
+        let job = move || {
+            if let Some((work, result)) = once.take().filter(|(_, result)| !result.is_closed()) {
+                let _ = result.send(work());
+            }
+            false
+        };
+        self.lock().bounded.push_back(Box::new(job));
+        self.filled.notify_one();
+        arrives.await.map_err(|_| Lost::Failed)
+    }
+
+    async fn sliced<T: Send + 'static>(
+        &self,
+        mut slice: impl FnMut() -> Option<T> + Send + 'static,
+    ) -> Result<T, Lost> {
+        let (result, arrives) = oneshot::channel();
+        let mut way = Some(result);
+        let job = move || {
+            if way.as_ref().is_none_or(oneshot::Sender::is_closed) {
+                return false;
+            }
+            let Some(value) = slice() else { return true };
+            if let Some(way) = way.take() {
+                let _ = way.send(value);
+            }
+            false
+        };
+        {
+            let mut queues = self.lock();
+            if queues.sliced.len() + queues.running >= MAX_SLICED + THREADS {
+                return Err(Lost::Full);
+            }
+            queues.sliced.push_back(Box::new(job));
+        }
+        self.filled.notify_one();
+        arrives.await.map_err(|_| Lost::Failed)
+    }
+
     fn work(&self) {
         let mut queues = self.lock();
         loop {
@@ -69,19 +124,10 @@ impl Pool {
     }
 }
 
-/// The threads, which are started when they are first needed.
-fn pool() -> Option<&'static Arc<Pool>> {
+/// The threads of the process, which are started when they are first needed.
+fn pool() -> Result<&'static Arc<Pool>, Lost> {
     static POOL: OnceLock<Option<Arc<Pool>>> = OnceLock::new();
-    let start = || {
-        let pool = Arc::new(Pool::default());
-        let started = (0..THREADS).filter(|n| {
-            let pool = Arc::clone(&pool);
-            let thread = std::thread::Builder::new().name(format!("compute {n}"));
-            thread.spawn(move || pool.work()).is_ok()
-        });
-        (started.count() > 0).then_some(pool)
-    };
-    POOL.get_or_init(start).as_ref()
+    POOL.get_or_init(Pool::start).as_ref().ok_or(Lost::Failed)
 }
 
 /// Computes something whose length is bounded.
@@ -91,18 +137,7 @@ fn pool() -> Option<&'static Arc<Pool>> {
 pub async fn compute<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Lost> {
-    let pool = pool().ok_or(Lost::Failed)?;
-    let (result, arrives) = oneshot::channel();
-    let mut once = Some((work, result));
-    let job = move || {
-        if let Some((work, result)) = once.take().filter(|(_, result)| !result.is_closed()) {
-            let _ = result.send(work());
-        }
-        false
-    };
-    pool.lock().bounded.push_back(Box::new(job));
-    pool.filled.notify_one();
-    arrives.await.map_err(|_| Lost::Failed)
+    pool()?.compute(work).await
 }
 
 /// Computes something that may take long, in slices of a few milliseconds: `slice` is called until it has a result.
@@ -110,30 +145,9 @@ pub async fn compute<T: Send + 'static>(
 /// # Errors
 /// [`Lost::Full`] at once, when as many wait as may; [`Lost::Failed`].
 pub async fn sliced<T: Send + 'static>(
-    mut slice: impl FnMut() -> Option<T> + Send + 'static,
+    slice: impl FnMut() -> Option<T> + Send + 'static,
 ) -> Result<T, Lost> {
-    let pool = pool().ok_or(Lost::Failed)?;
-    let (result, arrives) = oneshot::channel();
-    let mut way = Some(result);
-    let job = move || {
-        if way.as_ref().is_none_or(oneshot::Sender::is_closed) {
-            return false;
-        }
-        let Some(value) = slice() else { return true };
-        if let Some(way) = way.take() {
-            let _ = way.send(value);
-        }
-        false
-    };
-    {
-        let mut queues = pool.lock();
-        if queues.sliced.len() + queues.running >= MAX_SLICED + THREADS {
-            return Err(Lost::Full);
-        }
-        queues.sliced.push_back(Box::new(job));
-    }
-    pool.filled.notify_one();
-    arrives.await.map_err(|_| Lost::Failed)
+    pool()?.sliced(slice).await
 }
 
 #[cfg(test)]
@@ -141,38 +155,45 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    /// One test, because all share the threads.
     #[tokio::test]
     async fn long_work_takes_turns_is_bounded_and_ends_with_its_waiters() {
-        assert_eq!(compute(|| 7).await, Ok(7));
-        assert_eq!(compute(|| panic!("on purpose")).await, Err::<(), _>(Lost::Failed));
+        let pool = Pool::start().expect("threads");
+        assert_eq!(pool.compute(|| 7).await, Ok(7));
+        assert_eq!(pool.compute(|| panic!("on purpose")).await, Err::<(), _>(Lost::Failed));
         // Work without an end, in as many slices as somebody waits for.
         let endless = || {
-            sliced(|| {
+            pool.sliced(|| {
                 std::hint::black_box((0..10_000).sum::<u64>());
                 None::<()>
             })
         };
-        let mut waiting: Vec<_> =
-            (0..MAX_SLICED + THREADS - 1).map(|_| Box::pin(endless())).collect();
+        let mut waiting: Vec<_> = (0..MAX_SLICED).map(|_| Box::pin(endless())).collect();
         for one in &mut waiting {
             let once = tokio::time::timeout(Duration::ZERO, one).await;
             assert!(once.is_err(), "{once:?}");
         }
         let mut n = 0;
-        let counted = sliced(move || {
+        let counted = pool.sliced(move || {
             n += 1;
             (n == 50).then_some(n)
         });
         assert_eq!(counted.await, Ok(50), "the others do not stop it");
-        assert_eq!(compute(|| 8).await, Ok(8));
-        let mut last = Box::pin(endless());
-        assert!(tokio::time::timeout(Duration::ZERO, &mut last).await.is_err());
-        assert_eq!(endless().await, Err(Lost::Full));
-        drop((waiting, last));
-        // Those whose waiters are gone leave at their next slice.
+        assert_eq!(pool.compute(|| 8).await, Ok(8));
+        // Two more fit, once the one that has ended is counted out, and no third.
         let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
-        while sliced(|| Some(())).await == Err(Lost::Full) {
+        while waiting.len() < MAX_SLICED + THREADS {
+            let mut one = Box::pin(endless());
+            match tokio::time::timeout(Duration::ZERO, &mut one).await {
+                Err(_) => waiting.push(one),
+                Ok(refused) => assert_eq!(refused, Err(Lost::Full)),
+            }
+            assert!(tokio::time::Instant::now() < deadline, "{} fit", waiting.len());
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(endless().await, Err(Lost::Full));
+        drop(waiting);
+        // Those whose waiters are gone leave at their next slice.
+        while pool.sliced(|| Some(())).await == Err(Lost::Full) {
             assert!(tokio::time::Instant::now() < deadline, "abandoned work goes on");
             tokio::task::yield_now().await;
         }

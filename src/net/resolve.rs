@@ -87,12 +87,15 @@ struct Current {
 /// When the files of the system were changed last.
 type Changed = [Option<SystemTime>; 2];
 
+/// Who is asked for names, and how.
+type Servers = (ResolverConfig, ResolverOpts);
+
 /// What the files of the system say.
 #[derive(Clone)]
 struct System {
     changed: Changed,
     /// `None`: it was the same as before, and not read.
-    read: Option<(Result<(ResolverConfig, ResolverOpts), String>, Arc<Hosts>)>,
+    read: Option<(Result<Servers, String>, Arc<Hosts>)>,
 }
 
 /// Resolves names. One for each runtime: its sockets belong to the runtime that first used them.
@@ -253,7 +256,7 @@ pub fn literal(host: &str) -> Option<IpAddr> {
 
 fn build(
     settings: &ResolverSettings,
-    (mut config, mut options): (ResolverConfig, ResolverOpts),
+    (mut config, mut options): Servers,
     hosts: Arc<Hosts>,
 ) -> Result<Inner, NetError> {
     if !settings.nameservers.is_empty() {

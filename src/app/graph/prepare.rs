@@ -33,6 +33,10 @@ use crate::signal::names;
 /// How long folders that another has are waited for.
 const LEAVING: Duration = Duration::from_secs(2);
 
+/// What pipelines are built with, what stands beside the queues, and what the files of exporters said.
+type Around<'a> =
+    (&'a Tools<'a>, &'a BTreeMap<String, (u64, Standing)>, &'a BTreeMap<String, Files>);
+
 impl Graph {
     /// Builds what a plan says, next to what runs. Nothing that runs changes.
     ///
@@ -139,11 +143,7 @@ impl Graph {
         &self,
         pipeline: &plan::Pipeline,
         plan: &Plan,
-        (tools, standing, files): (
-            &Tools<'_>,
-            &BTreeMap<String, (u64, Standing)>,
-            &BTreeMap<String, Files>,
-        ),
+        (tools, standing, files): Around<'_>,
         log: Option<Arc<Log>>,
     ) -> Result<PreparedPipeline, StartError> {
         let running = self.pipelines.get(&pipeline.name);
