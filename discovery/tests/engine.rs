@@ -1,4 +1,5 @@
-//! The stream of the engine's events, from a stand-in that never stops to tell them.
+//! The engine's list and its stream of events, from a stand-in that never stops to tell them. The memory that is
+//! measured is that of this process: no other tests belong here.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 use std::sync::Arc;
@@ -68,4 +69,32 @@ fn a_flood_of_events_is_not_read_while_a_run_is_due() {
         }
         assert!(told.load(Ordering::Relaxed) > first, "it goes on");
     });
+}
+
+/// 16 MiB of empty objects, of labels that nobody reads and of ports that are not published once took 1.4 GB.
+#[test]
+fn what_is_passed_over_takes_no_memory() {
+    let peak = || {
+        let status = std::fs::read("/proc/self/status").expect("a status");
+        let status = String::from_utf8_lossy(&status).into_owned();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).map(str::to_owned);
+        let kib = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
+        kib.expect("a peak") >> 10
+    };
+    let all = |one: &str| format!("{{{}}}", vec![one; (16 << 20) / (one.len() + 1)].join(","));
+    let objects = format!("[{}]", vec!["{\"\":{}}"; (16 << 20) / 8].join(","));
+    let labels = format!("[{{\"Names\":[\"/a\"],\"Labels\":{}}}]", all("\"x\":\"\""));
+    let ports =
+        format!("[{{\"Names\":[\"/a\"],\"Ports\":[{}]}}]", vec!["{}"; (16 << 20) / 3].join(","));
+    let endpoint = Endpoint::Unix("/x.sock".into());
+    let read = |text: &str| {
+        docker::containers(text.as_bytes(), &endpoint).map(|found| found.services.len())
+    };
+    let before = peak();
+    assert!(read(&objects).is_err_and(|why| why.contains("more than 10000 containers")));
+    for text in [labels, ports] {
+        assert_eq!(read(&text), Ok(1));
+    }
+    let more = peak() - before;
+    assert!(more < 64, "{more} MiB");
 }

@@ -158,7 +158,8 @@ fn what_cannot_be_probed_is_told() {
         often: {labels: {watchpost.address: \"https://a.invalid\", watchpost.interval: 10ms}}\n  \
         port: {labels: {watchpost.address: \"b.invalid:99999\"}}\n  \
         scheme: {labels: {watchpost.address: \"ftp://me:secret@c.invalid\"}}\n  \
-        own: {labels: {watchpost.address: \"dns:d.invalid\", watchpost.module: my_dns}}\n";
+        own: {labels: {watchpost.address: \"dns:d.invalid\", watchpost.module: my_dns}}\n  \
+        known: {labels: {watchpost.address: \"e.invalid:53\", watchpost.module: tcp_connect}}\n";
     lab.write("svc/odd/compose.yml", text);
     let config = lab.config("").replace("[targets/pinghosts.yaml]", "[targets/*.yaml]");
     let config = config.replace(
@@ -176,13 +177,14 @@ fn what_cannot_be_probed_is_told() {
         "the interval 10ms is shorter than 1s",
         "\"b.invalid:99999\" is not host:port",
         "an http module knows http:// and https://, not ftp://",
+        "the module \"my_dns\": labels may not name it",
     ] {
         assert!(out.contains(expected), "{expected:?} in\n{out}");
     }
     assert!(!out.contains("secret"), "{out}");
     let written = lab.read("targets/b.yaml");
-    assert!(written.contains("dns:d.invalid;dns;internal;;my_dns"), "{written}");
-    for address in ["a.invalid", "b.invalid", "c.invalid"] {
+    assert!(written.contains("e.invalid:53;e;internal;;tcp_connect"), "{written}");
+    for address in ["a.invalid", "b.invalid", "c.invalid", "d.invalid"] {
         assert!(!written.contains(address), "{written}");
     }
 }
@@ -220,7 +222,8 @@ fn in_the_daemon_a_new_service_is_probed() {
     };
     lab.write(
         "watchpost.yaml",
-        &lab.config("    interval: 1s\n").replace("scheme: https", "scheme: http"),
+        &lab.config("    interval: 1s\n    allow: [\"*\", 127.0.0.1]\n")
+            .replace("scheme: https", "scheme: http"),
     );
     let mut daemon = Daemon::start(&lab.path("watchpost.yaml"));
     let success = |daemon: &Daemon| {

@@ -55,30 +55,6 @@ fn too_many_are_not_used() {
     }
 }
 
-/// 16 MiB of empty objects, of labels that nobody reads and of ports that are not published once took 1.4 GB.
-#[test]
-fn what_is_passed_over_takes_no_memory() {
-    let peak = || {
-        let status = std::fs::read("/proc/self/status").expect("a status");
-        let status = String::from_utf8_lossy(&status).into_owned();
-        let line = status.lines().find(|line| line.starts_with("VmHWM:")).map(str::to_owned);
-        let kib = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
-        kib.expect("a peak") >> 10
-    };
-    let all = |one: &str| format!("{{{}}}", vec![one; (16 << 20) / (one.len() + 1)].join(","));
-    let objects = format!("[{}]", vec!["{\"\":{}}"; (16 << 20) / 8].join(","));
-    let labels = format!("[{{\"Names\":[\"/a\"],\"Labels\":{}}}]", all("\"x\":\"\""));
-    let ports =
-        format!("[{{\"Names\":[\"/a\"],\"Ports\":[{}]}}]", vec!["{}"; (16 << 20) / 3].join(","));
-    let before = peak();
-    assert!(refused(&objects).contains("more than 10000 containers"));
-    for text in [labels, ports] {
-        assert_eq!(list(&text).expect("a list").services.len(), 1);
-    }
-    let more = peak() - before;
-    assert!(more < 64, "{more} MiB");
-}
-
 #[test]
 fn the_same_service_of_a_file_and_of_the_engine_is_one() {
     let folder = tempfile::tempdir().expect("a folder");
