@@ -279,6 +279,11 @@ impl Finder<'_> {
         dialect: &'static str,
         origin: &Origin,
     ) {
+        if self.candidates.len() >= MAX_FOUND {
+            // What is more than that is not judged: it costs time, and changes nothing.
+            let reason = format!("it has more than {MAX_FOUND} addresses");
+            return self.skip(&self.service.origin.clone(), reason);
+        }
         let judged = is_address(&address).and_then(|()| self.settings.limits.hosts.judge(&address));
         self.judged(judged, address, name, dialect, origin);
     }
