@@ -6,8 +6,15 @@
 # and we may. cargo-deb, which makes the package, comes from crates.io and is built below target/tools.
 # OTLP is read by packages of PyPI, in a virtual environment below target/python; for that python3-venv
 # is installed when it is missing and we may.
-# Arguments go to `cargo test`, e.g. `./test.sh hostile`.
+# Arguments go to `cargo test`, e.g. `./test.sh hostile`. `./test.sh --long` makes kills, faults of disks, hostile
+# attempts and fuzzing as long as nights are.
 set -eu
+if [ "${1:-}" = --long ]; then
+    shift
+    WATCHPOST_KILLS=1000 WATCHPOST_FULL_FOR=60 WATCHPOST_DAMAGES=600 WATCHPOST_OUTAGE=300
+    WATCHPOST_HOSTILE=1000 WATCHPOST_FUZZ_RUNS=1000000
+    export WATCHPOST_KILLS WATCHPOST_FULL_FOR WATCHPOST_DAMAGES WATCHPOST_OUTAGE WATCHPOST_HOSTILE WATCHPOST_FUZZ_RUNS
+fi
 cd "$(dirname "$0")"
 peers="$PWD/target/peers"
 mkdir -p "$peers"
