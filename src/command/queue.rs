@@ -7,7 +7,7 @@ use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::FileTypeExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::base::clock;
 use crate::base::duration;
@@ -177,21 +177,61 @@ fn ask(place: &Place, request: &Request) -> io::Result<Option<(Vec<String>, Stri
         std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket())
     };
     let mut sockets = place.sockets.iter().filter(is_socket);
-    let connected = sockets.find_map(|path| UnixStream::connect(path).ok());
+    let until = clock::instant() + PATIENCE;
+    let connected = sockets.find_map(|path| connect(path, until).ok());
     let Some(mut stream) = connected else { return Ok(None) };
-    stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut line = serde_json::to_string(request)?;
     line.push('\n');
     stream.write_all(line.as_bytes())?;
-    let mut lines: Vec<String> =
-        BufReader::new(stream.take(MAX_ANSWER)).lines().collect::<io::Result<_>>()?;
+    let mut lines: Vec<String> = BufReader::new(Hurried { stream, until }.take(MAX_ANSWER))
+        .lines()
+        .collect::<io::Result<_>>()?;
     match lines.pop() {
         Some(last) if last.starts_with("ok") => {
             Ok(Some((lines, last.trim_start_matches("ok").trim().to_owned())))
         }
         Some(last) => Err(io::Error::other(tame(&last))),
         None => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the daemon has said nothing")),
+    }
+}
+
+/// Connects, unless more peers wait than the kernel keeps until then.
+fn connect(path: &Path, until: Instant) -> io::Result<UnixStream> {
+    let address = socket2::SockAddr::unix(path)?;
+    let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    loop {
+        match socket.connect(&address) {
+            Ok(()) => break,
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock || clock::instant() > until => {
+                return Err(error);
+            }
+            Err(_) => {
+                #[allow(clippy::disallowed_methods, reason = "nothing else runs here")]
+                std::thread::sleep(MOMENT / 20);
+            }
+        }
+    }
+    socket.set_nonblocking(false)?;
+    Ok(UnixStream::from(std::os::fd::OwnedFd::from(socket)))
+}
+
+/// A stream that is read until a time, however often something comes.
+struct Hurried {
+    stream: UnixStream,
+    until: Instant,
+}
+
+impl io::Read for Hurried {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.until.saturating_duration_since(clock::instant());
+        if left.is_zero() {
+            let why = "the daemon did not answer in time";
+            return Err(io::Error::new(io::ErrorKind::TimedOut, why));
+        }
+        self.stream.set_read_timeout(Some(left))?;
+        self.stream.read(buffer)
     }
 }
 

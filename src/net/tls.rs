@@ -348,7 +348,7 @@ pub fn is_tls_error(error: &io::Error) -> bool {
     error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>())
 }
 
-/// Checks that the peer owns the key, and leaves the certificate to [`TlsClient::judge`].
+/// Checks that the peer owns the key, and leaves the certificate to [`judge`].
 #[derive(Debug)]
 struct JudgeLater(WebPkiSupportedAlgorithms);
 

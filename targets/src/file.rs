@@ -298,7 +298,7 @@ fn put(path: &Path, text: &str, expected: Option<Option<&str>>) -> io::Result<bo
     let place = Place::find(path)?;
     let mode = place.mode()?;
     // What is there is read as the one who runs this, and written as the owner of the folder.
-    let have = place.read();
+    let have = place.read(text.len());
     if have.as_ref().is_ok_and(|have| have.as_deref() == Some(text.as_bytes())) {
         return Ok(false);
     }
@@ -309,7 +309,8 @@ fn put(path: &Path, text: &str, expected: Option<Option<&str>>) -> io::Result<bo
         file.set_permissions(fs::Permissions::from_mode(mode.unwrap_or(0o644)))?;
         file.sync_all()?;
         if let Some(old) = expected {
-            unchanged(place.read()?.as_deref(), old)?;
+            let now = place.read(old.map_or(0, str::len))?;
+            unchanged(now.as_deref(), old)?;
         }
         place.folder.as_owner(|| place.replace_by(&temporary))
     })();

@@ -263,16 +263,16 @@ impl Place {
         }
     }
 
-    /// Reads the file, as the one who runs this; `None`: there is none.
-    pub(crate) fn read(&self) -> io::Result<Option<Vec<u8>>> {
+    /// Reads the file, as the one who runs this, and no more of it than one byte beyond a limit; `None`: there is none.
+    pub(crate) fn read(&self, limit: usize) -> io::Result<Option<Vec<u8>>> {
         if self.mode()?.is_none() {
             return Ok(None);
         }
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let mut file =
+        let file =
             File::from(rustix::fs::openat(&self.folder.handle, &self.name, flags, Mode::empty())?);
         let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)?;
+        file.take(limit as u64 + 1).read_to_end(&mut bytes)?;
         Ok(Some(bytes))
     }
 

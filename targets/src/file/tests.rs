@@ -233,3 +233,14 @@ proptest::proptest! {
         let _ = parse(&text, Path::new("t.yaml"));
     }
 }
+
+/// Another user may have made what is there larger than any memory.
+#[test]
+fn a_huge_file_is_compared_and_not_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sparse");
+    std::fs::File::create(&path).unwrap().set_len(1 << 40).unwrap();
+    assert!(write_over(&path, "short", Some("other")).is_err());
+    assert!(write_atomic(&path, "short").unwrap());
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "short");
+}
