@@ -59,6 +59,10 @@ pub async fn attempt(
                 let why = "no memory for the body within the timeout";
                 return SlotResult::Skipped(Skip::Overload, why.to_owned());
             }
+            (None, Some(Wait::Files)) => {
+                let why = "the module's certificates were not read within the timeout";
+                return SlotResult::Skipped(Skip::NoCredentials, why.to_owned());
+            }
             (None, Some(Wait::Rules)) => {
                 let within = duration::format(timeout);
                 (Reason::RuleTimeout, format!("rules not decided within {within}").into())
@@ -109,7 +113,9 @@ pub(super) async fn handshake(
     host: &str,
     trace: &mut Trace,
 ) -> Result<(tls::Stream, bool), Stop> {
+    trace.waits = Some(Wait::Files);
     let client = settings.client().await.map_err(|why| Stop::Skip(Skip::NoCredentials, why))?;
+    trace.waits = None;
     trace.begin(Phase::Tls);
     let (stream, shown) = client.handshake(stream, host).await?;
     trace.end();

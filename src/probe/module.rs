@@ -131,16 +131,16 @@ pub enum Credentials {
 pub struct LazyTls {
     settings: TlsSettings,
     alpn: &'static [&'static [u8]],
-    client: OnceLock<TlsClient>,
+    client: Arc<OnceLock<TlsClient>>,
     /// The client that is being built.
-    building: Flights<(), Result<TlsClient, String>>,
+    building: Flights<(), Result<(), String>>,
 }
 
 impl LazyTls {
     /// Keeps the settings for later.
     #[must_use]
     pub fn new(settings: TlsSettings, alpn: &'static [&'static [u8]]) -> Self {
-        Self { settings, alpn, client: OnceLock::new(), building: Flights::default() }
+        Self { settings, alpn, client: Arc::default(), building: Flights::default() }
     }
 
     /// Whether it shows a certificate of its own.
@@ -157,10 +157,11 @@ impl LazyTls {
         if let Some(client) = self.client.get() {
             return Ok(client);
         }
-        let (settings, alpn) = (self.settings.clone(), self.alpn);
-        let built = self.building.read((), move || TlsClient::new(&settings, alpn));
-        let built = built.await.map_err(|error| error.to_string())??;
-        Ok(self.client.get_or_init(|| built))
+        let (settings, alpn, client) = (self.settings.clone(), self.alpn, Arc::clone(&self.client));
+        // What is built is kept, also when nobody waits for it any more.
+        let build = move || TlsClient::new(&settings, alpn).map(|built| drop(client.set(built)));
+        self.building.read((), build).await.map_err(|error| error.to_string())??;
+        self.client.get().ok_or_else(|| "TLS: the client is not there".to_owned())
     }
 }
 

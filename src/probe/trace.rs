@@ -33,6 +33,8 @@ pub(super) enum Wait {
     Rules,
     /// Other attempts have the memory for bodies.
     Memory,
+    /// The module's certificates are read.
+    Files,
 }
 
 impl From<Lost> for Stop {
