@@ -23,10 +23,14 @@ fn target_file_that_hangs_stops_no_other() {
     let configuration = format!(
         "receivers:
   probe/good: {{interval: 1s, module: tcp_connect, target_files: [targets.yaml]}}
+  probe/tls: {{interval: 1s, module: tls, targets: ['{0}']}}
   probe/stuck: {{interval: 1s, module: tcp_connect, target_files: ['{hung}/targets.yaml']}}
+modules:
+  tls: {{prober: tcp, timeout: 500ms, tcp: {{tls: true, tls_config: {{ca_file: '{hung}/ca.pem'}}}}}}
 exporters: {{prometheus: {{}}}}
 http: {{listen: '127.0.0.1:0'}}
-"
+",
+        server.address
     );
     let file = write(folder.path(), "watchpost.yaml", &configuration);
     let mut daemon = Daemon::start_with(&file, |command| beside_hung(hung, command));
@@ -40,6 +44,10 @@ http: {{listen: '127.0.0.1:0'}}
         slots.map(|(_, count)| count).sum()
     };
     until("slots of the good target", || (count(&daemon, "\"ok\"") >= 3.0).then_some(()));
+    // That a certificate cannot be read is no target's fault.
+    let skipped = "watchpost_slots_total{outcome=\"skipped\",reason=\"no_credentials\",receiver=\"probe/tls\"}";
+    until("a skipped slot", || (daemon.metrics().get(skipped)? >= &1.0).then_some(()));
+    assert!(!daemon.metrics().keys().any(|name| name.contains("outcome=\"failed\"")));
     // Changes of the file beside it are seen.
     std::fs::write(&targets, row("two")).unwrap();
     let served =
