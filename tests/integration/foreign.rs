@@ -93,10 +93,11 @@ fn bodies_that_stop_share_a_budget() {
         return;
     }
     sh("ip link set lo up");
-    let server = Server::tcp(|mut stream| {
+    let held = vec![b'x'; 15_900_000];
+    let server = Server::tcp(move |mut stream| {
         let _ = Request::read(&mut stream);
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 20000000\r\n\r\n");
-        let _ = stream.write_all(&vec![b'x'; 15_900_000]);
+        let _ = stream.write_all(&held);
         std::thread::sleep(Duration::from_secs(8));
     });
     let url = server.url("/");
@@ -114,12 +115,13 @@ fn bodies_that_stop_share_a_budget() {
         matches!(outcome.verdict, Verdict::Down { reason: Reason::ReadTimeout, .. })
     });
     let (overload, waited) = (overload.count(), waited.count());
-    assert!(overload >= 2 && overload + waited == 8, "{ended:?}");
+    // How many get how far is a matter of the machine's load.
+    assert_eq!(overload + waited, 8, "{ended:?}");
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let peak = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
     let peak: u64 = peak.split_whitespace().nth(1).unwrap().parse().unwrap();
-    // Servers of the test have 16 MB each as well.
-    assert!(peak < 330 << 10, "{peak} KiB");
+    // Without a budget it is 8 times 16 MiB, and twice that while they grow.
+    assert!(peak < 200 << 10, "{peak} KiB");
 }
 
 /// What a server was asked: the secret headers of each request, and its body.
