@@ -40,8 +40,10 @@ const STOP_GRACE: Duration = Duration::from_secs(2);
 /// An attempt ends at least this long before its target's next slot, however long its timeout.
 const MARGIN: Duration = Duration::from_millis(50);
 
-/// Slots, ends or targets that are handled before attempts get their turn.
+/// Targets that are handled before attempts get their turn.
 const STRETCH: usize = 500;
+/// Slots that are begun, and attempts whose ends are booked, before others get their turn.
+const AT_ONCE: usize = 200;
 
 struct Watched {
     receiver: Arc<str>,
@@ -185,13 +187,13 @@ impl Prober {
         self.due.extend(self.schedule.due(now.boot, absence.since_last(now)));
         // What has ended is older than what comes due, and is written first.
         let mut ended = 0;
-        while ended < STRETCH
+        while ended < AT_ONCE
             && let Some(done) = self.attempts.try_join_next_with_id()
         {
             self.done(done, &mut out);
             ended += 1;
         }
-        for slot in self.due.drain(..self.due.len().min(STRETCH)).collect::<Vec<_>>() {
+        for slot in self.due.drain(..self.due.len().min(AT_ONCE)).collect::<Vec<_>>() {
             self.start(slot, &now, &mut out);
         }
         self.offer(out);
@@ -202,6 +204,8 @@ impl Prober {
         self.offer(std::mem::take(out));
         tokio::task::yield_now().await;
         self.look(absence);
+        // Both together would be a long turn.
+        tokio::task::yield_now().await;
     }
 
     fn start(&mut self, slot: Slot, now: &Moment, out: &mut Output) {
