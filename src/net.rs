@@ -2,6 +2,7 @@
 //! a pooled client and a small server. Knows nothing of targets and outcomes: its faults are its own.
 
 pub mod auth;
+pub mod budget;
 pub(crate) mod detached;
 pub mod dial;
 pub mod grpc_client;

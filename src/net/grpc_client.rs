@@ -14,9 +14,9 @@ use tonic::body::Body;
 use tonic::transport::{Channel, Endpoint, Error};
 
 use crate::net::AGENT;
+use crate::net::budget::Budget;
 use crate::net::detached::Detached;
-use crate::net::http_client::Connector;
-use crate::net::http_client::budget::Budget;
+use crate::net::http_client::{self, Connector};
 use crate::net::resolve::Resolver;
 use crate::net::tls::TlsClient;
 
@@ -42,7 +42,7 @@ pub fn channel(
         .map_err(|error| error.to_string())?
         .origin(origin.clone())
         .executor(Detached);
-    let budget = Arc::new(Budget::default());
+    let budget = http_client::budget();
     let connector = Connector::new(resolver, tls, secure, Arc::clone(&budget));
     Ok(Fit { channel: endpoint.connect_with_connector_lazy(connector), budget })
 }

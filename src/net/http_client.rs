@@ -1,7 +1,5 @@
 //! The pooled HTTP client of exporters. Probes do not use it: they need a fresh connection each time.
 
-pub mod budget;
-
 use std::future::Future;
 use std::io;
 use std::net::IpAddr;
@@ -18,14 +16,25 @@ use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::client::legacy::{Client, Error};
 use hyper_util::rt::{TokioIo, TokioTimer};
 
+use crate::net::budget::{Budget, Budgeted};
 use crate::net::detached::Detached;
 use crate::net::dial;
 use crate::net::resolve::{Family, Resolver};
 use crate::net::tls::{self, TlsClient};
-use budget::{Budget, Budgeted};
 
-/// What an answer's body may be; the rest is not read.
+/// The longest body of an answer; the rest is not read.
 const MAX_ANSWER: usize = 64 << 10;
+/// Bytes that are read for one request, head and framing included.
+const MAX_BYTES: u64 = 1 << 20;
+/// Reads for one request. The windows of a large body over HTTP/2 take some hundred.
+const MAX_READS: u64 = 8192;
+
+/// The budget of a client for the request under way, on all of its connections. A client sends one request after the
+/// other, and renews it: a flood of 1xx heads, of frames or of single bytes ends long before the request's timeout.
+#[must_use]
+pub fn budget() -> Arc<Budget> {
+    Arc::new(Budget::new(MAX_BYTES, MAX_READS))
+}
 
 /// A client that keeps its connections.
 #[derive(Clone, Debug)]
@@ -69,7 +78,7 @@ impl HttpClient {
     /// A client that speaks TLS by these settings to `https` endpoints.
     #[must_use]
     pub fn new(resolver: Resolver, tls: TlsClient) -> Self {
-        let budget = Arc::new(Budget::default());
+        let budget = budget();
         let connector = Connector { resolver, tls, secure: None, budget: Arc::clone(&budget) };
         let inner = Client::builder(Detached)
             .pool_timer(TokioTimer::new())

@@ -25,12 +25,6 @@ impl<S> Paced<S> {
     pub fn new(inner: S) -> Self {
         Self { inner, read: 0 }
     }
-
-    /// The stream.
-    #[must_use]
-    pub fn get_ref(&self) -> &S {
-        &self.inner
-    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {

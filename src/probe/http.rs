@@ -3,7 +3,6 @@
 //! first rule that fails names the reason.
 
 mod body;
-mod budget;
 mod cookies;
 mod credentials;
 mod owned;
@@ -11,6 +10,7 @@ mod redirect;
 
 use std::future::Future;
 use std::pin::pin;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, LAST_MODIFIED, LOCATION};
@@ -20,12 +20,12 @@ use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use url::Url;
 
+use crate::net::budget::{Budget, Budgeted};
 use crate::probe::attempt::{self, Tools};
 use crate::probe::module::Http;
 use crate::probe::rules::{self, question};
 use crate::probe::trace::{Stop, Trace};
 use crate::signal::outcome::{Http as Facts, Phase, Reason};
-use budget::{Budget, Spent};
 use owned::Owned;
 use redirect::Ask;
 pub use redirect::{Asked, trail};
@@ -64,9 +64,9 @@ async fn hop(module: &Http, ask: &mut Ask, tools: &Tools, trace: &mut Trace) -> 
         let named = headers.get(HOST).and_then(|value| value.to_str().ok()).map(host_of);
         let (stream, h2) =
             attempt::handshake(&module.tls, stream, named.unwrap_or(&host), trace).await?;
-        exchange(module, ask, headers, Budget::new(stream, limit), h2, trace).await
+        exchange(module, ask, headers, (stream, limit), h2, trace).await
     } else {
-        exchange(module, ask, headers, Budget::new(stream, limit), false, trace).await
+        exchange(module, ask, headers, (stream, limit), false, trace).await
     }
 }
 
@@ -81,7 +81,7 @@ async fn exchange<S>(
     module: &Http,
     ask: &mut Ask,
     headers: HeaderMap,
-    stream: Budget<S>,
+    (stream, limit): (S, u64),
     h2: bool,
     trace: &mut Trace,
 ) -> Result<bool, Stop>
@@ -90,8 +90,9 @@ where
 {
     trace.begin(Phase::Processing);
     let request = request(ask, headers, h2)?;
-    let (spent, io) = (stream.spent(), TokioIo::new(stream));
-    let explain = |error: hyper::Error| explain(&error, &spent);
+    let budget = Arc::new(Budget::new(limit, u64::MAX));
+    let io = TokioIo::new(Budgeted::new(stream, Arc::clone(&budget)));
+    let explain = |error: hyper::Error| explain(&error, &budget);
     // The attempt owns the connection, whatever it consists of: it ends with the attempt.
     if h2 {
         let tasks = Owned::default();
@@ -100,7 +101,7 @@ where
         let (mut sender, connection) = builder.handshake(io).await.map_err(explain)?;
         let work = async {
             let response = sender.send_request(request).await.map_err(explain)?;
-            answer(module, ask, response, &spent, trace).await
+            answer(module, ask, response, &budget, trace).await
         };
         let done = drive(connection, work).await;
         tasks.end().await;
@@ -111,7 +112,7 @@ where
         let (mut sender, connection) = builder.handshake(io).await.map_err(explain)?;
         let work = async {
             let response = sender.send_request(request).await.map_err(explain)?;
-            answer(module, ask, response, &spent, trace).await
+            answer(module, ask, response, &budget, trace).await
         };
         drive(connection, work).await
     }
@@ -162,7 +163,7 @@ async fn answer(
     module: &Http,
     ask: &mut Ask,
     response: Response<Incoming>,
-    spent: &Spent,
+    budget: &Budget,
     trace: &mut Trace,
 ) -> Result<bool, Stop> {
     trace.end();
@@ -207,7 +208,7 @@ async fn answer(
     trace.begin(Phase::Transfer);
     let wants_body = trace.broken.is_none()
         && !(module.fail_if_body_matches.is_empty() && module.fail_if_body_not_matches.is_empty());
-    let read = body::read(module, body, wants_body, spent, trace).await;
+    let read = body::read(module, body, wants_body, budget, trace).await;
     if read.is_ok() {
         trace.end();
     }
@@ -257,9 +258,9 @@ fn last_modified(headers: &HeaderMap) -> Option<i64> {
 }
 
 /// Names an error of the HTTP library by its causes.
-fn explain(error: &hyper::Error, spent: &Spent) -> Stop {
+fn explain(error: &hyper::Error, budget: &Budget) -> Stop {
     // HTTP/2 does not hand on which error of its stream it has seen.
-    if spent.is_all() {
+    if budget.is_exceeded() {
         return Stop::down(Reason::BodyTooLarge, "more bytes than the attempt's budget");
     }
     let mut detail = error.to_string();

@@ -144,6 +144,21 @@ pub fn parse_metrics(text: &str) -> Metrics {
         .collect()
 }
 
+/// A receiver without targets or wishes of its own.
+pub fn receiver() -> config::plan::Receiver {
+    config::plan::Receiver {
+        name: "probe".into(),
+        job: "probe".into(),
+        interval: Duration::from_secs(60),
+        timeout: None,
+        module: None,
+        labels: Default::default(),
+        disabled: Default::default(),
+        inline: Vec::new(),
+        files: Vec::new(),
+    }
+}
+
 /// One attempt by the library: what happened, and what would be published about it.
 /// `modules` is the text of a `modules:` section, indented by two; `resolver` names a server.
 pub fn attempt_with(
@@ -163,17 +178,7 @@ pub fn attempt_with(
     let origin = watchpost_targets::Origin { file: "test".into(), line: 1 };
     let target = watchpost_targets::parse_line(&line, &Default::default(), origin)
         .map_err(|p| p.to_string())?;
-    let receiver = config::plan::Receiver {
-        name: "probe".into(),
-        job: "probe".into(),
-        interval: Duration::from_secs(60),
-        timeout: None,
-        module: None,
-        labels: Default::default(),
-        disabled: Default::default(),
-        inline: Vec::new(),
-        files: Vec::new(),
-    };
+    let receiver = receiver();
     let planned = config::targets::plan_target(&receiver, &plan.modules, &target, None)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let result = runtime.block_on(async {

@@ -13,7 +13,7 @@ use watchpost::net::resolve::Resolver;
 use watchpost::probe::{PlannedTarget, Tools, attempt};
 
 use crate::corpus::Corpus;
-use crate::{alone, counting};
+use crate::{alone, counting, support};
 
 /// Attempts that are made at one time.
 const AT_ONCE: usize = 64;
@@ -78,17 +78,7 @@ fn plans(folder: &Path) -> (Vec<Arc<PlannedTarget>>, Resolver) {
     let sources = Sources { configs: vec![file], sets: Vec::new() };
     let loaded = config::load(&sources, &Environment::new(), Strictness::Run);
     let plan = loaded.plan.unwrap_or_else(|| panic!("{:?}", loaded.problems));
-    let receiver = config::plan::Receiver {
-        name: "probe".into(),
-        job: "probe".into(),
-        interval: Duration::from_secs(60),
-        timeout: None,
-        module: None,
-        labels: Default::default(),
-        disabled: Default::default(),
-        inline: Vec::new(),
-        files: Vec::new(),
-    };
+    let receiver = support::receiver();
     let lines = std::fs::read_to_string(folder.join("targets")).unwrap();
     let targets = lines.lines().map(|line| {
         let origin = watchpost_targets::Origin { file: "test".into(), line: 1 };

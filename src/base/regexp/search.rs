@@ -4,6 +4,7 @@
 use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use regex::bytes::Regex;
 use regex_automata::Input;
@@ -13,6 +14,12 @@ use regex_automata::nfa::thompson::{self, WhichCaptures};
 use regex_automata::util::syntax;
 
 use super::{SIZE_LIMIT, build, translate};
+use crate::base::clock;
+
+/// How long a slice of searches should take.
+pub const SLICE: Duration = Duration::from_millis(5);
+/// Bytes between two looks at the clock; an expression can take 20 microseconds for each.
+const STEPS: usize = 256;
 
 /// The memory that a running search may take, in bytes; states beyond it are computed anew.
 const CACHE: usize = 512 << 10;
@@ -95,6 +102,21 @@ impl Search {
         let automaton = &self.pattern.0.automaton;
         self.state = automaton.start_state_forward(&mut self.cache, &Input::new(b"")).ok();
         self.at = 0;
+    }
+
+    /// As [`Search::advance`], until that is known or the time is over.
+    pub fn advance_until(
+        &mut self,
+        text: &[u8],
+        is_cut: bool,
+        until: Instant,
+    ) -> ControlFlow<bool> {
+        loop {
+            let known = self.advance(text, is_cut, STEPS);
+            if known.is_break() || clock::instant() >= until {
+                return known;
+            }
+        }
     }
 
     /// Looks at `steps` bytes more of the text; breaks with whether it matches, once that is known. A text that is

@@ -6,8 +6,8 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::budget::Spent;
 use super::explain;
+use crate::net::budget::Budget;
 use crate::probe::module::Http;
 use crate::probe::rules::{self, question};
 use crate::probe::trace::{Stop, Trace, Wait};
@@ -75,7 +75,7 @@ pub(super) async fn read(
     module: &Http,
     mut body: Incoming,
     keep: bool,
-    spent: &Spent,
+    budget: &Budget,
     trace: &mut Trace,
 ) -> Result<Body, Stop> {
     let limit = limit(module);
@@ -83,7 +83,7 @@ pub(super) async fn read(
     let mut kept = Kept::default();
     let (mut length, mut frames) = (0_u64, 0_u64);
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| explain(&error, spent))?;
+        let frame = frame.map_err(|error| explain(&error, budget))?;
         frames += 1;
         if frames > MAX_FRAMES + length / 1024 {
             let why = format!("more than {frames} chunks for {length} bytes");

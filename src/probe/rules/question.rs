@@ -1,20 +1,14 @@
 //! Questions to foreign text: whether an expression matches it. Asked in slices on the workers, never on a loop.
 
 use std::ops::ControlFlow;
-use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::base::clock;
-use crate::base::regexp::search::{Pattern, Search};
+use crate::base::regexp::search::{Pattern, SLICE, Search};
 use crate::base::workers::{self, Lost};
 use crate::probe::rules::Broken;
 use crate::probe::trace::{Stop, Trace, Wait};
-
-/// How long one slice takes, about.
-const SLICE: Duration = Duration::from_millis(5);
-/// Bytes between two looks at the clock; an expression can take 20 microseconds for each.
-const STEPS: usize = 256;
 
 /// Whether one of some texts matches, and what follows.
 pub(in crate::probe) struct Question {
@@ -58,9 +52,8 @@ impl Asking {
             };
             let found = match (question.texts.get(*at), search.as_mut()) {
                 (Some(text), Some(search)) => {
-                    match search.advance(text, self.cut.is_some(), STEPS) {
-                        ControlFlow::Continue(()) if clock::instant() >= until => return None,
-                        ControlFlow::Continue(()) => continue,
+                    match search.advance_until(text, self.cut.is_some(), until) {
+                        ControlFlow::Continue(()) => return None,
                         ControlFlow::Break(false) => {
                             *at += 1;
                             search.restart();

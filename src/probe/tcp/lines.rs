@@ -1,12 +1,11 @@
 //! The lines of a dialogue: read on the loop, searched by the workers, as many at a time as have come.
 
 use std::ops::ControlFlow;
-use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use crate::base::clock;
-use crate::base::regexp::search::{Pattern, Search};
+use crate::base::regexp::search::{Pattern, SLICE, Search};
 use crate::base::workers;
 use crate::probe::trace::{Stop, Trace, Wait};
 use crate::signal::outcome::Reason;
@@ -15,9 +14,6 @@ use crate::signal::outcome::Reason;
 const MAX_LINE: usize = 64 << 10;
 /// Bytes that are read in a whole dialogue.
 const MAX_DIALOGUE: usize = 1 << 20;
-/// How long one slice of a search takes, about, and bytes between two looks at the clock.
-const SLICE: Duration = Duration::from_millis(5);
-const STEPS: usize = 256;
 
 /// What has come and was not expected yet.
 pub(super) struct Lines<R> {
@@ -123,7 +119,7 @@ async fn search(
             if end > MAX_LINE {
                 return Some(Found::TooLong);
             }
-            match search.advance(line, false, STEPS) {
+            match search.advance_until(line, false, until) {
                 ControlFlow::Break(true) => {
                     let send = send.as_deref().map(|text| fill_in(&pattern, text, line));
                     return Some(Found::Line(from + end, send));
@@ -135,7 +131,7 @@ async fn search(
                     from += end;
                     search.restart();
                 }
-                ControlFlow::Continue(()) => {}
+                ControlFlow::Continue(()) => return None,
             }
             if clock::instant() >= until {
                 return None;

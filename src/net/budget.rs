@@ -1,42 +1,48 @@
-//! What a backend may cost for each request: a flood of 1xx heads, of frames or of single bytes ends
-//! with an error, long before the request's timeout.
+//! A stream that reads within a budget: how much a peer may make us read. Probes have one for each attempt, exporters'
+//! clients one that each request renews.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Bytes that are read for one request, head and framing included.
-const MAX_BYTES: u64 = 1 << 20;
-/// Reads for one request. The windows of a large body over HTTP/2 take some hundred.
-const MAX_READS: u64 = 8192;
-
 #[derive(Debug, thiserror::Error)]
-#[error("the answer is longer than {MAX_BYTES} bytes, or comes in more than {MAX_READS} pieces")]
-struct Exceeded;
-
-/// What is left for the request under way, on all connections of a client. A client sends one request
-/// after the other.
-#[derive(Debug)]
-pub struct Budget {
-    bytes: AtomicU64,
-    reads: AtomicU64,
+#[error("the answer is longer than {bytes} bytes, or comes in more than {reads} pieces")]
+struct Exceeded {
+    bytes: u64,
+    reads: u64,
 }
 
-impl Default for Budget {
-    fn default() -> Self {
-        Self { bytes: MAX_BYTES.into(), reads: MAX_READS.into() }
-    }
+/// Bytes and reads that are left. Several streams may share one.
+#[derive(Debug)]
+pub struct Budget {
+    most: (u64, u64),
+    bytes: AtomicU64,
+    reads: AtomicU64,
+    exceeded: AtomicBool,
 }
 
 impl Budget {
-    /// A new request begins.
+    /// A budget of so many bytes, in so many reads.
+    #[must_use]
+    pub fn new(bytes: u64, reads: u64) -> Self {
+        let (left, exceeded) = ((bytes.into(), reads.into()), false.into());
+        Self { most: (bytes, reads), bytes: left.0, reads: left.1, exceeded }
+    }
+
+    /// All of it is left again.
     pub fn renew(&self) {
-        self.bytes.store(MAX_BYTES, Ordering::Relaxed);
-        self.reads.store(MAX_READS, Ordering::Relaxed);
+        self.bytes.store(self.most.0, Ordering::Relaxed);
+        self.reads.store(self.most.1, Ordering::Relaxed);
+    }
+
+    /// Whether a read has failed because nothing was left: a library on top may hide its error.
+    #[must_use]
+    pub fn is_exceeded(&self) -> bool {
+        self.exceeded.load(Ordering::Relaxed)
     }
 
     fn is_spent(&self) -> bool {
@@ -61,7 +67,9 @@ pub struct Budgeted<S> {
 }
 
 impl<S> Budgeted<S> {
-    pub(super) fn new(inner: S, budget: Arc<Budget>) -> Self {
+    /// Reads within this budget.
+    #[must_use]
+    pub fn new(inner: S, budget: Arc<Budget>) -> Self {
         Self { inner, budget }
     }
 }
@@ -74,7 +82,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Budgeted<S> {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.budget.is_spent() {
-            return Poll::Ready(Err(io::Error::other(Exceeded)));
+            this.budget.exceeded.store(true, Ordering::Relaxed);
+            let (bytes, reads) = this.budget.most;
+            return Poll::Ready(Err(io::Error::other(Exceeded { bytes, reads })));
         }
         let before = buffer.filled().len();
         let polled = Pin::new(&mut this.inner).poll_read(cx, buffer);
@@ -117,13 +127,25 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Budgeted<S> {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use tokio::io::AsyncReadExt as _;
 
-    use super::*;
+    const MAX_BYTES: u64 = 1 << 20;
+    const MAX_READS: u64 = 8192;
+
+    #[tokio::test]
+    async fn reading_stops_at_the_budget() {
+        let budget = Arc::new(Budget::new(4, u64::MAX));
+        let mut stream = Budgeted::new(&b"0123456789"[..], Arc::clone(&budget));
+        let mut buffer = [0; 4];
+        assert_eq!(stream.read(&mut buffer).await.expect("within"), 4);
+        assert!(!budget.is_exceeded());
+        assert!(stream.read(&mut buffer).await.is_err() && budget.is_exceeded());
+    }
 
     #[tokio::test]
     async fn bytes_and_pieces_are_counted_for_each_request() {
-        let budget = Arc::new(Budget::default());
+        let budget = Arc::new(Budget::new(MAX_BYTES, MAX_READS));
         let mut endless = Budgeted::new(tokio::io::repeat(b'x'), Arc::clone(&budget));
         let (mut large, mut one) = (vec![0; 64 << 10], [0; 1]);
         for _ in 0..2 {
