@@ -1,14 +1,14 @@
-//! Who owns an address. Several services may name one; what a reverse proxy serves wins over what a label merely
-//! says, so that nobody takes a target's address by naming it first.
+//! Decides which service owns an address that several services name. A service behind a reverse proxy wins over a
+//! service whose label merely names the address, so that nobody takes an address by naming it first.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use watchpost_targets::{Origin, Target};
 
-use crate::dialects::Skipped;
-use crate::job::normal;
+use crate::address::normal;
 use crate::service::Identity;
+use crate::skipped::Skipped;
 use crate::text;
 
 /// Claims that were lost and are reported.
@@ -51,7 +51,7 @@ struct Lost {
     address: String,
 }
 
-/// What became of a target.
+/// The result of adding a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Added {
     /// It is a new one.

@@ -3,6 +3,7 @@
 
 mod caddy;
 mod homepage;
+pub(crate) mod known;
 mod kuma;
 mod nginx_proxy;
 mod own;
@@ -14,11 +15,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use watchpost_targets::label::{HUMAN_NAME, INTERVAL_HINT, MODULE_HINT};
 use watchpost_targets::{Labels, Origin, Target, without_userinfo};
 
-use crate::job::{Check, Settings, normal};
-use crate::output::is_address;
+use crate::address::{is_address, normal};
+use crate::job::{Check, Settings};
 use crate::rule::Place;
 use crate::service::{Service, Written};
+pub use crate::skipped::Skipped;
 use crate::text;
+use known::NOT_READ;
 
 /// An address at which a service may be asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,19 +38,6 @@ pub struct Candidate {
     pub interval: Option<String>,
 }
 
-/// Something that is no target, and why.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Skipped {
-    /// The service, or the router of a traefik file.
-    pub service: String,
-    /// Where it stands.
-    pub file: String,
-    /// The line.
-    pub line: u32,
-    /// Why.
-    pub reason: String,
-}
-
 /// Addresses of one service, and reasons why others are none: what is more than this is no service.
 const MAX_FOUND: usize = 256;
 /// The length of a reason, in bytes: it may name a rule of any length.
@@ -61,27 +51,6 @@ pub(crate) struct Finder<'a> {
     pub(crate) skipped: Vec<Skipped>,
     /// Values of variables, which may be secret: reasons do not show them.
     filled: BTreeSet<String>,
-}
-
-/// Dialects that are known and not read, by the beginning of their labels or variables.
-const NOT_READ: [(&str, &str); 8] = [
-    ("tsdproxy.", "tsdproxy"),
-    ("glance.", "glance"),
-    ("swag", "swag"),
-    ("dev.dozzle.", "dozzle"),
-    ("coolify.", "coolify"),
-    ("runtipi.", "runtipi"),
-    ("casaos", "casaos"),
-    ("docktail.", "docktail"),
-];
-
-/// Labels that dialects read, by the beginnings of their names.
-const READ: [&str; 5] = ["watchpost.", "traefik.", "caddy", "kuma.", "homepage."];
-
-/// Whether a label, by its name in small letters, says where a service answers or why it is no target.
-pub(crate) fn is_read(label: &str) -> bool {
-    let known = NOT_READ.iter().map(|(begin, _)| begin);
-    READ.iter().chain(known).any(|begin| label.starts_with(begin))
 }
 
 /// The targets that a service tells, each with the dialect that told it, and why others are none. One

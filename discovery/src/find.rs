@@ -3,14 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use crate::reading::{bounded, explain, real, regular};
 use crate::within::Within;
 
-/// The largest file that is read, in bytes.
-pub const MAX_BYTES: u64 = 4 << 20;
 /// Folders may nest this deep.
 const MAX_DEPTH: usize = 32;
 /// Files and folders that are looked at.
@@ -83,11 +81,6 @@ pub fn find(paths: &[PathBuf]) -> Found {
         }
     }
     walk.found
-}
-
-/// A path without links, to know a file again.
-pub(crate) fn real(path: &Path) -> PathBuf {
-    fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// Files that make a project together: each alone, but for overrides, which are laid over the plain
@@ -206,29 +199,10 @@ impl Walk {
 /// # Errors
 /// Why it cannot be read, without its path.
 pub fn read_lossy(path: &Path) -> Result<String, String> {
-    Ok(String::from_utf8_lossy(&bytes(path)?).into_owned())
-}
-
-fn bytes(path: &Path) -> Result<Vec<u8>, String> {
-    let explain = |error: std::io::Error| match error.kind() {
-        std::io::ErrorKind::NotFound => "no such file".to_owned(),
-        _ => error.to_string(),
-    };
-    let meta = fs::metadata(path).map_err(explain)?;
-    if !meta.is_file() {
-        return Err("not a regular file".to_owned());
-    }
-    if meta.len() > MAX_BYTES {
-        return Err(format!("larger than {} MiB", MAX_BYTES >> 20));
-    }
-    let mut bytes = Vec::new();
-    let file = fs::File::open(path).map_err(explain)?;
-    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(explain)?;
-    if bytes.len() as u64 > MAX_BYTES {
-        Err("it grows while it is read".to_owned())
-    } else {
-        Ok(bytes)
-    }
+    // A pipe is not opened: that would wait for somebody to write.
+    regular(&fs::metadata(path).map_err(explain)?)?;
+    let bytes = bounded(fs::File::open(path).map_err(explain)?)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 #[cfg(test)]

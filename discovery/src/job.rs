@@ -98,16 +98,6 @@ const MAX_PROBLEMS: usize = 10_000;
 /// Says what would keep a target from being probed.
 pub type Check<'a> = &'a dyn Fn(&Target) -> Result<(), String>;
 
-/// An address as it is compared: scheme and host in small letters, without what ends it.
-pub(crate) fn normal(address: &str) -> String {
-    let address = address.trim_end_matches('/');
-    let begin = address.find("://").map_or(0, |at| at + 3);
-    let end = address[begin..].find(['/', '?', '#']).map_or(address.len(), |at| begin + at);
-    let host = address[begin..end].rfind('@').map_or(begin, |at| begin + at + 1);
-    let lower = |part: &str| part.to_ascii_lowercase();
-    lower(&address[..begin]) + &address[begin..host] + &lower(&address[host..end]) + &address[end..]
-}
-
 impl Report {
     /// Adds a target, unless its address belongs to another one.
     pub(crate) fn add(
@@ -263,23 +253,4 @@ pub fn one_file(text: &str, settings: &Settings, environment: &Variables) -> Rep
     let lost = report.claims.lost();
     report.skip(lost);
     report
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_that_are_the_same() {
-        for (address, expected) in [
-            ("HTTPS://A.Example.NET/Path/", "https://a.example.net/Path"),
-            ("http://Me:Pw@A:80/X?Y", "http://Me:Pw@a:80/X?Y"),
-            ("http://A?Q=Z", "http://a?Q=Z"),
-            ("Pi:8080", "pi:8080"),
-            ("[FE80::1]:53", "[fe80::1]:53"),
-            ("", ""),
-        ] {
-            assert_eq!(normal(address), expected);
-        }
-    }
 }

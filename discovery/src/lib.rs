@@ -5,6 +5,7 @@
 //! [`job::compose`] looks, [`output::render`] makes the new text of a file. Nothing here asks a
 //! network or reads the environment: variables are handed over.
 
+mod address;
 mod claims;
 pub mod dialects;
 pub mod docker;
@@ -18,8 +19,10 @@ pub mod names;
 pub mod oui;
 pub mod output;
 pub mod project;
+mod reading;
 pub mod rule;
 pub mod service;
+mod skipped;
 pub mod sweep;
 pub mod text;
 pub mod traefik_file;

@@ -10,12 +10,8 @@ use watchpost_targets::folder::Folder;
 use watchpost_targets::label::{HUMAN_NAME, LAST_SEEN_HINT, MODULE_HINT};
 use watchpost_targets::{Target, TargetSet, file, render_file_sd};
 
-use crate::job::normal;
+use crate::address::{is_address, normal};
 use crate::lan::{leaving, remark};
-use crate::text::steers;
-
-/// The longest address that is written, in bytes: what is longer is none.
-const MAX_ADDRESS: usize = 4_096;
 
 /// A field of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -314,26 +310,6 @@ pub(crate) fn split<'o>(
         }
         _ => Err(Refused::TwoMarkers(output.file.clone(), marker.clone())),
     }
-}
-
-/// Whether a target file can hold a text as an address.
-///
-/// # Errors
-/// Why not.
-pub(crate) fn is_address(text: &str) -> Result<(), String> {
-    if text.is_empty() {
-        return Err("there is no address".to_owned());
-    }
-    if text.len() > MAX_ADDRESS {
-        return Err(format!("its address is longer than {MAX_ADDRESS} bytes"));
-    }
-    if let Some(bad) = text.chars().find(|c| c.is_whitespace() || steers(*c)) {
-        return Err(format!("its address has {bad:?} in it"));
-    }
-    if text.contains(';') {
-        return Err("its address has a ; in it, which parts the fields of a line".to_owned());
-    }
-    Ok(())
 }
 
 /// Why a format cannot hold all that a target says.

@@ -8,8 +8,9 @@ use std::rc::Rc;
 
 use watchpost_targets::yaml::{self, Layer, Node, Value};
 
-use crate::find::{self, Found, real};
+use crate::find::{self, Found};
 use crate::interpolate::{Variables, env_file};
+use crate::reading::real;
 use crate::service::{Context, EnvFile, Service, Written};
 use crate::within::Within;
 

@@ -9,9 +9,9 @@ use watchpost_targets::{Origin, Target};
 
 use crate::claims::Claimant;
 use crate::dialects::{self, Skipped, short_name};
-use crate::find;
 use crate::interpolate::Variables;
 use crate::job::{Check, Report, Settings};
+use crate::reading::MAX_BYTES;
 use crate::service::{Context, Service};
 use crate::text;
 use crate::within::Within;
@@ -163,8 +163,8 @@ fn filled(
             }
             _ => {}
         }
-        if out.len() as u64 > find::MAX_BYTES {
-            return Err(format!("its templates make it larger than {} MiB", find::MAX_BYTES >> 20));
+        if out.len() as u64 > MAX_BYTES {
+            return Err(format!("its templates make it larger than {} MiB", MAX_BYTES >> 20));
         }
         rest = &inner[close + 2..];
     }

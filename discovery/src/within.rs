@@ -2,14 +2,13 @@
 //! anywhere; whoever writes them decides neither what this process reads nor what it tells of it.
 
 use std::fs;
-use std::io::Read as _;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::OFlags;
 
-use crate::find::{MAX_BYTES, real};
+use crate::reading::{bounded, explain, real, regular};
 
 /// The folders below which files are read, without links in their paths.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -63,26 +62,18 @@ impl Within {
     }
 
     fn bytes(&self, path: &Path) -> Result<Vec<u8>, String> {
-        let explain = |error: std::io::Error| match error.kind() {
-            std::io::ErrorKind::NotFound => "no such file".to_owned(),
-            _ => error.to_string(),
-        };
         let outside = || "it is not below `paths:` of the job, and is not read".to_owned();
         if !self.holds(path) {
             return Err(outside());
         }
         let real = fs::canonicalize(path).map_err(explain)?;
-        if !fs::metadata(&real).map_err(explain)?.is_file() {
-            return Err("not a regular file".to_owned());
-        }
+        regular(&fs::metadata(&real).map_err(explain)?)?;
         // What it is may have changed by now: a pipe is not waited for.
         let flags = i32::try_from((OFlags::NONBLOCK | OFlags::NOFOLLOW).bits()).unwrap_or(0);
         let file = fs::OpenOptions::new().read(true).custom_flags(flags).open(&real);
         let file = file.map_err(explain)?;
         let meta = file.metadata().map_err(explain)?;
-        if !meta.is_file() {
-            return Err("not a regular file".to_owned());
-        }
+        regular(&meta)?;
         // A folder on the way may have become a link: what counts is what was opened.
         let opened = match fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())) {
             Ok(opened) => self.has(&opened),
@@ -94,15 +85,7 @@ impl Within {
         if !opened {
             return Err(outside());
         }
-        if meta.len() > MAX_BYTES {
-            return Err(format!("larger than {} MiB", MAX_BYTES >> 20));
-        }
-        let mut bytes = Vec::new();
-        file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(explain)?;
-        if bytes.len() as u64 > MAX_BYTES {
-            return Err("it grows while it is read".to_owned());
-        }
-        Ok(bytes)
+        bounded(file)
     }
 }
 

@@ -11,7 +11,7 @@ use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Se
 use watchpost_targets::Origin;
 
 use super::{Containers, Endpoint};
-use crate::dialects::is_read;
+use crate::dialects::known::is_read;
 use crate::interpolate::Variables;
 use crate::service::{Port, Replaced, Service, Written};
 use crate::text;
