@@ -15,7 +15,8 @@ const SIZE_LIMIT: usize = 4 << 20;
 /// What is wrong with the expression, in one line.
 pub fn build(text: &str) -> Result<Regex, String> {
     // In Go, \w, \d, \s and \b know ASCII alone, and `.` matches a byte that is no UTF-8. Without
-    // Unicode it is so here, too; letters beyond ASCII in the expression itself need it, though.
+    // Unicode it is so here, too; letters beyond ASCII in the expression itself need it, though, and then
+    // \w, \d and \s know those of all languages.
     RegexBuilder::new(&translate(text))
         .unicode(!text.is_ascii())
         .octal(true)
@@ -51,6 +52,11 @@ fn translate(text: &str) -> String {
                 match after.chars().next() {
                     // Literals in Go, word boundaries here.
                     Some(angle @ ('<' | '>')) => out.push(angle),
+                    // A boundary of ASCII words, whatever else stands in the expression; the automaton of
+                    // [`search`] knows no other.
+                    Some(edge @ ('b' | 'B')) if !class && !text.is_ascii() => {
+                        out.extend(["(?-u:\\", edge.encode_utf8(&mut [0; 4]), ")"]);
+                    }
                     Some(next) => out.extend(['\\', next]),
                     None => out.push('\\'),
                 }
@@ -137,6 +143,9 @@ mod tests {
         check("^a.b$", &["aéb".as_bytes(), b"a\xffb"], &[b"ab", b"a\nb"]);
         check("(?s)^a.b$", &[b"a\nb"], &[b"ab"]);
         check("größe", &["größe".as_bytes()], &[b"gr"]);
+        check(r"größe\b", &["größe hier".as_bytes(), "größe-".as_bytes()], &[]);
+        check(r"\bö", &["aö".as_bytes()], &["ö".as_bytes()]);
+        check(r"\bz\Bö?", &[b"zz"], &["zö".as_bytes()]);
         check(r"^\+OK", &[b"+OK ready"], &[b"OK"]);
     }
 
