@@ -31,7 +31,7 @@ use monitored::Monitored;
 pub const MAX_CONNECTIONS: usize = 136;
 /// One connection in so many is kept free for `/-/*`: the last 8 of 136.
 const URGENT_SHARE: usize = 17;
-/// Connections of one client without a complete request head.
+/// Connections of one client without a complete request head; it may have four times as many in all.
 const MAX_WAITING: usize = 16;
 /// How long a client may take to send its request's head, and to idle between two requests.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
@@ -184,7 +184,7 @@ impl Connection {
             _ = &mut connection => {}
             () = close.cancelled() => {
                 connection.as_mut().graceful_shutdown();
-                let _ = connection.await;
+                let _ = tokio::time::timeout(monitored::WRITE_TIMEOUT, connection).await;
             }
         }
     }

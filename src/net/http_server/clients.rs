@@ -1,48 +1,80 @@
-//! Counts the connections of each client that have no complete request head, idle ones included.
+//! Counts the connections of each client, and those of them that have no complete request head, idle ones included.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
+
+/// How many connections a client may have, as a multiple of those that may wait.
+const ALL: usize = 4;
 
 /// All clients of a server.
 #[derive(Debug)]
 pub(super) struct Clients {
     limit: usize,
-    waiting: Mutex<HashMap<IpAddr, usize>>,
+    counts: Mutex<HashMap<IpAddr, Counts>>,
+}
+
+/// The connections of one client.
+#[derive(Debug, Default)]
+struct Counts {
+    waiting: usize,
+    all: usize,
 }
 
 impl Clients {
-    /// No client yet; each may have `limit` connections without a complete head, and as many again that
-    /// are given no time.
+    /// No client yet; each may have `limit` connections without a complete head, as many again that
+    /// are given no time, and four times as many in all.
     pub(super) fn new(limit: usize) -> Self {
-        Self { limit, waiting: Mutex::default() }
+        Self { limit, counts: Mutex::default() }
     }
 
-    /// A new connection; `None`: its client has enough of them that say nothing. `close` is cancelled
-    /// when it becomes one too many later.
+    /// A new connection; `None`: its client has enough of them, or of those that say nothing. `close` is
+    /// cancelled when it becomes one too many later.
     pub(super) fn admit(
         self: &Arc<Self>,
         peer: IpAddr,
         close: CancellationToken,
     ) -> Option<Client> {
         let address = holder(peer);
-        let (waiting, before) = self.wait(address, 2 * self.limit)?;
+        let (waiting, before) = self.wait(address, 2 * self.limit, 1)?;
         let phase = Mutex::new(Phase::Waiting(waiting));
         let hasty = before >= self.limit;
         Some(Client { clients: Arc::clone(self), address, phase, close, hasty })
     }
 
-    /// Counts one more connection that waits, unless there are so many already; and how many there were.
-    fn wait(self: &Arc<Self>, address: IpAddr, most: usize) -> Option<(Waiting, usize)> {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = waiting.entry(address).or_default();
-        let before = *count;
-        (before < most).then(|| {
-            *count += 1;
+    /// Counts one more connection that waits, of which `new` are new ones, unless there are so many already; and how
+    /// many waited.
+    fn wait(
+        self: &Arc<Self>,
+        address: IpAddr,
+        most: usize,
+        new: usize,
+    ) -> Option<(Waiting, usize)> {
+        let mut counts = self.lock();
+        let count = counts.entry(address).or_default();
+        let before = count.waiting;
+        (before < most && count.all + new <= ALL * self.limit).then(|| {
+            count.waiting += 1;
+            count.all += new;
             (Waiting { clients: Arc::clone(self), address }, before)
         })
+    }
+
+    /// Takes a connection, or one that waits, out of the count.
+    fn leave(&self, address: IpAddr, leave: impl FnOnce(&mut Counts)) {
+        let mut counts = self.lock();
+        if let Some(count) = counts.get_mut(&address) {
+            leave(count);
+            if count.waiting + count.all == 0 {
+                counts.remove(&address);
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, Counts>> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -66,13 +98,7 @@ struct Waiting {
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        let mut waiting = self.clients.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = waiting.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                waiting.remove(&self.address);
-            }
-        }
+        self.clients.leave(self.address, |count| count.waiting -= 1);
     }
 }
 
@@ -96,6 +122,12 @@ pub(super) struct Client {
     hasty: bool,
 }
 
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.clients.leave(self.address, |count| count.all -= 1);
+    }
+}
+
 impl Client {
     /// Whether others of this client wait already, so that this one has to say at once what it wants.
     /// Without such room, a few silent connections from loopback would shut out all of this machine.
@@ -117,7 +149,7 @@ impl Client {
     pub(super) fn flushed(&self) {
         let mut phase = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
         if matches!(*phase, Phase::Answered) {
-            match self.clients.wait(self.address, self.clients.limit) {
+            match self.clients.wait(self.address, self.clients.limit, 0) {
                 Some((waiting, _)) => *phase = Phase::Waiting(waiting),
                 // Enough others of this client wait for their next request.
                 None => self.close.cancel(),
@@ -161,7 +193,22 @@ mod tests {
         drop((two, three));
         assert!(admit(&clients, "127.0.0.1").is_some());
         drop(one);
-        assert!(clients.waiting.lock().expect("sound").is_empty(), "nothing stays behind");
+        assert!(clients.lock().is_empty(), "nothing stays behind");
+    }
+
+    #[test]
+    fn a_client_has_so_many_connections_in_all() {
+        let clients = Arc::new(Clients::new(1));
+        let asked = || {
+            let client = admit(&clients, "127.0.0.1")?;
+            client.asked();
+            Some(client)
+        };
+        let all: Vec<Client> = std::iter::from_fn(asked).take(10).collect();
+        assert_eq!(all.len(), ALL);
+        assert!(admit(&clients, "127.0.0.2").is_some(), "of somebody else");
+        drop(all);
+        assert!(clients.lock().is_empty(), "nothing stays behind");
     }
 
     #[test]

@@ -1,9 +1,9 @@
-//! A stream whose writes have to get somewhere: a client that does not read is cut off.
+//! A stream whose writes have to get somewhere: a client that does not read, or too slowly, is cut off.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -13,6 +13,8 @@ use super::clients::Client;
 
 /// How long a write may wait without any progress.
 pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the writing of one answer may take.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The stream of a connection.
 pub(super) struct Monitored<S> {
@@ -20,13 +22,15 @@ pub(super) struct Monitored<S> {
     client: Arc<Client>,
     /// Set while a write makes no progress.
     stalled: Option<Pin<Box<Sleep>>>,
+    /// Set while an answer is written that did not go out at once.
+    answering: Option<Pin<Box<Sleep>>>,
     abort: fn(&S),
 }
 
 impl<S> Monitored<S> {
     /// A stream of this client; `abort` is called before a write is given up.
     pub(super) fn new(stream: S, client: Arc<Client>, abort: fn(&S)) -> Self {
-        Self { stream, client, stalled: None, abort }
+        Self { stream, client, stalled: None, answering: None, abort }
     }
 
     /// Passes on what became of a write, unless it has been waiting for too long.
@@ -35,12 +39,21 @@ impl<S> Monitored<S> {
         cx: &mut Context<'_>,
         written: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
-        if written.is_ready() {
-            self.stalled = None;
+        let over = match written {
+            Poll::Ready(_) => {
+                self.stalled = None;
+                false
+            }
+            Poll::Pending => {
+                let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(WRITE_TIMEOUT)));
+                self.answering.get_or_insert_with(|| Box::pin(sleep(ANSWER_TIMEOUT)));
+                stalled.as_mut().poll(cx).is_ready()
+            }
+        };
+        let late = self.answering.as_mut().is_some_and(|until| until.as_mut().poll(cx).is_ready());
+        if !over && !late {
             return written;
         }
-        let deadline = self.stalled.get_or_insert_with(|| Box::pin(sleep(WRITE_TIMEOUT)));
-        ready!(deadline.as_mut().poll(cx));
         (self.abort)(&self.stream);
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read")))
     }
@@ -86,6 +99,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Monitored<S> {
         let flushed = Pin::new(&mut this.stream).poll_flush(cx);
         // The server flushes when it has nothing left to write.
         if matches!(flushed, Poll::Ready(Ok(()))) {
+            this.answering = None;
             this.client.flushed();
         }
         flushed
@@ -129,5 +143,38 @@ mod tests {
             2 * WRITE_TIMEOUT.as_secs() - 1,
             "ten seconds after the last progress"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_is_read_bit_by_bit_ends_after_a_minute() {
+        let (ours, mut theirs) = duplex(4);
+        let clients = Arc::new(Clients::new(1));
+        let loopback = std::net::Ipv4Addr::LOCALHOST.into();
+        let client = clients.admit(loopback, CancellationToken::new()).expect("the first");
+        let mut stream = Monitored::new(ours, Arc::new(client), |_| {});
+        let begin = tokio::time::Instant::now();
+        let write = async {
+            // A short answer before it does not count.
+            stream.write_all(&[0; 4]).await.expect("there is room");
+            stream.flush().await.expect("written");
+            let failed = stream.write_all(&[0; 1000]).await.expect_err("too slow");
+            (failed.kind(), begin.elapsed())
+        };
+        let read = async {
+            let mut bytes = [0; 4];
+            for _ in 0..20 {
+                tokio::time::sleep(WRITE_TIMEOUT - Duration::from_secs(1)).await;
+                if theirs.read_exact(&mut bytes).await.is_err() {
+                    break;
+                }
+            }
+        };
+        tokio::select! {
+            (kind, took) = write => {
+                assert_eq!(kind, io::ErrorKind::TimedOut);
+                assert_eq!(took, ANSWER_TIMEOUT);
+            }
+            () = read => panic!("it was written on and on"),
+        }
     }
 }
