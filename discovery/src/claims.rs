@@ -95,9 +95,10 @@ impl Claims {
         let one = claimant.identity.is_some() && claimant.identity == owner.claimant.identity;
         let have = &targets[owner.at];
         let equal = (&have.labels, &have.hints) == (&target.labels, &target.hints);
-        // Replicas tell the same; a file may be newer than what runs.
-        let quiet = one && (equal || claimant.runs != owner.claimant.runs);
         let beats = rank(source) < rank(owner.source);
+        // Replicas tell the same, and a file may be newer than what runs. Names of projects and services are labels that
+        // anybody may copy: what takes an address away is reported in any case.
+        let quiet = one && (equal || (!beats && claimant.runs != owner.claimant.runs));
         let (added, beaten) = if beats {
             let before = (owner.source, owner.claimant.name.clone(), owner.origin.clone());
             (owner.claimant, owner.source, owner.origin) = (claimant.clone(), source, origin);
@@ -126,5 +127,39 @@ impl Claims {
             })
         };
         std::mem::take(&mut self.lost).into_iter().filter_map(told).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use watchpost_targets::Labels;
+
+    use super::*;
+
+    /// The services that are reported when a service claims an address in a file, and then one that runs.
+    fn reported(in_file: &'static str, running: &'static str, service: &str) -> Vec<String> {
+        let claimant = |service: &str, runs| Claimant {
+            name: service.into(),
+            identity: Some(Identity { project: "p".to_owned(), service: service.to_owned() }),
+            runs,
+        };
+        let target = |name: &str| Target {
+            address: "http://a.invalid".to_owned(),
+            labels: Labels::from([("humanname".to_owned(), name.to_owned())]),
+            hints: Labels::new(),
+            origin: Origin { file: name.into(), line: 1 },
+        };
+        let (mut claims, mut targets) = (Claims::default(), Vec::new());
+        claims.add(target("file"), in_file, &claimant("s", false), &mut targets, 9);
+        claims.add(target("engine"), running, &claimant(service, true), &mut targets, 9);
+        claims.lost().into_iter().map(|lost| lost.file).collect()
+    }
+
+    #[test]
+    fn address_that_is_taken_away_is_always_reported() {
+        assert_eq!(reported("kuma", "kuma", "s"), [""; 0], "the same service, which runs");
+        assert_eq!(reported("kuma", "kuma", "other"), ["engine"]);
+        // The names of project and service may be copies.
+        assert_eq!(reported("kuma", "traefik", "s"), ["file"]);
     }
 }
