@@ -11,20 +11,26 @@ use crate::net::budget::Budget;
 use crate::probe::module::Http;
 use crate::probe::rules::{self, question};
 use crate::probe::trace::{Stop, Trace, Wait};
-use crate::signal::outcome::Reason;
+use crate::signal::outcome::{Reason, Skip};
 
 /// Bytes that are read where the module has no limit.
 const MAX_READ: u64 = 256 << 20;
 /// Bytes that rules see where the module has no limit.
 const MAX_SEEN: u64 = 1 << 20;
-/// Bytes of all bodies that are kept at one time, and in what portions they are given out.
-const ALL_KEPT: usize = 64 << 20;
+/// Memory for all bodies that are kept at one time: bytes for the beginnings of bodies, as many for what is behind them,
+/// and in what portions they are given out.
+const KEPT: usize = 32 << 20;
 const PORTION: usize = 64 << 10;
+/// Bytes that are the beginning of a body. It waits for memory; what is behind it gets memory at once, or not at all, so
+/// that long bodies hold up no others.
+const BEGINNING: usize = 1 << 20;
 /// Frames that a body may have, besides one for each KiB: each costs as much as many bytes.
 const MAX_FRAMES: u64 = 64 << 10;
 
-/// The memory for bodies, in portions.
-static MEMORY: Semaphore = Semaphore::const_new(ALL_KEPT / PORTION);
+/// The memory for beginnings, in portions.
+static BEGINNINGS: Semaphore = Semaphore::const_new(KEPT / PORTION);
+/// The memory for what is behind them.
+static REST: Semaphore = Semaphore::const_new(KEPT / PORTION);
 
 /// How long a body may be.
 pub(super) fn limit(module: &Http) -> u64 {
@@ -38,12 +44,12 @@ pub(super) struct Body {
     cut: Option<String>,
 }
 
-/// The beginning of a body, and the memory that it has taken.
+/// What is kept of a body, and the memory that it has taken.
 #[derive(Default)]
 struct Kept {
     bytes: Vec<u8>,
     portions: usize,
-    permit: Option<SemaphorePermit<'static>>,
+    permits: Vec<SemaphorePermit<'static>>,
 }
 
 impl Kept {
@@ -51,21 +57,35 @@ impl Kept {
     async fn extend(&mut self, more: &[u8], trace: &mut Trace) -> Result<(), Stop> {
         let length = self.bytes.len() + more.len();
         if length > self.portions * PORTION {
-            let most = ALL_KEPT / PORTION;
-            let portions = (self.portions * 2).min(most).max(length.div_ceil(PORTION));
-            trace.waits = Some(Wait::Memory);
-            let permit = MEMORY.acquire_many((portions - self.portions) as u32).await;
-            trace.waits = None;
-            // It is never closed.
-            let Ok(permit) = permit else { return Ok(()) };
-            match &mut self.permit {
-                Some(have) => have.merge(permit),
-                none => *none = Some(permit),
-            }
-            self.portions = portions;
-            self.bytes.reserve_exact(portions * PORTION - self.bytes.len());
+            let needed = length.div_ceil(PORTION);
+            let next = if length > BEGINNING { self.portions * 5 / 4 } else { self.portions * 2 };
+            self.grow(next.max(needed), trace).await?;
         }
         self.bytes.extend_from_slice(more);
+        Ok(())
+    }
+
+    async fn grow(&mut self, portions: usize, trace: &mut Trace) -> Result<(), Stop> {
+        const FIRST: usize = BEGINNING / PORTION;
+        let most = FIRST + KEPT / PORTION;
+        let portions = portions.min(most);
+        let (had, have) = (self.portions.min(FIRST), portions.min(FIRST));
+        let rest = portions - self.portions - (have - had);
+        if have > had {
+            trace.waits = Some(Wait::Memory);
+            // It is never closed.
+            self.permits.extend(BEGINNINGS.acquire_many((have - had) as u32).await);
+            trace.waits = None;
+        }
+        if rest > 0 {
+            let permit = REST.try_acquire_many(rest as u32).map_err(|_| {
+                let why = "no memory for a long body: other bodies have it";
+                Stop::Skip(Skip::Overload, why.to_owned())
+            })?;
+            self.permits.push(permit);
+        }
+        self.portions = portions;
+        self.bytes.reserve_exact(portions * PORTION - self.bytes.len());
         Ok(())
     }
 }
@@ -79,7 +99,7 @@ pub(super) async fn read(
     trace: &mut Trace,
 ) -> Result<Body, Stop> {
     let limit = limit(module);
-    let seen = module.body_size_limit.unwrap_or(MAX_SEEN).min(ALL_KEPT as u64);
+    let seen = module.body_size_limit.unwrap_or(MAX_SEEN).min((BEGINNING + KEPT) as u64);
     let mut kept = Kept::default();
     let (mut length, mut frames) = (0_u64, 0_u64);
     while let Some(frame) = body.frame().await {
@@ -115,10 +135,10 @@ pub(super) async fn read(
 impl Body {
     /// Checks the rules about the body.
     pub(super) async fn judge(self, module: &Http, trace: &mut Trace) -> Result<(), Stop> {
-        let Kept { bytes, permit, .. } = self.kept;
+        let Kept { bytes, permits, .. } = self.kept;
         let questions = rules::body(module, &Bytes::from(bytes));
         let cut = self.cut.map(|why| (Reason::BodyTooLarge, why));
-        let answer = question::ask(questions, cut, permit, trace).await?;
+        let answer = question::ask(questions, cut, permits, trace).await?;
         answer.map_err(|(reason, detail)| {
             trace.failed_due_to_regex = Some(reason == Reason::BodyMismatch);
             Stop::down(reason, detail)
