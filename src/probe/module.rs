@@ -6,17 +6,20 @@ pub mod raw;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method};
 use secrecy::SecretString;
+use tokio::sync::OnceCell;
 
-use crate::base::flight::Flights;
-use crate::base::fs;
+use crate::base::files;
 use crate::base::regexp::search::Pattern;
 use crate::net::resolve::Family;
 use crate::net::tls::{TlsClient, TlsSettings};
+
+/// Headers that tell nothing of who asks.
+const HARMLESS: [&str; 3] = ["accept", "accept-language", "user-agent"];
 
 /// A module and its name.
 #[derive(Debug)]
@@ -56,11 +59,30 @@ impl Module {
             Some(Credentials::Scheme { credentials, .. }) => vec![Some(credentials)],
             None => Vec::new(),
         };
-        let secrets = secrets.into_iter().flatten().filter_map(|secret| match secret {
-            Secret::File(path) => Some(path),
-            Secret::Inline(_) => None,
-        });
+        let secrets = secrets.into_iter().flatten().filter_map(Secret::file);
         secrets.chain(tls.into_iter().flat_map(|tls| tls.settings.files())).collect()
+    }
+}
+
+impl Module {
+    /// Whether it may be pointed anywhere: it sends nothing that is meant for one host.
+    #[must_use]
+    pub fn gives_nothing_away(&self) -> bool {
+        match &self.prober {
+            Prober::Http(http) => {
+                let Http { credentials, headers, body, tls, .. } = &**http;
+                credentials.is_none()
+                    && body.is_empty()
+                    && headers.iter().all(|(name, _)| HARMLESS.contains(&name.as_str()))
+                    && !tls.has_client_certificate()
+            }
+            Prober::Tcp(tcp) => {
+                let Tcp { query_response, tls, .. } = &**tcp;
+                query_response.iter().all(|step| step.send.is_none())
+                    && !tls.as_ref().is_some_and(|tls| tls.has_client_certificate())
+            }
+            Prober::Icmp(_) => true,
+        }
     }
 }
 
@@ -90,10 +112,19 @@ impl Secret {
     ///
     /// # Errors
     /// A sentence with the path, when the file cannot be read.
-    pub fn read(&self) -> Result<SecretString, String> {
+    pub async fn read(&self) -> Result<SecretString, String> {
         match self {
             Secret::Inline(text) => Ok(text.clone()),
-            Secret::File(path) => fs::read_secret(path).map(SecretString::from),
+            Secret::File(path) => files::secret(path).await,
+        }
+    }
+
+    /// The file that it is in.
+    #[must_use]
+    pub fn file(&self) -> Option<&PathBuf> {
+        match self {
+            Secret::Inline(_) => None,
+            Secret::File(path) => Some(path),
         }
     }
 }
@@ -131,16 +162,14 @@ pub enum Credentials {
 pub struct LazyTls {
     settings: TlsSettings,
     alpn: &'static [&'static [u8]],
-    client: Arc<OnceLock<TlsClient>>,
-    /// The client that is being built.
-    building: Flights<(), Result<(), String>>,
+    client: OnceCell<TlsClient>,
 }
 
 impl LazyTls {
     /// Keeps the settings for later.
     #[must_use]
     pub fn new(settings: TlsSettings, alpn: &'static [&'static [u8]]) -> Self {
-        Self { settings, alpn, client: Arc::default(), building: Flights::default() }
+        Self { settings, alpn, client: OnceCell::new() }
     }
 
     /// Whether it shows a certificate of its own.
@@ -149,19 +178,12 @@ impl LazyTls {
         self.settings.identity.is_some()
     }
 
-    /// The client. Its files are read on another thread, once at a time.
+    /// The client. Its files are read elsewhere.
     ///
     /// # Errors
-    /// As [`TlsClient::new`]; it is tried again the next time, because files may appear.
+    /// As [`TlsClient::load`]; it is tried again the next time, because files may appear.
     pub async fn client(&self) -> Result<&TlsClient, String> {
-        if let Some(client) = self.client.get() {
-            return Ok(client);
-        }
-        let (settings, alpn, client) = (self.settings.clone(), self.alpn, Arc::clone(&self.client));
-        // What is built is kept, also when nobody waits for it any more.
-        let build = move || TlsClient::new(&settings, alpn).map(|built| drop(client.set(built)));
-        self.building.read((), build).await.map_err(|error| error.to_string())??;
-        self.client.get().ok_or_else(|| "TLS: the client is not there".to_owned())
+        self.client.get_or_try_init(|| TlsClient::load(self.settings.clone(), self.alpn)).await
     }
 }
 

@@ -225,6 +225,13 @@ pub fn expand_pattern(path: &Path) -> Result<Vec<PathBuf>, String> {
     Ok(found)
 }
 
+/// Whether a path is one of those that a pattern names.
+#[must_use]
+pub fn is_named_by(path: &Path, pattern: &Path) -> bool {
+    let glob = glob::Pattern::new(&pattern.to_string_lossy());
+    path == pattern || glob.is_ok_and(|glob| glob.matches_path(path))
+}
+
 /// Writes targets as `file_sd` YAML: one group for each set of labels, sorted, strings quoted as
 /// JSON does it, which is YAML too.
 #[must_use]

@@ -18,7 +18,9 @@ pub mod target;
 pub mod yaml;
 
 pub use diff::{Diff, diff};
-pub use file::{FileContent, ReadError, expand_pattern, read, render_file_sd, write_atomic};
+pub use file::{
+    FileContent, ReadError, expand_pattern, is_named_by, read, render_file_sd, write_atomic,
+};
 pub use label::{Labels, is_hint, is_label_name};
 pub use set::TargetSet;
 pub use target::{

@@ -8,14 +8,15 @@ use std::path::Path;
 use std::rc::Rc;
 
 use http::Uri;
-use watchpost_targets::without_userinfo;
 use watchpost_targets::yaml::{Node, Value};
+use watchpost_targets::{is_named_by, without_userinfo};
 
 use super::components::Id;
 use super::context;
 use crate::base::place::Problem;
 use crate::config::decode::Context;
 use crate::config::plan::{ExporterSettings, ExtensionSettings, Plan};
+use crate::discover::Source;
 use crate::probe::ReceiverPlan;
 use crate::probe::address::Address;
 use crate::probe::module::{Http, Prober};
@@ -39,6 +40,7 @@ pub(in crate::config) fn of_plan(
     advice.certificates(document, "");
     advice.listeners(plan, document);
     advice.backends(plan, document);
+    advice.found(plan, document);
     problems.into_inner().sorted()
 }
 
@@ -150,6 +152,35 @@ impl Advice<'_> {
              other machines can read everything here"
         );
         self.warn(node, path, message);
+    }
+
+    /// Credentials that go wherever labels say.
+    fn found(&self, plan: &Plan, document: &Rc<Node>) {
+        for receiver in &plan.receivers {
+            let module = receiver.module.as_ref().and_then(|name| plan.modules.get(name));
+            let Some(module) = module.filter(|module| !module.gives_nothing_away()) else {
+                continue;
+            };
+            let open = plan.discovery.iter().find(|job| {
+                let anywhere = match &job.source {
+                    Source::Services(settings) => settings.limits.hosts.allow.is_empty(),
+                    Source::Lan(_) => false,
+                };
+                let mut files = receiver.files.iter();
+                anywhere && files.any(|pattern| is_named_by(&job.output.file, pattern))
+            });
+            if let Some(job) = open
+                && let Some((node, path)) =
+                    component(document, "receivers", &receiver.name, "module")
+            {
+                let message = format!(
+                    "the module {} sends what is meant for one host, and labels that the job {} reads \
+                     decide where to: give the job `allow:`",
+                    module.name, job.name
+                );
+                self.warn(node, &path, message);
+            }
+        }
     }
 
     /// Credentials that go to another machine without TLS.

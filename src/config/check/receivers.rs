@@ -71,7 +71,7 @@ impl Checker<'_> {
                 let there = |found: &[PathBuf]| found.iter().all(|f| f.exists());
                 expand_pattern(&pattern).map(|found| there(&found) && !found.is_empty())
             };
-            match flight::promptly(look).unwrap_or(Ok(false)) {
+            match flight::promptly(&file, look).unwrap_or(Ok(false)) {
                 Ok(true) => {}
                 Ok(false) => self.context.problems.borrow_mut().warning(
                     &at.place,

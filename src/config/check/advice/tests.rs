@@ -158,3 +158,29 @@ receivers:
     );
     assert!(!lines.concat().contains("CANARY"), "{lines:?}");
 }
+
+#[test]
+fn credentials_for_whatever_labels_name() {
+    let text = |module: &str, allow: &str| {
+        format!(
+            r#"
+receivers:
+  probe/found: {{module: {module}, target_files: ["found/*.yaml"]}}
+  probe/other: {{module: secret, target_files: ["other.yaml"]}}
+modules:
+  secret: {{prober: http, http: {{authorization: {{credentials_file: x}}}}}}
+  plain: {{prober: http}}
+discovery:
+  stacks: {{compose: {{paths: [/srv]}}, output: {{file: found/a.yaml, format: file_sd}}{allow}}}
+"#
+        )
+    };
+    let about = |text: &str| {
+        let lines = advice(text, 0o600);
+        lines.into_iter().filter(|line| line.contains("allow:")).collect::<Vec<_>>()
+    };
+    let place = "w.yaml:3:25: warning: receivers.probe/found.module";
+    has(&about(&text("secret", "")), &[(place, "the job stacks")]);
+    has(&about(&text("secret", ", allow: [10.0.0.0/8]")), &[]);
+    has(&about(&text("plain", "")), &[]);
+}

@@ -8,12 +8,9 @@ use watchpost_discovery::limits::{Limits, MAX_TARGETS};
 use super::{Around, Checker};
 use crate::base::place::{At, Place, hint};
 use crate::config::raw::RawJob;
-use crate::probe::module::{Http, Module, Prober, Tcp};
 
 /// The most that `max_targets` may say.
 const MOST: u64 = 1_000_000;
-/// Headers that tell nothing of who asks.
-const HARMLESS: [&str; 3] = ["accept", "accept-language", "user-agent"];
 
 impl Checker<'_> {
     pub(super) fn limits(&self, raw: &RawJob, around: &Around<'_>) -> Limits {
@@ -36,7 +33,7 @@ impl Checker<'_> {
     /// The modules that labels may name: those that are written, else those that give nothing away.
     fn modules_of_labels(&self, raw: &RawJob, around: &Around<'_>) -> BTreeSet<String> {
         let Some(written) = &raw.modules else {
-            let harmless = around.modules.iter().filter(|(_, module)| gives_nothing_away(module));
+            let harmless = around.modules.iter().filter(|(_, module)| module.gives_nothing_away());
             return harmless.map(|(name, _)| name.clone()).collect();
         };
         let name = |at: &At<String>| {
@@ -88,25 +85,6 @@ impl Checker<'_> {
         for place in places {
             self.error(place, "is for `compose:` and `docker:`: a sweep reads no labels");
         }
-    }
-}
-
-/// Whether a module may be pointed anywhere: it sends nothing that is meant for one host.
-fn gives_nothing_away(module: &Module) -> bool {
-    match &module.prober {
-        Prober::Http(http) => {
-            let Http { credentials, headers, body, tls, .. } = &**http;
-            credentials.is_none()
-                && body.is_empty()
-                && headers.iter().all(|(name, _)| HARMLESS.contains(&name.as_str()))
-                && !tls.has_client_certificate()
-        }
-        Prober::Tcp(tcp) => {
-            let Tcp { query_response, tls, .. } = &**tcp;
-            query_response.iter().all(|step| step.send.is_none())
-                && !tls.as_ref().is_some_and(|tls| tls.has_client_certificate())
-        }
-        Prober::Icmp(_) => true,
     }
 }
 
