@@ -11,6 +11,7 @@ mod detect;
 pub mod embedded;
 mod error;
 pub mod facts;
+mod files;
 mod graph;
 mod guard;
 mod jobs;
@@ -20,6 +21,7 @@ mod page;
 mod ports;
 mod reload;
 mod shutdown;
+mod sources;
 mod spans;
 mod watches;
 
@@ -34,14 +36,13 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::base::{clock, turn};
+use crate::base::clock;
 use crate::config::plan::{Plan, Telemetry};
 use crate::host::run::Host;
 use crate::net::resolve::Resolver;
 use crate::pipeline::board::Board;
 use crate::pipeline::outlet::Outlet;
 use crate::pipeline::selfmetrics::{Gauge, Meter};
-use crate::pipeline::selftrace::{self, Work};
 use crate::probe::{Command, ProberHandle, ReceiverPlan, Replacement};
 use crate::signal::names;
 use crate::signal::payload::Payload;
@@ -52,10 +53,11 @@ use graph::{Graph, Routes};
 use jobs::Jobs;
 use page::Site;
 use ports::Ports;
-pub use reload::Configuration;
-use reload::TargetSource;
+use reload::Due;
 use shutdown::wait_for;
 pub use shutdown::{Report, STOP_WITHIN};
+pub use sources::Configuration;
+use sources::TargetSource;
 use spans::Spans;
 use watches::{Changed, Watches};
 
@@ -236,40 +238,41 @@ impl App {
         refresh.reset();
         let mut watchdog = shutdown::Watchdog::new();
         watchdog.ready();
+        let prober = self.prober.clone();
         loop {
-            tokio::select! {
+            let due = tokio::select! {
                 signal = self.signals.next() => match signal {
                     shutdown::Signal::Stop(name) => {
                         tracing::info!(signal = name, "stopping");
                         break;
                     }
-                    shutdown::Signal::Reload => {
-                        tracing::info!("reloading");
-                        self.reload().await;
-                    }
+                    shutdown::Signal::Reload => Due::Reload("reloading"),
                 },
-                () = self.asks.due() => {
-                    tracing::info!("reloading");
-                    self.reload().await;
-                }
+                () = self.asks.due() => Due::Reload("reloading"),
                 Some((request, answer)) = self.orders.recv() => {
                     let _ = answer.send(self.graph.order(request).await);
+                    continue;
                 }
                 changed = self.watches.changed() => match changed {
-                    Changed::Configuration => {
-                        tracing::info!("the configuration has changed");
-                        self.reload().await;
-                    }
-                    Changed::Targets => self.read_targets().await,
+                    Changed::Configuration => Due::Reload("the configuration has changed"),
+                    Changed::Targets => Due::Targets,
                 },
-                _ = refresh.tick(), if self.targets.is_embedded() => self.read_targets().await,
+                () = self.targets.again() => Due::Targets,
+                _ = refresh.tick(), if self.targets.is_embedded() => Due::Targets,
                 () = self.prober_gone.cancelled() => {
                     tracing::error!("the prober has ended by itself: please report it");
                     return Report::Broken;
                 }
-                _ = own.tick() => self.report_elsewhere().await,
-                () = watchdog.due() => watchdog.feed(self.prober.heartbeat()),
-            }
+                _ = own.tick() => {
+                    self.report_elsewhere().await;
+                    continue;
+                }
+                () = watchdog.due() => {
+                    watchdog.feed(prober.heartbeat());
+                    continue;
+                }
+            };
+            watchdog.during(&prober, self.read_again(due)).await;
         }
         let mut signals = std::mem::replace(&mut self.signals, shutdown::Signals::none());
         tokio::select! {
@@ -289,117 +292,6 @@ impl App {
         let _ = tokio::time::timeout(REPORTED_WITHIN, reporting).await;
     }
 
-    /// Reads the target files again.
-    async fn read_targets(&mut self) {
-        let read = tokio::select! {
-            read = self.targets.read() => read,
-            () = self.signals.asked_to_stop() => return,
-        };
-        let plans = match read {
-            Ok(plans) => plans,
-            Err(why) => return tracing::warn!("{why}"),
-        };
-        let (done, is_done) = oneshot::channel();
-        let replacement = Replacement { plans, outlets: None, resolver: None, done };
-        self.prober.send(Command::Replace(replacement)).await;
-        let _ = is_done.await;
-    }
-
-    /// Reloads, and answers all who have asked for it until now.
-    async fn reload(&mut self) {
-        let asked = self.asks.begin();
-        let outcome = self.reload_now().await;
-        self.asks.end(asked, &outcome);
-    }
-
-    /// Reads the whole configuration again and applies it, or logs why nothing changes.
-    async fn reload_now(&mut self) -> Result<(), String> {
-        let Some(configuration) = self.configuration.clone() else {
-            self.read_targets().await;
-            return Ok(());
-        };
-        let started = clock::now();
-        let taken = self.try_reload(configuration).await;
-        let took = clock::instant().duration_since(started.monotonic);
-        selftrace::record("reload", Work::Internal, started.wall, took, |_| taken.clone().err());
-        match &taken {
-            Ok(()) => {
-                self.told();
-                tracing::info!("the configuration is taken over");
-            }
-            Err(why) => {
-                self.reloads.successful.set(0.0);
-                for line in why.lines() {
-                    tracing::error!("{line}");
-                }
-                tracing::error!(
-                    "the configuration is not taken over: everything runs on as it was"
-                );
-            }
-        }
-        taken
-    }
-
-    async fn try_reload(&mut self, configuration: Configuration) -> Result<(), String> {
-        let read = tokio::select! {
-            read = configuration.load_elsewhere() => read?,
-            () = self.signals.asked_to_stop() => return Err("Watchpost is stopping.\n".to_owned()),
-        };
-        let (loaded, configuration) = read;
-        // Also of a wrong configuration: when it is mended, it is read again.
-        self.watches.configuration(configuration.seen()).await;
-        self.configuration = Some(configuration.clone());
-        let lines = |problems: &[crate::base::place::Problem]| {
-            problems.iter().map(|problem| format!("{problem}\n")).collect::<String>()
-        };
-        let Some(plan) = loaded.plan else { return Err(lines(&loaded.problems)) };
-        let before = self.targets.plan();
-        let watching = !before.receivers.is_empty() || !before.hosts.is_empty();
-        if plan.receivers.is_empty() && plan.hosts.is_empty() && watching {
-            let why = "no receiver is left: is the file being written, or the disk full?\n";
-            return Err(why.to_owned());
-        }
-        for problem in &loaded.problems {
-            tracing::warn!("{problem}");
-        }
-        if plan.storage.directory != before.storage.directory {
-            tracing::warn!("storage.directory has changed: that needs a restart");
-        }
-        let told = |error: StartError| format!("{}\n", configuration.hide(&error));
-        let bound = self.ports.bind(&page::wanted(&plan)).await.map_err(told)?;
-        let prepared = tokio::select! {
-            prepared = self.graph.prepare(&plan) => prepared.map_err(told)?,
-            // Nothing has changed yet; the end does not wait for a name service.
-            () = self.signals.asked_to_stop() => return Err("Watchpost is stopping.\n".to_owned()),
-        };
-        let resource = facts::own_resource(&plan.telemetry.resource);
-        let resolver = Resolver::new(plan.resolver.clone());
-        let spans = self.spans.prepare(plan.telemetry.traces.as_ref(), &resource, resolver).await;
-        let spans = spans.map_err(|why| configuration.hide(&why))?;
-        let standing = Graph::standing_exporters(&prepared);
-        let routers = self.site.routers(&plan, &standing);
-        let before = self.targets.replace(Arc::new(plan));
-        self.watches.targets(&self.targets.files()).await;
-        let plans = tokio::select! {
-            plans = self.targets.read() => plans,
-            () = self.signals.asked_to_stop() => Err("Watchpost is stopping.".to_owned()),
-        };
-        let plans = match plans {
-            Ok(plans) => plans,
-            Err(why) => {
-                self.targets.replace(before);
-                self.watches.targets(&self.targets.files()).await;
-                return Err(format!("{why}\n"));
-            }
-        };
-        self.lead(prepared, plans).await.map_err(told)?;
-        self.ports.serve(bound, routers);
-        if let Some(before) = self.spans.commit(spans) {
-            turn::track(&self.page, spans::shut_down(before));
-        }
-        Ok(())
-    }
-
     /// Lets prepared pipelines run, and leads the sources over to them.
     async fn lead(
         &mut self,
@@ -409,7 +301,7 @@ impl App {
         let (prober, meter, own) = (self.prober.clone(), Arc::clone(&self.meter), &mut self.outlet);
         let host = &mut self.host;
         let plan = self.targets.plan();
-        let resolver = Resolver::new(plan.resolver.clone());
+        let resolver = plan.resolver.clone();
         let lead = async |routes: Routes| {
             let (done, is_done) = oneshot::channel();
             let Routes { receivers, own: next } = routes;

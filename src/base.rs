@@ -4,6 +4,7 @@
 pub mod backoff;
 pub mod clock;
 pub mod duration;
+pub mod files;
 pub mod flight;
 pub mod fs;
 pub mod hash;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::app::StartError;
+use crate::app::files::Files;
 use crate::config::plan::{ExporterSettings, ProcessorSettings};
 use crate::exporter::debug::Debug;
 use crate::exporter::deliver::{Duty, Work};
@@ -101,18 +102,51 @@ pub(super) fn alpn(settings: &ExporterSettings) -> Option<&'static [&'static [u8
     }
 }
 
-/// Builds an exporter that sends; it does nothing until its work is begun.
+/// Builds an exporter that sends; it does nothing until its work is begun. One whose files are not read yet waits for
+/// them, and is built then.
 pub(super) fn sending(
     settings: &ExporterSettings,
-    tls: TlsClient,
+    files: &Files,
     tools: &Tools<'_>,
     duty: Duty,
 ) -> Result<Work, StartError> {
     let name = duty.name.clone();
+    let failed = |why| StartError::Exporter(name.clone(), why);
     let auth = settings.client().and_then(|client| client.auth.as_ref()?.as_ref());
     let auth = auth.and_then(|auth| tools.authenticators.get(auth).map(Arc::clone));
-    let net = (tools.resolver.clone(), tls);
-    let built = match settings {
+    let resolver = tools.resolver.clone();
+    let unread = match files {
+        Files::Read(Err(why)) => return Err(failed(why.clone())),
+        Files::Read(Ok(tls)) => {
+            return exporter(settings, (resolver, tls.clone()), auth, duty).map_err(failed);
+        }
+        Files::Hang(unread) => unread.clone(),
+    };
+    tracing::warn!(
+        exporter = name,
+        "its certificates are not read within 5 s: does their file system answer? It begins when they are"
+    );
+    let (settings, leave, hurry) = (settings.clone(), duty.leave.clone(), duty.hurry.clone());
+    Ok(Box::pin(async move {
+        let tls = tokio::select! {
+            tls = unread.client() => tls,
+            () = leave.cancelled() => return,
+            () = hurry.cancelled() => return,
+        };
+        match exporter(&settings, (resolver, tls), auth, duty) {
+            Ok(work) => work.await,
+            Err(why) => tracing::error!(exporter = name, "{why}"),
+        }
+    }))
+}
+
+fn exporter(
+    settings: &ExporterSettings,
+    net: (Resolver, TlsClient),
+    auth: Option<Arc<Authenticator>>,
+    duty: Duty,
+) -> Result<Work, String> {
+    match settings {
         ExporterSettings::RemoteWrite(settings) => {
             Ok(prometheus_remote_write::exporter((**settings).clone(), net, auth, duty))
         }
@@ -125,6 +159,5 @@ pub(super) fn sending(
         ExporterSettings::Prometheus(_) | ExporterSettings::Debug(_) => {
             Ok(Box::pin(std::future::ready(())) as Work)
         }
-    };
-    built.map_err(|why| StartError::Exporter(name, why))
+    }
 }

@@ -2,7 +2,6 @@
 //! and apart, then sources are led over, then what is gone is drained.
 
 mod end;
-mod files;
 mod orders;
 mod prepare;
 
@@ -93,7 +92,7 @@ struct Running {
 
 /// An exporter that sends, for one pipeline.
 struct Sending {
-    fingerprint: u64,
+    fingerprint: Fingerprint,
     /// Where it sends, in one number.
     destination: u64,
     identity: Option<Identity>,
@@ -104,6 +103,22 @@ struct Sending {
     leave: CancellationToken,
     hurry: CancellationToken,
     ended: CancellationToken,
+}
+
+/// What decides how an exporter works for a pipeline.
+#[derive(Clone, Copy)]
+struct Fingerprint {
+    /// Of its text, that of the extension that authenticates it, and who is asked for names.
+    text: u64,
+    /// Of the files that it reads at its start; `None`: they are not read yet.
+    files: Option<u64>,
+}
+
+impl Fingerprint {
+    /// Whether what runs may go on; files that hang change nothing.
+    fn is_still(self, now: Self) -> bool {
+        self.text == now.text && (now.files.is_none() || self.files == now.files)
+    }
 }
 
 /// Pipelines that have been built and do not run yet.

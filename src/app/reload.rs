@@ -1,161 +1,146 @@
-//! What is read again while we run: the configuration, and targets.
+//! What is read again while we run: target files, or the whole configuration, which takes the place of what runs only
+//! when all of it can.
 
-use std::collections::BTreeSet;
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
-use crate::app::embedded;
-use crate::app::watches::{Stamp, stamps};
-use crate::config::plan::Plan;
-use crate::config::targets::TargetReader;
-use crate::config::{self, Environment, Loaded, Outside, Sources, Strictness};
-use crate::pipeline::selfmetrics::{Gauge, Meter};
-use crate::probe::ReceiverPlan;
-use crate::signal::names;
+use tokio::sync::oneshot;
 
-/// How long all target files together may take to be read.
-const READ_WITHIN: Duration = Duration::from_secs(10);
+use super::graph::Graph;
+use super::sources::Configuration;
+use super::{App, StartError, facts, page, spans};
+use crate::base::{clock, turn};
+use crate::net::resolve::Resolver;
+use crate::pipeline::selftrace::{self, Work};
+use crate::probe::{Command, Replacement};
 
-/// How long a configuration may take to be read.
-const LOADED_WITHIN: Duration = Duration::from_secs(20);
-
-/// Where targets come from.
-pub(super) struct TargetSource {
-    plan: Arc<Plan>,
-    embedded: Option<SocketAddr>,
-    reader: Arc<Mutex<TargetReader>>,
-    told: BTreeSet<String>,
-    problems: Gauge,
+/// What is due.
+pub(super) enum Due {
+    /// The configuration, and why.
+    Reload(&'static str),
+    /// The target files.
+    Targets,
 }
 
-impl TargetSource {
-    /// Targets of a plan.
-    pub(super) fn new(plan: Plan, meter: &Meter) -> Self {
-        Self {
-            plan: Arc::new(plan),
-            embedded: None,
-            reader: Arc::default(),
-            told: BTreeSet::new(),
-            problems: meter.gauge(&names::TARGET_FILE_PROBLEMS, &[]),
+impl App {
+    /// Reads again what is due.
+    pub(super) async fn read_again(&mut self, due: Due) {
+        match due {
+            Due::Reload(why) => {
+                tracing::info!("{why}");
+                self.reload().await;
+            }
+            Due::Targets => self.read_targets().await,
         }
     }
 
-    /// With an address: what this machine serves, but for that address itself.
-    pub(super) fn embed(&mut self, own: Option<SocketAddr>) {
-        self.embedded = own;
+    /// Reads the target files again.
+    async fn read_targets(&mut self) {
+        let read = tokio::select! {
+            read = self.targets.read() => read,
+            () = self.signals.asked_to_stop() => return,
+        };
+        let plans = match read {
+            Ok(plans) => plans,
+            Err(why) => return tracing::warn!("{why}"),
+        };
+        let (done, is_done) = oneshot::channel();
+        let replacement = Replacement { plans, outlets: None, resolver: None, done };
+        self.prober.send(Command::Replace(replacement)).await;
+        let _ = is_done.await;
     }
 
-    pub(super) fn is_embedded(&self) -> bool {
-        self.embedded.is_some()
+    /// Reloads, and answers all who have asked for it until now.
+    async fn reload(&mut self) {
+        let asked = self.asks.begin();
+        let outcome = self.reload_now().await;
+        self.asks.end(asked, &outcome);
     }
 
-    /// Reads everything again, on a thread for blocking work. A problem is logged when it is new, not each time.
-    ///
-    /// # Errors
-    /// When reading takes too long, although it does not wait for files that hang.
-    pub(super) async fn read(&mut self) -> Result<Vec<ReceiverPlan>, String> {
-        let (plan, reader, own) = (Arc::clone(&self.plan), Arc::clone(&self.reader), self.embedded);
-        let reading = tokio::task::spawn_blocking(move || {
-            let mut reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
-            let embedded = own.map(embedded::receivers);
-            let receivers = embedded.as_ref().unwrap_or(&plan.receivers);
-            reader.read(receivers, &plan)
-        });
-        let read = tokio::time::timeout(READ_WITHIN, reading).await;
-        let read =
-            read.map_err(|_| format!("target files were not read within {READ_WITHIN:?}"))?;
-        let targets = read.map_err(|error| error.to_string())?;
-        let problems: BTreeSet<String> = targets.problems.into_iter().collect();
-        for problem in problems.difference(&self.told) {
+    /// Reads the whole configuration again and applies it, or logs why nothing changes.
+    async fn reload_now(&mut self) -> Result<(), String> {
+        let Some(configuration) = self.configuration.clone() else {
+            self.read_targets().await;
+            return Ok(());
+        };
+        let started = clock::now();
+        let taken = self.try_reload(configuration).await;
+        let took = clock::instant().duration_since(started.monotonic);
+        selftrace::record("reload", Work::Internal, started.wall, took, |_| taken.clone().err());
+        match &taken {
+            Ok(()) => {
+                self.told();
+                tracing::info!("the configuration is taken over");
+            }
+            Err(why) => {
+                self.reloads.successful.set(0.0);
+                for line in why.lines() {
+                    tracing::error!("{line}");
+                }
+                tracing::error!(
+                    "the configuration is not taken over: everything runs on as it was"
+                );
+            }
+        }
+        taken
+    }
+
+    async fn try_reload(&mut self, configuration: Configuration) -> Result<(), String> {
+        let read = tokio::select! {
+            read = configuration.load_elsewhere() => read?,
+            () = self.signals.asked_to_stop() => return Err("Watchpost is stopping.\n".to_owned()),
+        };
+        let (loaded, configuration) = read;
+        // Also of a wrong configuration: when it is mended, it is read again.
+        self.watches.configuration(configuration.seen()).await;
+        self.configuration = Some(configuration.clone());
+        let lines = |problems: &[crate::base::place::Problem]| {
+            problems.iter().map(|problem| format!("{problem}\n")).collect::<String>()
+        };
+        let Some(plan) = loaded.plan else { return Err(lines(&loaded.problems)) };
+        let before = self.targets.plan();
+        let watching = !before.receivers.is_empty() || !before.hosts.is_empty();
+        if plan.receivers.is_empty() && plan.hosts.is_empty() && watching {
+            let why = "no receiver is left: is the file being written, or the disk full?\n";
+            return Err(why.to_owned());
+        }
+        for problem in &loaded.problems {
             tracing::warn!("{problem}");
         }
-        for _ in self.told.difference(&problems).take(1) {
-            tracing::info!(left = problems.len(), "problems of target files are mended");
+        if plan.storage.directory != before.storage.directory {
+            tracing::warn!("storage.directory has changed: that needs a restart");
         }
-        self.problems.set(problems.len() as f64);
-        self.told = problems;
-        Ok(targets.receivers)
-    }
-
-    /// The plan in force.
-    pub(super) fn plan(&self) -> &Plan {
-        &self.plan
-    }
-
-    /// Reads the targets of another plan from now on; returns the one before it.
-    pub(super) fn replace(&mut self, plan: Arc<Plan>) -> Arc<Plan> {
-        std::mem::replace(&mut self.plan, plan)
-    }
-
-    /// The files and patterns that are read. Patterns are watched by their folders, so that new files
-    /// are seen.
-    pub(super) fn files(&self) -> Vec<PathBuf> {
-        self.plan.receivers.iter().flat_map(|receiver| receiver.files.clone()).collect()
-    }
-}
-
-/// A configuration that can be read again.
-#[derive(Clone, Debug)]
-pub struct Configuration {
-    sources: Sources,
-    environment: Environment,
-    /// The files that the last reading has read, and what they were before it.
-    files: Vec<PathBuf>,
-    seen: Vec<Stamp>,
-    outside: Outside,
-}
-
-impl Configuration {
-    /// A configuration out of these sources.
-    #[must_use]
-    pub fn new(sources: Sources, environment: Environment) -> Self {
-        let (files, seen, outside) = Default::default();
-        Self { sources, environment, files, seen, outside }
-    }
-
-    /// The files that the last reading has read, and what they were before it.
-    pub(super) fn seen(&self) -> (&[PathBuf], Vec<Stamp>) {
-        (&self.files, self.seen.clone())
-    }
-
-    /// Reads it on a thread for blocking work.
-    ///
-    /// # Errors
-    /// When that takes too long.
-    pub(super) async fn load_elsewhere(self) -> Result<(Loaded, Self), String> {
-        let reading = tokio::task::spawn_blocking(move || self.load());
-        match tokio::time::timeout(LOADED_WITHIN, reading).await {
-            Ok(read) => read.map_err(|error| format!("{error}\n")),
-            Err(_) => Err(format!(
-                "the configuration was not read within {LOADED_WITHIN:?}: does its file system answer?\n"
-            )),
+        let told = |error: StartError| format!("{}\n", configuration.hide(&error));
+        let bound = self.ports.bind(&page::wanted(&plan)).await.map_err(told)?;
+        let prepared = tokio::select! {
+            prepared = self.graph.prepare(&plan) => prepared.map_err(told)?,
+            // Nothing has changed yet; the end does not wait for a name service.
+            () = self.signals.asked_to_stop() => return Err("Watchpost is stopping.\n".to_owned()),
+        };
+        let resource = facts::own_resource(&plan.telemetry.resource);
+        let resolver = Resolver::new(plan.resolver.clone());
+        let spans = self.spans.prepare(plan.telemetry.traces.as_ref(), &resource, resolver).await;
+        let spans = spans.map_err(|why| configuration.hide(&why))?;
+        let standing = Graph::standing_exporters(&prepared);
+        let routers = self.site.routers(&plan, &standing);
+        let before = self.targets.replace(Arc::new(plan));
+        self.watches.targets(&self.targets.files()).await;
+        let plans = tokio::select! {
+            plans = self.targets.read() => plans,
+            () = self.signals.asked_to_stop() => Err("Watchpost is stopping.".to_owned()),
+        };
+        let plans = match plans {
+            Ok(plans) => plans,
+            Err(why) => {
+                self.targets.replace(before);
+                self.watches.targets(&self.targets.files()).await;
+                return Err(format!("{why}\n"));
+            }
+        };
+        self.lead(prepared, plans).await.map_err(told)?;
+        self.ports.serve(bound, routers);
+        if let Some(before) = self.spans.commit(spans) {
+            turn::track(&self.page, spans::shut_down(before));
         }
-    }
-
-    /// Reads it.
-    #[must_use]
-    pub fn load(mut self) -> (Loaded, Self) {
-        // What changes while it is read is another change.
-        let before = stamps(&self.sources.files());
-        let loaded = config::load(&self.sources, &self.environment, Strictness::Run);
-        self.files.clone_from(&loaded.files);
-        self.outside = loaded.outside.clone();
-        self.seen = stamps(&loaded.files)
-            .into_iter()
-            .map(|(path, now)| {
-                let of = |list: &[Stamp]| list.iter().find(|(p, _)| *p == path).map(|(_, s)| *s);
-                let stamp = of(&before).unwrap_or(now);
-                (path, stamp)
-            })
-            .collect();
-        (loaded, self)
-    }
-
-    /// An error without the values that came from outside.
-    #[must_use]
-    pub fn hide(&self, error: &impl std::fmt::Display) -> String {
-        self.outside.hide(&error.to_string())
+        Ok(())
     }
 }

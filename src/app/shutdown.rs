@@ -1,5 +1,6 @@
 //! Signals, the end, and what systemd is told.
 
+use std::future::Future;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
@@ -8,12 +9,16 @@ use tokio::sync::oneshot;
 
 use crate::app::page::STUCK;
 use crate::base::clock::{self, BootTime};
+use crate::probe::ProberHandle;
 
 /// Stopping takes no longer than this.
 pub const STOP_WITHIN: Duration = Duration::from_secs(5);
 
 /// How long a thread that reads the host may take to change over.
 const HOST_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long the watchdog is fed during one piece of work.
+const FED_DURING: Duration = Duration::from_secs(60);
 
 /// How the daemon ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -124,6 +129,24 @@ impl Watchdog {
         match &mut self.every {
             Some(every) => drop(every.tick().await),
             None => std::future::pending().await,
+        }
+    }
+
+    /// Waits for work of the main loop, and feeds meanwhile; not for ever, because the work may hang.
+    pub(super) async fn during<T>(
+        &mut self,
+        prober: &ProberHandle,
+        work: impl Future<Output = T>,
+    ) -> T {
+        let until = tokio::time::Instant::now() + FED_DURING;
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return done,
+                () = self.due(), if tokio::time::Instant::now() < until => {
+                    self.feed(prober.heartbeat());
+                }
+            }
         }
     }
 

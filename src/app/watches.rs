@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
@@ -43,12 +44,13 @@ struct Watch {
     tell: mpsc::Sender<()>,
     changes: mpsc::Receiver<()>,
     stop: CancellationToken,
+    looks: Looks,
 }
 
 impl Watch {
     fn new() -> Self {
         let (tell, changes) = mpsc::channel(1);
-        Self { tell, changes, stop: CancellationToken::new() }
+        Self { tell, changes, stop: CancellationToken::new(), looks: Looks::default() }
     }
 
     /// Watches these files from now on; returns when it does, or soon where a file system hangs.
@@ -58,9 +60,9 @@ impl Watch {
             return;
         }
         let (begun, begins) = oneshot::channel();
-        let (files, tell) = (files.to_vec(), self.tell.clone());
+        let (files, tell, looks) = (files.to_vec(), self.tell.clone(), Arc::clone(&self.looks));
         let watching = async move {
-            let Some((watch, first)) = FileWatch::begin(files).await else { return };
+            let Some((watch, first)) = FileWatch::begin(files, looks).await else { return };
             let _ = begun.send(());
             watch.run(seen.unwrap_or_else(|| first.clone()), first, tell).await;
         };
@@ -109,8 +111,11 @@ struct FileWatch {
     patterns: Vec<PathBuf>,
     /// What each pattern was at the last look.
     known: BTreeMap<PathBuf, Vec<Stamp>>,
-    looks: Patient<(Vec<PathBuf>, Vec<Stamp>)>,
+    looks: Looks,
 }
+
+/// Looks that hang, which one watch leaves to the next one.
+type Looks = Arc<Mutex<Patient<(Vec<PathBuf>, Vec<Stamp>)>>>;
 
 /// What tells two versions of a file apart without reading it: times of content and of rights, size,
 /// number.
@@ -118,7 +123,7 @@ pub(super) type Stamp = (PathBuf, Option<(i64, i64, i64, i64, u64, u64)>);
 
 impl FileWatch {
     /// Watches these files and patterns from now on; returns what they are now.
-    async fn begin(patterns: Vec<PathBuf>) -> Option<(Self, Vec<Stamp>)> {
+    async fn begin(patterns: Vec<PathBuf>, looks: Looks) -> Option<(Self, Vec<Stamp>)> {
         let (sender, events) = mpsc::channel(1);
         let beginning = tokio::task::spawn_blocking(move || {
             let watcher =
@@ -133,7 +138,6 @@ impl FileWatch {
                 .map_err(|error| tracing::debug!(%error, "files are looked at every 30 s only"))
                 .ok();
             let (folders, known) = (BTreeSet::new(), BTreeMap::new());
-            let looks = Patient::default();
             let mut this = Self { watcher, folders, events, patterns, known, looks };
             let stamps = this.look();
             (this, stamps)
@@ -143,11 +147,12 @@ impl FileWatch {
 
     /// What the files are now, once folders that have come are watched, too.
     fn look(&mut self) -> Vec<Stamp> {
+        let mut looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
         let until = clock::instant() + LOOK_WITHIN;
         for pattern in &self.patterns {
             let path = pattern.clone();
             let look = move || (folders(&path), stamps(std::slice::from_ref(&path)));
-            let Some((folders, stamps)) = self.looks.read(pattern, until, look) else { continue };
+            let Some((folders, stamps)) = looks.read(pattern, until, look) else { continue };
             self.known.insert(pattern.clone(), stamps);
             for folder in folders {
                 if self.folders.contains(&folder) {

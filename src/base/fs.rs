@@ -41,12 +41,12 @@ pub fn read_regular(path: &Path, limit: u64) -> Result<String, String> {
 /// # Errors
 /// As [`read_text`].
 pub fn read_secret(path: &Path) -> Result<String, String> {
-    let mut text = read_regular(path, 64 << 10)?;
-    if text.ends_with('\n') {
-        text.pop();
-        if text.ends_with('\r') {
-            text.pop();
-        }
-    }
-    Ok(text)
+    read_regular(path, 64 << 10).map(|text| without_newline(&text).to_owned())
+}
+
+/// A text without one newline at its end.
+#[must_use]
+pub fn without_newline(text: &str) -> &str {
+    let line = text.strip_suffix('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));
+    line.unwrap_or(text)
 }

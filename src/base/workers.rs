@@ -1,8 +1,9 @@
 //! Two threads that compute over bytes which somebody else decides: certificates, and rules over answers. A loop never
 //! does that itself, because nothing else of it would run meanwhile.
 //!
-//! Work of a bounded length goes first. Rules come in slices and take turns, so that a rule which computes for long
-//! slows the others down and does not stop them; whoever does not wait for a result any more is not computed for.
+//! Work of a bounded length goes first, but for one slice after every few. Rules come in slices and take turns, so that a
+//! rule which computes for long slows the others down and does not stop them; whoever does not wait for a result any more
+//! is not computed for.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,6 +15,10 @@ use tokio::sync::oneshot;
 const THREADS: usize = 2;
 /// How many sliced jobs may wait for a thread.
 const MAX_SLICED: usize = 32;
+/// How many bounded jobs may wait for a thread.
+const MAX_BOUNDED: usize = 1024;
+/// After how many bounded jobs a sliced one gets its turn.
+const BOUNDED_IN_A_ROW: u32 = 4;
 
 /// Does a slice of its work; `false`: nothing is left, or nobody waits for it.
 type Job = Box<dyn FnMut() -> bool + Send>;
@@ -22,7 +27,7 @@ type Job = Box<dyn FnMut() -> bool + Send>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Lost {
     /// As many jobs wait as may.
-    #[error("too many rules wait to be checked")]
+    #[error("too much waits to be checked")]
     Full,
     /// The job panicked, or the system gave no thread.
     #[error("the computation failed: please report it")]
@@ -35,6 +40,21 @@ struct Queues {
     sliced: VecDeque<Job>,
     /// Sliced jobs that are in a thread.
     running: usize,
+    /// Bounded jobs since the last sliced one.
+    in_a_row: u32,
+}
+
+impl Queues {
+    /// The next job, and whether it is a sliced one.
+    fn next(&mut self) -> Option<(Job, bool)> {
+        let sliced_first = self.in_a_row >= BOUNDED_IN_A_ROW || self.bounded.is_empty();
+        let next = match sliced_first.then(|| self.sliced.pop_front()).flatten() {
+            Some(job) => (job, true),
+            None => (self.bounded.pop_front()?, false),
+        };
+        self.in_a_row = if next.1 { 0 } else { self.in_a_row.saturating_add(1) };
+        Some(next)
+    }
 }
 
 #[derive(Default)]
@@ -71,7 +91,13 @@ impl Pool {
             }
             false
         };
-        self.lock().bounded.push_back(Box::new(job));
+        {
+            let mut queues = self.lock();
+            if queues.bounded.len() >= MAX_BOUNDED {
+                return Err(Lost::Full);
+            }
+            queues.bounded.push_back(Box::new(job));
+        }
         self.filled.notify_one();
         arrives.await.map_err(|_| Lost::Failed)
     }
@@ -106,9 +132,7 @@ impl Pool {
     fn work(&self) {
         let mut queues = self.lock();
         loop {
-            let sliced = queues.bounded.is_empty();
-            let Some(mut job) = queues.bounded.pop_front().or_else(|| queues.sliced.pop_front())
-            else {
+            let Some((mut job, sliced)) = queues.next() else {
                 queues = self.filled.wait(queues).unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
@@ -133,7 +157,7 @@ fn pool() -> Result<&'static Arc<Pool>, Lost> {
 /// Computes something whose length is bounded.
 ///
 /// # Errors
-/// [`Lost::Failed`].
+/// [`Lost::Full`] at once, when as many wait as may; [`Lost::Failed`].
 pub async fn compute<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Lost> {
@@ -154,6 +178,19 @@ pub async fn sliced<T: Send + 'static>(
 mod tests {
     use super::*;
     use std::time::Duration;
+
+    #[test]
+    fn sliced_job_has_its_turn_between_bounded_ones() {
+        let mut queues = Queues::default();
+        for _ in 0..10 {
+            queues.bounded.push_back(Box::new(|| false));
+            queues.sliced.push_back(Box::new(|| true));
+        }
+        let order: Vec<bool> = std::iter::from_fn(|| Some(queues.next()?.1)).take(11).collect();
+        let (bounded, sliced) = ([false; 4], [true]);
+        let expected = [&bounded[..], &sliced, &bounded, &sliced, &bounded[..1]].concat();
+        assert_eq!(order, expected);
+    }
 
     #[tokio::test]
     async fn long_work_takes_turns_is_bounded_and_ends_with_its_waiters() {

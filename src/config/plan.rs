@@ -218,7 +218,7 @@ pub struct Exporter {
 }
 
 /// The settings of an exporter, by kind.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum ExporterSettings {
     /// `prometheus_remote_write`.
     RemoteWrite(Box<RemoteWrite>),

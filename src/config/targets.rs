@@ -30,6 +30,8 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 pub struct TargetReader {
     good: BTreeMap<PathBuf, FileContent>,
+    /// The files of each pattern, when it was last looked at.
+    known: BTreeMap<PathBuf, Vec<PathBuf>>,
     patterns: Patient<Result<Vec<PathBuf>, String>>,
     files: Patient<Result<FileContent, ReadError>>,
     /// Until when files are waited for in this reading.
@@ -45,6 +47,8 @@ pub struct Targets {
     pub problems: Vec<String>,
     /// The files that were looked at.
     pub files: Vec<PathBuf>,
+    /// Whether one was not read because its file system did not answer in time.
+    pub hang: bool,
 }
 
 impl TargetReader {
@@ -62,6 +66,8 @@ impl TargetReader {
             targets.receivers.push(planned);
         }
         self.good.retain(|path, _| wanted.contains(path));
+        let patterns: BTreeSet<&PathBuf> = receivers.iter().flat_map(|r| &r.files).collect();
+        self.known.retain(|pattern, _| patterns.contains(pattern));
         targets.files = wanted.into_iter().collect();
         targets
     }
@@ -81,20 +87,28 @@ impl TargetReader {
                 let path = pattern.clone();
                 self.patterns.read(pattern, self.until(), move || expand_pattern(&path))
             };
-            match expanded.unwrap_or_else(|| Err(hangs(pattern))) {
-                Ok(paths) if paths.is_empty() => {
-                    targets.problems.push(format!("{}: no such file", pattern.display()))
-                }
-                Ok(paths) => {
-                    for path in paths {
-                        found.extend(
-                            self.file(path.clone(), targets)
-                                .map(|target| Inline { target, module: None }),
-                        );
-                        wanted.insert(path);
+            let paths = match expanded {
+                Some(Ok(paths)) => {
+                    if paths.is_empty() {
+                        targets.problems.push(format!("{}: no such file", pattern.display()));
                     }
+                    self.known.insert(pattern.clone(), paths.clone());
+                    paths
                 }
-                Err(why) => targets.problems.push(why),
+                Some(Err(why)) => {
+                    targets.problems.push(why);
+                    continue;
+                }
+                None => {
+                    targets.hang = true;
+                    targets.problems.push(hangs(pattern));
+                    self.known.get(pattern).cloned().unwrap_or_default()
+                }
+            };
+            for path in paths {
+                let listed = self.file(path.clone(), targets);
+                found.extend(listed.map(|target| Inline { target, module: None }));
+                wanted.insert(path);
             }
         }
         let members = subnets::members(&mut found, files, &receiver.labels, &mut targets.problems);
@@ -160,6 +174,7 @@ impl TargetReader {
         let reading = path.clone();
         let content = match self.files.read(&path, until, move || read(&reading)) {
             None => {
+                targets.hang = true;
                 let kept = self.good.get(&path);
                 let left = kept.map_or(0, |good| good.targets.len());
                 targets.problems.push(format!("{}; its last {left} targets stay", hangs(&path)));

@@ -1,17 +1,14 @@
-//! Who we say we are to a backend: headers of a request. A token in a file is read again when the
-//! file has changed.
+//! Who we say we are to a backend: headers of a request.
 
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use base64::Engine as _;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::base::flight::Flights;
-use crate::base::fs;
+use crate::base::files;
 
 /// A secret, or the file that holds it.
 #[derive(Clone, Debug)]
@@ -61,87 +58,54 @@ impl Scheme {
 #[derive(Debug)]
 pub struct Authenticator {
     scheme: Scheme,
-    /// The last header, and the state of the files when it was made.
-    made: Mutex<Option<(Vec<Stamp>, HeaderValue)>>,
-    reading: Flights<(), Result<HeaderValue, String>>,
 }
 
 /// How long files with secrets may take to be read.
 const READ_WITHIN: Duration = Duration::from_secs(5);
 
-/// What tells two versions of a file apart.
-type Stamp = Option<(SystemTime, u64)>;
-
 impl Authenticator {
     /// An authenticator by this scheme.
     #[must_use]
     pub fn new(scheme: Scheme) -> Self {
-        Self { scheme, made: Mutex::default(), reading: Flights::default() }
+        Self { scheme }
     }
 
-    /// Adds the header.
+    /// Adds the header. Files are read at each request, because secrets are rotated.
     ///
     /// # Errors
     /// When a file cannot be read, or what is in it cannot stand in a header.
-    pub async fn apply(self: &std::sync::Arc<Self>, headers: &mut HeaderMap) -> Result<(), String> {
+    pub async fn apply(&self, headers: &mut HeaderMap) -> Result<(), String> {
         let name = match &self.scheme {
             Scheme::Basic { .. } => AUTHORIZATION,
             Scheme::Token { header, .. } => header.clone(),
         };
-        let value = if self.secrets().iter().any(|secret| matches!(secret, Secret::File(_))) {
-            // Files may hang: the runtime does not, and one thread does at most.
-            let this = std::sync::Arc::clone(self);
-            let reading = self.reading.read((), move || this.value());
-            let read = tokio::time::timeout(READ_WITHIN, reading).await;
-            let read = read.map_err(|_| format!("credentials not read within {READ_WITHIN:?}"))?;
-            read.map_err(|error| error.to_string())??
-        } else {
-            self.value()?
-        };
+        let read = tokio::time::timeout(READ_WITHIN, self.value()).await;
+        let value = read.map_err(|_| format!("credentials not read within {READ_WITHIN:?}"))??;
         headers.insert(name, value);
         Ok(())
     }
 
-    fn secrets(&self) -> Vec<&Secret> {
-        match &self.scheme {
-            Scheme::Basic { username, password } => vec![username, password],
-            Scheme::Token { token, .. } => vec![token],
-        }
-    }
-
-    fn value(&self) -> Result<HeaderValue, String> {
-        let stamps: Vec<Stamp> = self.secrets().iter().map(|secret| stamp(secret)).collect();
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, value)) = made.as_ref().filter(|(before, _)| *before == stamps) {
-            return Ok(value.clone());
-        }
+    async fn value(&self) -> Result<HeaderValue, String> {
         let text = match &self.scheme {
             Scheme::Basic { username, password } => {
-                let pair = format!("{}:{}", read(username)?, read(password)?);
+                let pair = format!("{}:{}", read(username).await?, read(password).await?);
                 format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair))
             }
-            Scheme::Token { scheme, token, .. } if scheme.is_empty() => read(token)?,
-            Scheme::Token { scheme, token, .. } => format!("{scheme} {}", read(token)?),
+            Scheme::Token { scheme, token, .. } if scheme.is_empty() => read(token).await?,
+            Scheme::Token { scheme, token, .. } => format!("{scheme} {}", read(token).await?),
         };
         let mut value = HeaderValue::from_str(&text).map_err(|_| {
             "the credentials cannot stand in a header: control characters".to_owned()
         })?;
         value.set_sensitive(true);
-        *made = Some((stamps, value.clone()));
         Ok(value)
     }
 }
 
-fn stamp(secret: &Secret) -> Stamp {
-    let Secret::File(path) = secret else { return None };
-    let meta = std::fs::metadata(path).ok()?;
-    Some((meta.modified().ok()?, meta.len()))
-}
-
-fn read(secret: &Secret) -> Result<String, String> {
+async fn read(secret: &Secret) -> Result<String, String> {
     match secret {
         Secret::Inline(text) => Ok(text.expose_secret().to_owned()),
-        Secret::File(path) => fs::read_secret(path).map(|text| text.trim().to_owned()),
+        Secret::File(path) => Ok(files::secret(path).await?.expose_secret().trim().to_owned()),
     }
 }
 

@@ -113,6 +113,21 @@ impl Resolver {
         Self { settings: Arc::new(settings), current: Arc::default(), reads: Arc::default() }
     }
 
+    /// Asks by these settings from now on. What is known of the system stays, when they are the same.
+    pub fn settle(&mut self, settings: ResolverSettings) {
+        if *self.settings != settings {
+            *self = Self::new(settings);
+        }
+    }
+
+    /// Waits for the system's settings, where a question about this host needs them and they were never read.
+    pub async fn ready(&self, host: &str) {
+        if literal(host).is_none() && self.open().is_none() {
+            // The question itself meets the same error.
+            let _ = self.current().await;
+        }
+    }
+
     /// The address of a host; a literal address is its own.
     ///
     /// # Errors

@@ -5,9 +5,10 @@
 mod judge;
 
 use std::fmt;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
-use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
@@ -15,9 +16,12 @@ use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring as provider
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use secrecy::{ExposeSecret as _, SecretString};
 use tokio_rustls::{TlsConnector, client::TlsStream, rustls};
 
-use crate::base::{fs, workers};
+use crate::base::files;
+use crate::base::flight::Flights;
+use crate::base::workers::{self, Lost};
 use crate::net::dial::Connection;
 use crate::net::paced::Paced;
 use crate::net::x509::{self, Facts, Link};
@@ -149,6 +153,7 @@ pub struct TlsClient {
     connector: TlsConnector,
     verifier: Option<Verifier>,
     server_name: Option<ServerName<'static>>,
+    stamp: u64,
 }
 
 impl fmt::Debug for TlsClient {
@@ -158,11 +163,29 @@ impl fmt::Debug for TlsClient {
 }
 
 impl TlsClient {
-    /// Reads the files and builds a client that offers the given ALPN protocols.
+    /// Reads the files and builds a client that offers the given ALPN protocols. Neither is done on this thread.
     ///
     /// # Errors
-    /// A sentence that names the file or the setting that is wrong.
-    pub fn new(settings: &TlsSettings, alpn: &[&[u8]]) -> Result<Self, String> {
+    /// A sentence that names the file or the setting that is wrong. It waits as long as the file system does.
+    pub async fn load(
+        settings: TlsSettings,
+        alpn: &'static [&'static [u8]],
+    ) -> Result<Self, String> {
+        let given = Given::read(&settings).await?;
+        let system = match settings.insecure_skip_verify || given.ca.is_some() {
+            true => None,
+            false => Some(Roots::system().await?),
+        };
+        let build = move || Self::new(&settings, alpn, &given, system);
+        tokio::task::spawn_blocking(build).await.map_err(|error| error.to_string())?
+    }
+
+    fn new(
+        settings: &TlsSettings,
+        alpn: &[&[u8]],
+        given: &Given,
+        system: Option<Arc<Roots>>,
+    ) -> Result<Self, String> {
         let crypto = crypto();
         let versions: Vec<&rustls::SupportedProtocolVersion> =
             [(Version::Tls12, &rustls::version::TLS12), (Version::Tls13, &rustls::version::TLS13)]
@@ -179,61 +202,46 @@ impl TlsClient {
             .with_custom_certificate_verifier(Arc::new(JudgeLater(
                 crypto.signature_verification_algorithms,
             )));
-        let mut config = match &settings.identity {
+        let mut config = match &given.identity {
             None => builder.with_no_client_auth(),
             Some((certificate, key)) => {
-                let chain = read_certificates(certificate)?;
-                let text = fs::read_regular(key, MAX_PEM)?;
-                let secret = PrivateKeyDer::from_pem_slice(text.as_bytes())
-                    .map_err(|error| format!("{}: no private key: {error}", key.display()))?;
+                let chain = certificate.certificates()?;
+                let secret = PrivateKeyDer::from_pem_slice(key.bytes())
+                    .map_err(|error| format!("{}: no private key: {error}", key.path.display()))?;
                 builder.with_client_auth_cert(chain, secret).map_err(|error| {
-                    format!("{} and {}: {error}", certificate.display(), key.display())
+                    format!("{} and {}: {error}", certificate.path.display(), key.path.display())
                 })?
             }
         };
         config.resumption = Resumption::disabled();
         config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
-        let verifier = match settings.insecure_skip_verify {
-            true => None,
-            false => {
-                let roots = match &settings.ca_file {
-                    Some(path) => Arc::new(Roots::from_file(path)?),
-                    None => Roots::system(),
-                };
-                let built =
-                    WebPkiServerVerifier::builder_with_provider(Arc::clone(&roots.store), crypto)
-                        .build()
-                        .map_err(|error| format!("trusted certificates: {error}"))?;
-                Some((built, roots))
-            }
+        let roots = match &given.ca {
+            Some(ca) => Some(Arc::new(Roots::given(ca)?)),
+            None => system,
         };
+        let verifier = roots.map(|roots| {
+            WebPkiServerVerifier::builder_with_provider(Arc::clone(&roots.store), crypto)
+                .build()
+                .map(|built| (built, roots))
+                .map_err(|error| format!("trusted certificates: {error}"))
+        });
         let server_name = settings.server_name.clone().map(ServerName::try_from).transpose();
         let server_name = server_name.map_err(|error| format!("server_name: {error}"))?;
-        Ok(Self { connector: TlsConnector::from(Arc::new(config)), verifier, server_name })
+        let connector = TlsConnector::from(Arc::new(config));
+        Ok(Self { connector, verifier: verifier.transpose()?, server_name, stamp: given.stamp() })
     }
 
-    /// As [`TlsClient::new`], on a thread for blocking work: files may be large, or never answer.
-    ///
-    /// # Errors
-    /// As [`TlsClient::new`].
-    pub async fn load(
-        settings: TlsSettings,
-        alpn: &'static [&'static [u8]],
-    ) -> Result<Self, String> {
-        let built = tokio::task::spawn_blocking(move || Self::new(&settings, alpn)).await;
-        built.map_err(|error| error.to_string())?
+    /// What tells two versions of its files apart.
+    #[must_use]
+    pub fn stamp(&self) -> u64 {
+        self.stamp
     }
 
-    /// Shakes hands over a stream with a host of this name, and judges the certificate.
+    /// Shakes hands over a stream with a host of this name. The certificate is not judged yet: nothing may be sent.
     ///
     /// # Errors
-    /// When the handshake itself fails. A certificate that is refused is no error here: it is in
-    /// [`Handshake::verdict`], and nothing may be sent when it is.
-    pub async fn handshake(
-        &self,
-        stream: Connection,
-        host: &str,
-    ) -> Result<(Stream, Handshake), TlsError> {
+    /// When the handshake itself fails.
+    pub async fn shake(&self, stream: Connection, host: &str) -> Result<Unjudged, TlsError> {
         let name = match &self.server_name {
             Some(name) => name.clone(),
             None => {
@@ -244,22 +252,49 @@ impl TlsClient {
                 })?
             }
         };
-        let stream = self
-            .connector
-            .connect(name.clone(), stream)
-            .await
-            .map_err(|error| handshake_error(&error))?;
+        let shaking = self.connector.connect(name.clone(), stream);
+        let stream = shaking.await.map_err(|error| handshake_error(&error))?;
+        Ok(Unjudged { stream, name, verifier: self.verifier.clone() })
+    }
+
+    /// Shakes hands, and judges the certificate.
+    ///
+    /// # Errors
+    /// When the handshake itself fails. A certificate that is refused is no error here: it is in
+    /// [`Handshake::verdict`], and nothing may be sent when it is.
+    pub async fn handshake(
+        &self,
+        stream: Connection,
+        host: &str,
+    ) -> Result<(Stream, Handshake), TlsError> {
+        let judged = self.shake(stream, host).await?.judge().await;
+        judged.map_err(|lost| TlsError {
+            fault: TlsFault::NotJudged,
+            detail: format!("the certificate was not judged: {lost}"),
+        })
+    }
+}
+
+/// A connection whose certificate is not judged yet.
+pub struct Unjudged {
+    stream: TlsStream<Connection>,
+    name: ServerName<'static>,
+    verifier: Option<Verifier>,
+}
+
+impl Unjudged {
+    /// Judges the certificate. How long that takes is decided by the peer, and by others whose certificates wait.
+    ///
+    /// # Errors
+    /// When it cannot be judged, which is not the peer's fault.
+    pub async fn judge(self) -> Result<(Stream, Handshake), Lost> {
+        let Self { stream, name, verifier } = self;
         let (_, connection) = stream.get_ref();
         let certificates = connection.peer_certificates().unwrap_or_default();
         let presented: Vec<_> =
             certificates.iter().take(MAX_PRESENTED).map(|der| der.clone().into_owned()).collect();
-        let verifier = self.verifier.clone();
-        // The peer decides how long this takes.
-        let judged = workers::compute(move || judge::judge(&presented, verifier.as_ref(), &name));
-        let judged = judged.await.map_err(|lost| TlsError {
-            fault: TlsFault::NotJudged,
-            detail: format!("the certificate was not judged: {lost}"),
-        })?;
+        let judge = move || judge::judge(&presented, verifier.as_ref(), &name);
+        let judged = workers::compute(judge).await?;
         let (_, connection) = stream.get_ref();
         let shown = Handshake {
             version: match connection.protocol_version() {
@@ -287,41 +322,92 @@ fn crypto() -> Arc<CryptoProvider> {
     Arc::clone(PROVIDER.get_or_init(|| Arc::new(provider::default_provider())))
 }
 
-fn read_certificates(path: &std::path::Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let text = fs::read_regular(path, MAX_PEM)?;
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
-    let found = found.map_err(|error| format!("{}: {error}", path.display()))?;
-    if found.is_empty() {
-        return Err(format!("{}: no certificate in it", path.display()));
+/// A PEM file as it was read.
+struct Pem {
+    path: PathBuf,
+    text: SecretString,
+}
+
+impl Pem {
+    async fn read(path: &Path) -> Result<Self, String> {
+        Ok(Self { path: path.to_owned(), text: files::read(path, MAX_PEM).await? })
     }
-    Ok(found)
+
+    fn bytes(&self) -> &[u8] {
+        self.text.expose_secret().as_bytes()
+    }
+
+    fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, String> {
+        let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(self.bytes()).collect();
+        let found = found.map_err(|error| format!("{}: {error}", self.path.display()))?;
+        if found.is_empty() {
+            return Err(format!("{}: no certificate in it", self.path.display()));
+        }
+        Ok(found)
+    }
+}
+
+/// The files that settings name.
+struct Given {
+    ca: Option<Pem>,
+    identity: Option<(Pem, Pem)>,
+}
+
+impl Given {
+    async fn read(settings: &TlsSettings) -> Result<Self, String> {
+        let ca = match &settings.ca_file {
+            Some(path) if !settings.insecure_skip_verify => Some(Pem::read(path).await?),
+            _ => None,
+        };
+        let identity = match &settings.identity {
+            Some((certificate, key)) => {
+                Some((Pem::read(certificate).await?, Pem::read(key).await?))
+            }
+            None => None,
+        };
+        Ok(Self { ca, identity })
+    }
+
+    fn stamp(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        let identity = self.identity.iter().flat_map(|(certificate, key)| [certificate, key]);
+        self.ca.iter().chain(identity).for_each(|pem| pem.bytes().hash(&mut hasher));
+        hasher.finish()
+    }
 }
 
 impl Roots {
-    fn from_file(path: &std::path::Path) -> Result<Self, String> {
-        let given = read_certificates(path)?;
+    fn given(ca: &Pem) -> Result<Self, String> {
+        let given = ca.certificates()?;
         let mut store = RootCertStore::empty();
         let (added, _) = store.add_parsable_certificates(given.iter().cloned());
         if added == 0 {
-            return Err(format!("{}: no certificate in it can be trusted", path.display()));
+            return Err(format!("{}: no certificate in it can be trusted", ca.path.display()));
         }
         let links = given.iter().filter_map(|der| x509::link(der)).collect();
         Ok(Self { store: Arc::new(store), links, given })
     }
 
     /// The machine's roots; those of Mozilla where it has none. Read once.
-    fn system() -> Arc<Self> {
+    async fn system() -> Result<Arc<Self>, String> {
         static SYSTEM: OnceLock<Arc<Roots>> = OnceLock::new();
-        Arc::clone(SYSTEM.get_or_init(|| {
-            let native = rustls_native_certs::load_native_certs().certs;
-            let mut store = RootCertStore::empty();
-            let links = native.iter().filter_map(|der| x509::link(der)).collect();
-            store.add_parsable_certificates(native);
-            if store.is_empty() {
-                store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-            }
-            Arc::new(Roots { store: Arc::new(store), links, given: Vec::new() })
-        }))
+        static READING: LazyLock<Flights<(), Arc<Roots>>> = LazyLock::new(Flights::default);
+        if let Some(roots) = SYSTEM.get() {
+            return Ok(Arc::clone(roots));
+        }
+        let read = || Arc::clone(SYSTEM.get_or_init(|| Arc::new(Self::load_system())));
+        READING.read((), read).await.map_err(|error| format!("the machine's certificates: {error}"))
+    }
+
+    fn load_system() -> Self {
+        let native = rustls_native_certs::load_native_certs().certs;
+        let mut store = RootCertStore::empty();
+        let links = native.iter().filter_map(|der| x509::link(der)).collect();
+        store.add_parsable_certificates(native);
+        if store.is_empty() {
+            store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        }
+        Self { store: Arc::new(store), links, given: Vec::new() }
     }
 }
 

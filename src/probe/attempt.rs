@@ -11,7 +11,7 @@ use crate::probe::icmp::Engine;
 use crate::probe::module::{LazyTls, Module, Prober};
 use crate::probe::trace::{Stop, Trace, Wait};
 use crate::probe::{fault, http, icmp, tcp};
-use crate::signal::outcome::{Phase, Reason, Skip, SlotResult, Tls};
+use crate::signal::outcome::{Phase, Skip, SlotResult, Tls};
 
 /// What attempts share.
 #[derive(Clone)]
@@ -46,35 +46,28 @@ pub async fn attempt(
             _ => unreachable!("an address is read by the prober of its module"),
         }
     };
-    let result = match tokio::time::timeout(timeout, work).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(Stop::Down(reason, detail))) => Err((reason, detail)),
-        Ok(Err(Stop::Skip(skip, detail))) => return SlotResult::Skipped(skip, detail),
-        Err(_) => Err(match (trace.broken.take(), trace.waits) {
+    let stopped = match tokio::time::timeout(timeout, work).await {
+        Ok(Ok(())) => return SlotResult::Outcome(Box::new(trace.finish(Ok(())))),
+        Ok(Err(stopped)) => stopped,
+        Err(_) => match (trace.broken.take(), trace.waits) {
             (Some((reason, detail)), _) => {
                 trace.begin(Phase::Processing);
-                (reason, detail.into())
+                Stop::down(reason, detail)
             }
-            (None, Some(Wait::Memory)) => {
-                let why = "no memory for the body within the timeout";
-                return SlotResult::Skipped(Skip::Overload, why.to_owned());
-            }
-            (None, Some(Wait::Files)) => {
-                let why = "the module's certificates were not read within the timeout";
-                return SlotResult::Skipped(Skip::NoCredentials, why.to_owned());
-            }
-            (None, Some(Wait::Rules)) => {
-                let within = duration::format(timeout);
-                (Reason::RuleTimeout, format!("rules not decided within {within}").into())
-            }
+            (None, Some(wait)) => wait.ran_out(timeout),
             (None, None) => {
                 let (phase, within) = (trace.phase(), duration::format(timeout));
                 let detail = format!("no end within {within} while {}", phase.plain());
-                (fault::timed_out(phase), detail.into())
+                Stop::down(fault::timed_out(phase), detail)
             }
-        }),
+        },
     };
-    SlotResult::Outcome(Box::new(trace.finish(result)))
+    match stopped {
+        Stop::Down(reason, detail) => {
+            SlotResult::Outcome(Box::new(trace.finish(Err((reason, detail)))))
+        }
+        Stop::Skip(skip, detail) => SlotResult::Skipped(skip, detail),
+    }
 }
 
 /// Looks a name up, as a phase.
@@ -84,6 +77,9 @@ pub(super) async fn resolve(
     tools: &Tools,
     trace: &mut Trace,
 ) -> Result<std::net::IpAddr, Stop> {
+    trace.waits = Some(Wait::Names);
+    tools.resolver.ready(host).await;
+    trace.waits = None;
     trace.begin(Phase::Resolve);
     let found = tools.resolver.resolve(host, family).await;
     let took = trace.end();
@@ -117,8 +113,11 @@ pub(super) async fn handshake(
     let client = settings.client().await.map_err(|why| Stop::Skip(Skip::NoCredentials, why))?;
     trace.waits = None;
     trace.begin(Phase::Tls);
-    let (stream, shown) = client.handshake(stream, host).await?;
+    let unjudged = client.shake(stream, host).await?;
     trace.end();
+    trace.waits = Some(Wait::Judge);
+    let (stream, shown) = unjudged.judge().await?;
+    trace.waits = None;
     let leaf = shown.leaf.unwrap_or_default();
     trace.tls = Some(Box::new(Tls {
         version: shown.version.to_owned(),

@@ -161,8 +161,8 @@ impl Prober {
                 }
                 command = self.commands.recv() => match command {
                     Some(Command::Replace(Replacement { plans, outlets, resolver, done })) => {
-                        if let Some(resolver) = resolver {
-                            self.tools.resolver = resolver;
+                        if let Some(settings) = resolver {
+                            self.tools.resolver.settle(settings);
                         }
                         self.replace(plans, outlets, &mut absence).await;
                         let _ = done.send(());

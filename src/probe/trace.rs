@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use crate::base::clock::{self, Moment};
+use crate::base::duration;
 use crate::base::workers::Lost;
 use crate::signal::outcome::{Http, Icmp, Outcome, Phase, Phases, Reason, Skip, Tls, Verdict};
 
@@ -26,15 +27,37 @@ impl Stop {
     }
 }
 
-/// What an attempt waits for that is ours.
+/// A wait of an attempt for us instead of its target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wait {
-    /// The workers check a rule.
-    Rules,
-    /// Other attempts have the memory for bodies.
-    Memory,
-    /// The module's certificates are read.
+    /// For the machine's settings of name resolution.
+    Names,
+    /// For the files of the module.
     Files,
+    /// For the certificate to be judged.
+    Judge,
+    /// For memory that bodies of other attempts have.
+    Memory,
+    /// For the rules to be checked.
+    Rules,
+}
+
+impl Wait {
+    /// How an attempt ends whose timeout is over meanwhile.
+    pub(super) fn ran_out(self, within: Duration) -> Stop {
+        let within = duration::format(within);
+        let (skip, what) = match self {
+            Wait::Rules => {
+                let detail = format!("rules not decided within {within}");
+                return Stop::down(Reason::RuleTimeout, detail);
+            }
+            Wait::Names => (Skip::Overload, "resolv.conf and hosts were not read"),
+            Wait::Files => (Skip::NoCredentials, "the module's certificates were not read"),
+            Wait::Judge => (Skip::Overload, "too many certificates wait to be judged: not done"),
+            Wait::Memory => (Skip::Overload, "no memory for the body"),
+        };
+        Stop::Skip(skip, format!("{what} within {within}"))
+    }
 }
 
 impl From<Lost> for Stop {
@@ -58,7 +81,7 @@ pub(super) struct Trace {
     pub(super) failed_due_to_regex: Option<bool>,
     /// A rule that failed already; what goes wrong later does not change why.
     pub(super) broken: Option<(Reason, String)>,
-    /// What is waited for now, where that is not the target.
+    /// Set while the attempt waits for us.
     pub(super) waits: Option<Wait>,
     pub(super) http: Option<Http>,
     pub(super) tls: Option<Box<Tls>>,

@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use watchpost::base::workers;
 use watchpost::signal::outcome::{Phase, Reason, Verdict};
 
 use crate::support::alone::{alone, sh};
@@ -108,6 +109,11 @@ fn bodies_that_stop_share_a_budget() {
             std::thread::spawn(move || attempt_with(&rules, None, "m", &url))
         })
         .collect();
+    // Short bodies have memory of their own.
+    std::thread::sleep(Duration::from_secs(2));
+    let short = Server::http(|_| Response::new(200, "x".repeat(500_000) + "welcome"));
+    let (outcome, _) = attempt_with(&rules, None, "m", &short.url("/")).unwrap();
+    assert_eq!(outcome.verdict, Verdict::Up, "{}", outcome.detail);
     let ended: Vec<_> = attempts.into_iter().map(|attempt| attempt.join().unwrap()).collect();
     let overload =
         ended.iter().filter(|end| end.as_ref().is_err_and(|why| why.contains("Overload")));
@@ -255,4 +261,32 @@ fn budget_of_an_http_2_answer_is_told_as_such() {
     let (outcome, _) = attempt_with(&modules, None, "m", &url).unwrap();
     let down = Verdict::Down { reason: Reason::BodyTooLarge, phase: Phase::Processing };
     assert_eq!(outcome.verdict, down, "{}", outcome.detail);
+}
+
+#[test]
+fn certificate_that_waits_to_be_judged_blames_no_target() {
+    if !alone("foreign::certificate_that_waits_to_be_judged_blames_no_target", &[]) {
+        return;
+    }
+    sh("ip link set lo up");
+    let authority = Authority::new("root", 100);
+    let server = Server::tls(authority.leaf(&["127.0.0.1"], -1, 30).server(&[], &[]), |_| {});
+    let modules = "  m: {prober: tcp, timeout: 1s, tcp: {tls: true, tls_config: {insecure_skip_verify: true}}}";
+    let target = server.address.to_string();
+    let (outcome, _) = attempt_with(modules, None, "m", &target).unwrap();
+    assert_eq!(outcome.verdict, Verdict::Up, "{}", outcome.detail);
+    // All that compute are busy with certificates of others.
+    let busy: Vec<_> = (0..4)
+        .map(|_| {
+            std::thread::spawn(|| {
+                let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+                let work = workers::compute(|| std::thread::sleep(Duration::from_secs(3)));
+                runtime.block_on(work).unwrap();
+            })
+        })
+        .collect();
+    std::thread::sleep(Duration::from_millis(500));
+    let skipped = attempt_with(modules, None, "m", &target).unwrap_err();
+    assert!(skipped.contains("Overload"), "{skipped}");
+    busy.into_iter().for_each(|thread| thread.join().unwrap());
 }

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use super::files::{self, Files};
-use super::{Graph, Known, Prepared, PreparedPipeline, PreparedSending, Sending};
+use super::{Fingerprint, Graph, Known, Prepared, PreparedPipeline, PreparedSending, Sending};
 use crate::app::catalog::{self, Standing, Tools};
+use crate::app::files::{self, Files, Wanted};
 use crate::app::{StartError, detect, facts};
 use crate::base::{clock, turn};
 use crate::config::plan::{self, ExporterSettings, ExtensionSettings, Plan, ProcessorSettings};
@@ -57,7 +57,7 @@ impl Graph {
                 .collect(),
             resolver: &resolver,
         };
-        let files = files::read(plan).await?;
+        let files = files::read(sending(plan)).await;
         let standing = self.standing(plan);
         let mut pipelines = BTreeMap::new();
         let patience = clock::instant() + LEAVING;
@@ -193,7 +193,7 @@ impl Graph {
             ExporterSettings::RemoteWrite(settings) => Some(settings.identity.clone()),
             _ => None,
         };
-        if before.is_some_and(|before| before.fingerprint == fingerprint) {
+        if before.is_some_and(|before| before.fingerprint.is_still(fingerprint)) {
             return Ok(PreparedSending::Kept);
         }
         // The same names and labels: what waits goes the new way.
@@ -228,8 +228,7 @@ impl Graph {
             hurry: sending.hurry.clone(),
             leave: sending.leave.clone(),
         };
-        let tls = files.tls.clone().map_err(|why| StartError::Exporter(name.to_owned(), why))?;
-        let work = catalog::sending(&exporter.settings, tls, tools, duty)?;
+        let work = catalog::sending(&exporter.settings, files, tools, duty)?;
         let prepared = match kept {
             Some(_) => PreparedSending::Heir(sending, work),
             None => PreparedSending::New(sending, work),
@@ -292,23 +291,32 @@ impl Graph {
     }
 }
 
-/// What decides how an exporter works for a pipeline, in one number: its text, that of the extension
-/// that authenticates it, the files that it reads at its start, and who is asked for names.
+/// The exporters of a plan that send, and are used.
+fn sending(plan: &Plan) -> Vec<Wanted> {
+    let used: BTreeSet<&String> = plan.pipelines.iter().flat_map(|p| &p.exporters).collect();
+    let exporters = plan.exporters.iter().filter(|(name, _)| used.contains(name));
+    let wanted = exporters.filter_map(|(name, exporter)| {
+        let tls = exporter.settings.client()?.tls.clone();
+        Some((name.clone(), tls, catalog::alpn(&exporter.settings)?))
+    });
+    wanted.collect()
+}
+
+/// What decides how an exporter works for a pipeline.
 fn whole_fingerprint(
     pipeline: &plan::Pipeline,
     plan: &Plan,
     exporter: &plan::Exporter,
     files: &Files,
-) -> u64 {
+) -> Fingerprint {
     let mut hasher = DefaultHasher::new();
     exporter.fingerprint.hash(&mut hasher);
     if let Some(client) = exporter.settings.client() {
         let auth = client.auth.as_ref().and_then(|at| plan.extensions.get(at.as_ref()?));
         auth.map(|extension| extension.fingerprint).hash(&mut hasher);
-        files.stamp.hash(&mut hasher);
     }
     format!("{:?}{:?}", pipeline.batching, plan.resolver).hash(&mut hasher);
-    hasher.finish()
+    Fingerprint { text: hasher.finish(), files: files.stamp() }
 }
 
 /// Where an exporter sends, in one number.

@@ -1,7 +1,5 @@
 //! The `Authorization` header of an attempt. Files are read at each attempt, because secrets are rotated.
 
-use std::path::PathBuf;
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -9,7 +7,6 @@ use percent_encoding::percent_decode_str;
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
-use crate::base::flight::Flights;
 use crate::probe::module::{Credentials, Http, Secret};
 use crate::probe::trace::Stop;
 use crate::signal::outcome::Skip;
@@ -51,18 +48,11 @@ fn unreadable(why: String) -> Stop {
     Stop::Skip(Skip::NoCredentials, why)
 }
 
-/// The secrets that are being read.
-static READS: LazyLock<Flights<PathBuf, Result<SecretString, String>>> =
-    LazyLock::new(Flights::default);
-
-/// Reads a secret. A file is read on another thread: a file system that hangs holds up nobody else.
+/// Reads a secret. A file system that hangs holds up nobody else.
 async fn secret(secret: &Secret) -> Result<SecretString, Stop> {
-    let Secret::File(path) = secret else { return secret.read().map_err(unreadable) };
-    let (secret, shown) = (secret.clone(), path.display());
-    let reading = READS.read(path.clone(), move || secret.read());
-    match tokio::time::timeout(READ_WITHIN, reading).await {
-        Ok(Ok(read)) => read.map_err(unreadable),
-        Ok(Err(error)) => Err(unreadable(error.to_string())),
-        Err(_) => Err(unreadable(format!("{shown}: not read within {READ_WITHIN:?}"))),
-    }
+    let read = tokio::time::timeout(READ_WITHIN, secret.read()).await.unwrap_or_else(|_| {
+        let path = secret.file().map(|path| path.display().to_string()).unwrap_or_default();
+        Err(format!("{path}: not read within {READ_WITHIN:?}"))
+    });
+    read.map_err(unreadable)
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::base::clock::BootTime;
-use crate::net::resolve::Resolver;
+use crate::net::resolve::ResolverSettings;
 use crate::pipeline::outlet::Outlet;
 use crate::probe::plan::ReceiverPlan;
 
@@ -27,7 +27,7 @@ pub struct Replacement {
     /// Where the samples of a receiver go, by its name; `None`: where they went before.
     pub outlets: Option<BTreeMap<String, Outlet>>,
     /// Who is asked for names from now on; `None`: the same as before.
-    pub resolver: Option<Resolver>,
+    pub resolver: Option<ResolverSettings>,
     /// Told when it is done: nothing more goes the old way.
     pub done: oneshot::Sender<()>,
 }

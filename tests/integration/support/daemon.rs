@@ -60,7 +60,9 @@ impl Daemon {
     /// Waits until its page answers.
     pub fn ready(&mut self) {
         self.page = until("the page", || {
+            let ended = self.child.try_wait().unwrap();
             let log = self.log();
+            assert!(ended.is_none(), "{ended:?}\n{log}");
             let text = log.split("address=").nth(1).map(|rest| rest.split_whitespace().next());
             let json = || log.split("\"address\":\"").nth(1).map(|rest| rest.split('"').next());
             text.or_else(json)??.parse().ok()

@@ -122,7 +122,7 @@ impl Settler<'_> {
     pub(super) fn path(&mut self, at: &At<String>, secret: bool) -> Option<PathBuf> {
         let path = at.place.beside(at.as_ref()?);
         let looked = path.clone();
-        let seen = flight::promptly(move || std::fs::metadata(looked).map(|_| ()))
+        let seen = flight::promptly(&path, move || std::fs::metadata(looked).map(|_| ()))
             .unwrap_or_else(|| Err(std::io::ErrorKind::TimedOut.into()));
         if let Err(error) = seen {
             let what = if secret { "the secret" } else { "the file" };
