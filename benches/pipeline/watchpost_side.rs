@@ -66,7 +66,7 @@ pub(super) fn run(sink: &str, series: usize) {
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async move {
-            let tls = TlsClient::new(&settings.client.tls, &[b"http/1.1"]).unwrap();
+            let tls = TlsClient::load(settings.client.tls.clone(), &[b"http/1.1"]).await.unwrap();
             exporter(settings, (resolver, tls), None, duty).await;
         });
     });

@@ -112,9 +112,10 @@ pub(super) fn run(targets: usize) {
     log.close();
     let resolver = Resolver::new(plan.resolver.clone());
     let settings = settings.unwrap();
-    let tls = TlsClient::new(&settings.client.tls, &[b"http/1.1"]).unwrap();
-    let (before, begun) = (super::cpu(), Instant::now());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let tls = TlsClient::load(settings.client.tls.clone(), &[b"http/1.1"]);
+    let tls = runtime.block_on(tls).unwrap();
+    let (before, begun) = (super::cpu(), Instant::now());
     runtime.block_on(exporter(settings, (resolver, tls), None, duty));
     let took = begun.elapsed();
     let own = (super::cpu() - before)

@@ -23,6 +23,8 @@ use crate::queue::report::{Request, SOCKET};
 
 /// A peer that has sent no request by then is disconnected.
 const SILENCE: Duration = Duration::from_secs(1);
+/// The same while others wait for its place.
+const BUSY_SILENCE: Duration = Duration::from_millis(100);
 /// A request has to be answered, and the answer to be read, by then.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Interval at which the socket is checked, and made again when it is gone.
@@ -124,8 +126,10 @@ impl Serve {
             };
             let Ok((stream, _)) = accepted else { return };
             let orders = self.orders.clone();
+            let busy = self.places.available_permits() == 0;
+            let patience = if busy { BUSY_SILENCE } else { SILENCE };
             turn::join(&mut peers, async move {
-                if let Err(error) = answer(stream, &orders).await {
+                if let Err(error) = answer(stream, &orders, patience).await {
                     tracing::debug!(%error, "a peer at the control socket is gone");
                 }
                 drop(place);
@@ -204,12 +208,16 @@ fn listen(path: &Path) -> io::Result<(std::os::unix::net::UnixListener, Identity
 }
 
 /// Serves a peer.
-async fn answer(mut stream: UnixStream, orders: &mpsc::Sender<Order>) -> io::Result<()> {
+async fn answer(
+    mut stream: UnixStream,
+    orders: &mpsc::Sender<Order>,
+    patience: Duration,
+) -> io::Result<()> {
     let mut line = String::new();
     let (read, mut write) = stream.split();
     let mut read = BufReader::new(read.take(MAX_REQUEST));
     // A silent peer does not keep the place of another one.
-    tokio::time::timeout(SILENCE, read.read_line(&mut line)).await??;
+    tokio::time::timeout(patience, read.read_line(&mut line)).await??;
     let answered = async {
         let text = match serde_json::from_str(&line) {
             Err(error) => format!("error: not a request: {error}\n"),
