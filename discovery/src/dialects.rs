@@ -249,7 +249,7 @@ impl Finder<'_> {
         origin: &Origin,
     ) {
         if self.candidates.len() >= MAX_FOUND {
-            // What is more than that is not judged: it costs time, and changes nothing.
+            // The rest is not judged: it costs time and changes nothing.
             let reason = format!("it has more than {MAX_FOUND} addresses");
             return self.skip(&self.service.origin.clone(), reason);
         }

@@ -94,7 +94,7 @@ pub async fn list(endpoint: &Endpoint) -> Result<Containers, String> {
 /// Reads a list of containers, as the engine answers it.
 ///
 /// # Errors
-/// What is wrong with it. Of a list with too many containers or labels nothing is used.
+/// The problem with the list. A list with too many containers or labels is not used at all.
 pub fn containers(bytes: &[u8], endpoint: &Endpoint) -> Result<Containers, String> {
     list::read(bytes, endpoint)
 }
@@ -131,7 +131,7 @@ pub async fn watch(endpoint: &Endpoint, due: &watch::Sender<bool>) -> Result<(),
     Err("the stream has ended".to_owned())
 }
 
-/// What fuzz targets call: one event, whole.
+/// Parses one whole event, for fuzz targets.
 #[must_use]
 pub fn event_matters(line: &[u8]) -> bool {
     events::matters(line)

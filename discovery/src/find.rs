@@ -31,7 +31,7 @@ pub struct Found {
     pub named: BTreeSet<PathBuf>,
     /// Links that lead out of the paths, and are not followed.
     pub outside: Vec<PathBuf>,
-    /// What may be read.
+    /// The folders that may be read.
     pub within: Within,
 }
 

@@ -37,7 +37,7 @@ impl Pattern {
     /// Reads `10.0.0.0/8`, `192.0.2.1`, `nas.example.net`, `*.example.net` or `*`.
     ///
     /// # Errors
-    /// What is expected.
+    /// The expected result.
     pub fn parse(text: &str) -> Result<Self, String> {
         let expected = || {
             "a subnet, an address or a host is expected, such as 10.0.0.0/8 or *.example.net"

@@ -37,7 +37,7 @@ pub struct Settings {
     pub profiles: Vec<String>,
     /// The ports of traefik's entry points, by their names in small letters.
     pub entry_points: BTreeMap<String, u16>,
-    /// What labels, rules and compose files may do.
+    /// Limits of labels, rules and compose files.
     pub limits: Limits,
 }
 
@@ -66,7 +66,7 @@ impl Settings {
 pub struct Report {
     /// The targets, each address once, in the order in which they were found.
     pub targets: Vec<Target>,
-    /// What is no target, and why: the first 10,000.
+    /// Services without a target, with the reason: the first 10,000.
     pub skipped: Vec<Skipped>,
     /// How many more there are.
     pub skipped_more: usize,

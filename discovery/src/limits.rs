@@ -1,4 +1,4 @@
-//! What labels, rules and compose files may do. They are foreign: whoever starts a container or writes a
+//! Limits of labels, rules and compose files. They are foreign: whoever starts a container or writes a
 //! compose file has written them, and the job decides what they may reach.
 
 use std::collections::BTreeSet;
@@ -9,7 +9,7 @@ use crate::interpolate::Variables;
 /// Targets of a job, unless it says otherwise.
 pub const MAX_TARGETS: usize = 5_000;
 
-/// What labels, rules and compose files of a job may do.
+/// Limits of the labels, rules and compose files of a job.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
     /// Modules that labels may name.

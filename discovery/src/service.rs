@@ -148,7 +148,7 @@ impl Replaced {
     }
 }
 
-/// What a service is called, in a file as in the engine: its project and its name.
+/// The identity of a service, the same in a file and in the engine: its project and its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// The project, as Compose writes it.

@@ -30,7 +30,7 @@ struct Router {
     line: u32,
 }
 
-/// What files of traefik are read with.
+/// The context in which traefik's files are read.
 #[derive(Clone, Copy)]
 pub(crate) struct Around<'a> {
     pub(crate) settings: &'a Settings,

@@ -68,7 +68,7 @@ impl Within {
         }
         let real = fs::canonicalize(path).map_err(explain)?;
         regular(&fs::metadata(&real).map_err(explain)?)?;
-        // What it is may have changed by now: a pipe is not waited for.
+        // The path may have been replaced since: a pipe is not waited for.
         let flags = i32::try_from((OFlags::NONBLOCK | OFlags::NOFOLLOW).bits()).unwrap_or(0);
         let file = fs::OpenOptions::new().read(true).custom_flags(flags).open(&real);
         let file = file.map_err(explain)?;

@@ -55,7 +55,7 @@ fn every_file_yields_targets_or_a_reason() {
     println!("{text}");
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/DISCOVERY.md");
     let documented = std::fs::read_to_string(&path).unwrap_or_default();
-    // What stands above it is written by hand.
+    // The text above it is written by hand.
     let at = documented.find(coverage::BEGIN).expect("the report's place");
     if std::env::var_os("UPDATE").is_some() {
         std::fs::write(&path, documented[..at].to_owned() + &text).unwrap();

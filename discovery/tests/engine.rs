@@ -11,9 +11,9 @@ use tokio::sync::watch;
 use watchpost_discovery::docker::{self, Endpoint};
 
 const EVENT: &str = "{\"Type\":\"container\",\"Action\":\"start\"}\n";
-/// What the stand-in would like to tell.
+/// Events that the stand-in has not sent yet.
 const FLOOD: usize = 64 << 20;
-/// What it may get rid of for each run: what is dropped unread, and what waits in buffers.
+/// Bytes that it may send for each run: dropped ones and buffered ones.
 const MOST: usize = 4 << 20;
 
 /// Goes on until nothing has moved for a while.

@@ -97,7 +97,7 @@ services:
     let mut settings = tree.settings();
     (settings.ports, settings.ports_host) = (true, "localhost".to_owned());
     let report = tree.look(&settings);
-    // What is published is this machine's, and so is what a rule of TCP serves for every name.
+    // Published ports are this machine's, and so is a TCP rule that serves every name.
     assert_eq!(addresses(&report), ["127.0.0.1:8081", "localhost:443", "localhost:8082"]);
     let why = "loopback or link-local, which labels may not name (`allow:` of the job)\n";
     assert_eq!(reasons(&report).matches(why).count(), 9, "{}", reasons(&report));
@@ -132,7 +132,7 @@ fn compose_files_read_nothing_of_the_process_but_what_is_named() {
     assert_eq!(addresses(&report), ["http://b.env.invalid", "http://c.own.invalid"]);
     assert_eq!(find(&report, "http://b.env.invalid").labels["humanname"], "n-none");
     assert!(reasons(&report).contains("the variables TOKEN, HOME are not set"));
-    // What is named wins over `.env`, as in Compose.
+    // Named variables win over `.env`, as in Compose.
     settings.limits.environment.insert("ZONE".to_owned());
     let report = tree.look(&settings);
     assert_eq!(addresses(&report), ["http://b.zone.invalid", "http://c.own.invalid"]);

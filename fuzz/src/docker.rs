@@ -1,4 +1,4 @@
-//! What the Docker Engine answers, and what the labels in it become: any bytes are read or refused, what is read is
+//! Answers of the Docker Engine, and what their labels become: any bytes are read or refused, what is read is
 //! bounded and sanitised, and no label reaches what the job does not allow.
 
 use watchpost_discovery::docker::{Endpoint, containers, event_matters};
@@ -72,7 +72,7 @@ pub fn list_seeds() -> Vec<Vec<u8>> {
 /// An event: one that matters says so to whoever reads all of it, too.
 pub fn events(bytes: &[u8]) {
     let matters = event_matters(bytes);
-    // What is passed over is not looked at: it may be no text.
+    // Skipped values are not looked at: they may be no text.
     let Ok(event) = serde_json::from_slice::<serde_json::Value>(bytes) else { return };
     if matters && event.is_object() {
         let action = event["Action"].as_str().or_else(|| event["status"].as_str());

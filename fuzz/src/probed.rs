@@ -1,4 +1,4 @@
-//! What targets send: certificates that are read whether they are trusted or not, and redirects that lead anywhere.
+//! Bytes from targets: certificates, which are read whether they are trusted or not, and redirects to anywhere.
 
 use std::sync::{Arc, OnceLock};
 

@@ -93,7 +93,7 @@ pub(super) fn standing(
     }
 }
 
-/// What an exporter that sends offers to its server; `None` of one that stands beside the queues.
+/// The ALPN protocols of an exporter that sends; `None` for one without a queue.
 pub(super) fn alpn(settings: &ExporterSettings) -> Option<&'static [&'static [u8]]> {
     match settings {
         ExporterSettings::RemoteWrite(_) | ExporterSettings::OtlpHttp(_) => Some(&[b"http/1.1"]),
@@ -124,7 +124,7 @@ pub(super) fn sending(
     };
     tracing::warn!(
         exporter = name,
-        "its certificates are not read within 5 s: does their file system answer? It begins when they are"
+        "certificates not read within 5 s; the exporter starts once their file system answers"
     );
     let (settings, leave, hurry) = (settings.clone(), duty.leave.clone(), duty.hurry.clone());
     Ok(Box::pin(async move {

@@ -38,7 +38,7 @@ const BACKLOG: i32 = 128;
 
 /// A request, and where its answer goes.
 pub(super) type Order = (Request, oneshot::Sender<String>);
-/// What tells a file from all others, whatever its name.
+/// Device and inode: the identity of a file, whatever its name.
 type Identity = (u64, u64);
 
 /// Listens beside the folder of the queues, if there is one, and in it, where earlier versions ask; returns where

@@ -90,7 +90,7 @@ fn choose(
         if ours || owner.is_some_and(|(pid, _)| *pid == 1) {
             continue;
         }
-        // Whoever runs a process names it.
+        // The user of a process chooses its name.
         let name = owner.map_or_else(|| format!("port {port}"), |(_, name)| foreign(name));
         found.insert((port, ip), name);
     }

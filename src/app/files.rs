@@ -12,7 +12,7 @@ const READ_WITHIN: Duration = Duration::from_secs(5);
 /// How long an exporter that waits for its files waits between two looks at them.
 const AGAIN: Duration = Duration::from_secs(10);
 
-/// What the files of one exporter said.
+/// The TLS files of one exporter.
 pub(super) enum Files {
     /// The client that they make; why it cannot be made.
     Read(Result<TlsClient, String>),
@@ -21,7 +21,7 @@ pub(super) enum Files {
 }
 
 impl Files {
-    /// What tells two versions of them apart; `None`: that is not known.
+    /// A hash of their content; `None`: unknown.
     pub(super) fn stamp(&self) -> Option<u64> {
         match self {
             Files::Read(tls) => Some(tls.as_ref().map(TlsClient::stamp).unwrap_or_default()),
@@ -49,11 +49,11 @@ impl Unread {
         loop {
             match self.load().await {
                 Some(Ok(client)) => {
-                    tracing::info!(exporter = self.name, "its files are read: it begins");
+                    tracing::info!(exporter = self.name, "certificates read; the exporter starts");
                     return client;
                 }
                 Some(Err(why)) => tracing::warn!(exporter = self.name, "{why}"),
-                None => tracing::debug!(exporter = self.name, "its files are not read yet"),
+                None => tracing::debug!(exporter = self.name, "certificates not read yet"),
             }
             tokio::time::sleep(AGAIN).await;
         }

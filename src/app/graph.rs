@@ -105,7 +105,7 @@ struct Sending {
     ended: CancellationToken,
 }
 
-/// What decides how an exporter works for a pipeline.
+/// The inputs of an exporter in a pipeline, as hashes.
 #[derive(Clone, Copy)]
 struct Fingerprint {
     /// Of its text, that of the extension that authenticates it, and who is asked for names.

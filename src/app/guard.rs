@@ -1,4 +1,4 @@
-//! Who may ask what of our own addresses. A browser on this machine can be led to a loopback address by
+//! Access rules of our own listeners. A browser on this machine can be led to a loopback address by
 //! any page (DNS rebinding, forged requests); it names the host and the origin that it believes in.
 
 use std::net::{IpAddr, SocketAddr};
@@ -14,7 +14,7 @@ pub(super) type Refusal = (StatusCode, &'static str);
 
 const OTHER_SITE: Refusal = (StatusCode::FORBIDDEN, "asked for by the page of another site\n");
 
-/// What one of our addresses demands of a request.
+/// The access rules of one listener.
 #[derive(Clone, Debug)]
 pub(super) struct Guard {
     /// It can be reached from this machine only.

@@ -1,4 +1,4 @@
-//! What the loops of the daemon have in common: their runtimes, and the metrics of their turns.
+//! The runtimes of the daemon's loops, and the metrics of their turns.
 
 use std::cell::Cell;
 use std::io;
@@ -23,7 +23,7 @@ use crate::signal::names;
 /// A runtime for a loop: one thread, and a bounded number of threads for reads of files.
 ///
 /// # Errors
-/// What the system says.
+/// The system's error.
 pub fn runtime() -> io::Result<Runtime> {
     Builder::new_current_thread().enable_all().max_blocking_threads(MAX_THREADS).build()
 }

@@ -43,7 +43,7 @@ struct Open {
     stop: CancellationToken,
 }
 
-/// What answers at an address now.
+/// The router and the access rules of a listener now.
 #[derive(Clone)]
 pub(super) struct Served {
     pub(super) guard: Guard,

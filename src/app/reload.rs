@@ -1,5 +1,5 @@
-//! What is read again while we run: target files, or the whole configuration, which takes the place of what runs only
-//! when all of it can.
+//! Reloads of target files or of the whole configuration. A new configuration is applied only
+//! when all of it can be.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::net::resolve::Resolver;
 use crate::pipeline::selftrace::{self, Work};
 use crate::probe::{Command, Replacement};
 
-/// What is due.
+/// The next thing to reload.
 pub(super) enum Due {
     /// The configuration, and why.
     Reload(&'static str),

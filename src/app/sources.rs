@@ -163,7 +163,7 @@ impl Configuration {
     /// Reads it.
     #[must_use]
     pub fn load(mut self) -> (Loaded, Self) {
-        // What changes while it is read is another change.
+        // A change during the reading is another change.
         let before = stamps(&self.sources.files());
         let loaded = config::load(&self.sources, &self.environment, Strictness::Run);
         self.files.clone_from(&loaded.files);

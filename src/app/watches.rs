@@ -31,7 +31,7 @@ pub(super) struct Watches {
     targets: Watch,
 }
 
-/// What may have changed.
+/// The files that may have changed.
 pub(super) enum Changed {
     /// The configuration.
     Configuration,
@@ -109,7 +109,7 @@ struct FileWatch {
     folders: BTreeSet<PathBuf>,
     events: mpsc::Receiver<()>,
     patterns: Vec<PathBuf>,
-    /// What each pattern was at the last look.
+    /// The files of each pattern at the last look.
     known: BTreeMap<PathBuf, Vec<Stamp>>,
     looks: Looks,
 }
@@ -117,7 +117,7 @@ struct FileWatch {
 /// Looks that hang, which one watch leaves to the next one.
 type Looks = Arc<Mutex<Patient<(Vec<PathBuf>, Vec<Stamp>)>>>;
 
-/// What tells two versions of a file apart without reading it: times of content and of rights, size,
+/// Metadata that differs between two versions of a file: times of content and of permissions, size,
 /// number.
 pub(super) type Stamp = (PathBuf, Option<(i64, i64, i64, i64, u64, u64)>);
 
@@ -145,7 +145,7 @@ impl FileWatch {
         beginning.await.ok()
     }
 
-    /// What the files are now, once folders that have come are watched, too.
+    /// Stamps the files, after new folders have been added to the watch.
     fn look(&mut self) -> Vec<Stamp> {
         let mut looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
         let until = clock::instant() + LOOK_WITHIN;

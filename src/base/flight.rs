@@ -16,7 +16,7 @@ pub const MAX_THREADS: usize = 32;
 
 type Waiting<T> = watch::Receiver<Option<T>>;
 
-/// What is being read, by its key.
+/// Reads in progress, by key.
 #[derive(Debug)]
 pub struct Flights<K, T>(Arc<Mutex<HashMap<K, Waiting<T>>>>);
 
@@ -109,7 +109,7 @@ impl<T> Default for Patient<T> {
 }
 
 impl<T: Send + 'static> Patient<T> {
-    /// What the work gives by then, or within a quarter of a second; `None`: it hangs, or as many hang as may. A later
+    /// The result of the work by then, or within a quarter of a second; `None`: it hangs, or too many hang. A later
     /// call with this path waits no more, and gets what the earlier one did not wait for.
     pub fn read(
         &mut self,
@@ -139,7 +139,7 @@ impl<T: Send + 'static> Patient<T> {
     }
 }
 
-/// What each read may take, however long others before it took.
+/// The time that each read has, however long the reads before it took.
 const LEAST: Duration = Duration::from_millis(250);
 /// How long a look at a file may take.
 const LOOK_WITHIN: Duration = Duration::from_secs(1);

@@ -107,7 +107,7 @@ impl Place {
                 io::Error::other(format!("cannot become user {user}, who owns it: {error}"))
             })?;
         }
-        // Whatever happens to the path: this folder is the one whose owner we are. Its owner may not be allowed to go
+        // Whatever happens to the path, this folder is the one whose owner we are. Its owner may not be allowed to go
         // along the path (with DynamicUser= it leads through a folder of root's).
         sockets.extend(["..", "."].map(|folder| Path::new(folder).join(SOCKET)));
         Ok(Self { queues: PathBuf::from("."), sockets })

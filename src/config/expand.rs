@@ -52,7 +52,7 @@ pub(super) struct Expander<'a> {
     failed: bool,
     /// The files that were referred to.
     pub(super) read: Vec<PathBuf>,
-    /// What came out of the environment and out of files.
+    /// Values from the environment and from files.
     pub(super) foreign: Vec<Foreign>,
     /// The variables that were referred to, set or not.
     pub(super) variables: BTreeSet<String>,

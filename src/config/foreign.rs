@@ -35,7 +35,7 @@ pub(super) struct Foreign {
     pub(super) place: Place,
     /// How, such as `env:NAME`.
     pub(super) reference: String,
-    /// What was put in.
+    /// The inserted values.
     pub(super) value: String,
 }
 
@@ -43,7 +43,7 @@ pub(super) struct Foreign {
 const MIN_VALUE: usize = 6;
 /// A message that repeats so much of a value tells it.
 const MIN_PART: usize = 5;
-/// What messages show as examples.
+/// Examples for messages.
 const EXAMPLES: [&str; 4] = ["http://", "https://", "127.0.0.1", "localhost"];
 
 /// A problem that shows no value that came from outside.

@@ -1,4 +1,4 @@
-//! What is asked of the kernel by calls rather than by files: file systems, the clock, connections, credentials.
+//! System calls: file systems, the clock, connections, credentials.
 //!
 //! The one file with `unsafe` in it: no safe wrapper of `adjtimex`, or of `setuid` for all threads, is among the crates
 //! that we use.
@@ -94,7 +94,7 @@ pub fn host_name() -> String {
 /// Makes this process, with all its threads, one of another user and group, without supplementary groups and for good.
 ///
 /// # Errors
-/// What the kernel says; the process must not go on then: a part may have been done.
+/// The kernel's error; the process must end then, because a part may have been done.
 pub fn become_user(user: u32, group: u32) -> std::io::Result<()> {
     let done = |result: i32| match result {
         0 => Ok(()),

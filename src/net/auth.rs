@@ -1,4 +1,4 @@
-//! Who we say we are to a backend: headers of a request.
+//! Authentication headers of requests to backends.
 
 use std::path::PathBuf;
 use std::time::Duration;

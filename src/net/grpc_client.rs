@@ -20,7 +20,7 @@ use crate::net::http_client::{self, Connector};
 use crate::net::resolve::Resolver;
 use crate::net::tls::TlsClient;
 
-/// What a channel offers to a server.
+/// The ALPN protocols of a channel.
 pub const ALPN: &[&[u8]] = &[b"h2"];
 
 /// A channel to an endpoint, which connects when it is first used. `origin` is what requests say that
@@ -53,7 +53,7 @@ pub fn channel(
 pub struct Fit {
     /// The channel as it is.
     pub channel: Channel,
-    /// What may be read for a request: renewed by each one that goes through here.
+    /// The read budget of a request, renewed by each one that goes through here.
     pub budget: Arc<Budget>,
 }
 

@@ -162,7 +162,7 @@ impl Connection {
             _ => HEAD_TIMEOUT,
         };
         let io = Monitored::new(stream, Arc::clone(&client), |stream| {
-            // What the client does not read is not kept for it in the kernel either.
+            // Bytes that the client does not read are not kept in the kernel either.
             let _ = stream.set_zero_linger();
         });
         let service = service_fn(move |request: Request<Incoming>| {

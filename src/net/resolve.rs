@@ -87,10 +87,10 @@ struct Current {
 /// When the files of the system were changed last.
 type Changed = [Option<SystemTime>; 2];
 
-/// Who is asked for names, and how.
+/// The name servers, and how to ask them.
 type Servers = (ResolverConfig, ResolverOpts);
 
-/// What the files of the system say.
+/// The content of the system's files.
 #[derive(Clone)]
 struct System {
     changed: Changed,

@@ -144,7 +144,7 @@ struct Roots {
     given: Vec<CertificateDer<'static>>,
 }
 
-/// What a certificate is judged by.
+/// The verifier of certificates, and its roots.
 type Verifier = (Arc<WebPkiServerVerifier>, Arc<Roots>);
 
 /// Speaks TLS by one set of settings. Cheap to clone.
@@ -231,7 +231,7 @@ impl TlsClient {
         Ok(Self { connector, verifier: verifier.transpose()?, server_name, stamp: given.stamp() })
     }
 
-    /// What tells two versions of its files apart.
+    /// A hash of its files.
     #[must_use]
     pub fn stamp(&self) -> u64 {
         self.stamp

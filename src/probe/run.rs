@@ -185,7 +185,7 @@ impl Prober {
         self.heartbeat.store(now.boot.0.as_nanos() as u64, Ordering::Relaxed);
         let mut out = Output::default();
         self.due.extend(self.schedule.due(now.boot, absence.since_last(now)));
-        // What has ended is older than what comes due, and is written first.
+        // Ended attempts are older than due ones, and are written first.
         let mut ended = 0;
         while ended < AT_ONCE
             && let Some(done) = self.attempts.try_join_next_with_id()

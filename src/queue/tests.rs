@@ -1,4 +1,4 @@
-//! What an earlier version has written can be read by this one.
+//! This version reads the queues of earlier ones.
 
 use std::fs;
 use std::path::Path;

@@ -304,7 +304,7 @@ pub fn write_over(path: &Path, text: &str, old: Option<&str>) -> io::Result<bool
 fn put(path: &Path, text: &str, expected: Option<Option<&str>>) -> io::Result<bool> {
     let place = Place::find(path)?;
     let mode = place.mode()?;
-    // What is there is read as the one who runs this, and written as the owner of the folder.
+    // The old file is read as the caller, and the new one written as the owner of the folder.
     let have = place.read(text.len());
     if have.as_ref().is_ok_and(|have| have.as_deref() == Some(text.as_bytes())) {
         return Ok(false);

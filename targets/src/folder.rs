@@ -41,7 +41,7 @@ impl Folder {
     /// Opens a folder. When root runs this, links of other users are refused.
     ///
     /// # Errors
-    /// What the system says, or the link that is refused.
+    /// The system's error, or the link that is refused.
     pub fn open(path: &Path) -> io::Result<Self> {
         let place = Walk::new(path)?.run(false)?;
         match place.name {
@@ -79,7 +79,7 @@ impl Folder {
     /// Makes this the working directory of the process: relative paths then lead here, whatever happens to its path.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's error.
     pub fn enter(&self) -> io::Result<()> {
         Ok(rustix::process::fchdir(&self.handle)?)
     }

@@ -1,4 +1,4 @@
-//! What a target may decide, and what not: how long rules compute, how much memory bodies take, where secrets go.
+//! Limits of targets: how long rules compute, how much memory bodies take, where secrets go.
 
 use std::io::Write as _;
 use std::sync::{Arc, Mutex};
@@ -16,7 +16,7 @@ fn module(rules: &str) -> String {
     format!("  m: {{prober: http, timeout: 5s, http: {{preferred_ip_protocol: ip4, {rules}}}}}")
 }
 
-/// What an attempt finds, and how long the body was.
+/// The verdict of an attempt, and the length of the body.
 fn found(rules: &str, server: &Server) -> (Result<(), Reason>, f64) {
     let (outcome, metrics) = attempt_with(&module(rules), None, "m", &server.url("/")).unwrap();
     let found = match outcome.verdict {
@@ -130,7 +130,7 @@ fn bodies_that_stop_share_a_budget() {
     assert!(peak < 200 << 10, "{peak} KiB");
 }
 
-/// What a server was asked: the secret headers of each request, and its body.
+/// Requests that a server received: the secret headers and the body of each.
 fn listening(
     answer: impl Fn(&Request) -> Response + Send + Sync + 'static,
 ) -> (Server, Arc<Mutex<Vec<String>>>) {

@@ -1,4 +1,4 @@
-//! What labels of containers and compose files get from a whole Watchpost: no module with credentials, no variable of
+//! Labels of containers and compose files get little from a whole Watchpost: no module with credentials, no variable of
 //! the process, no file elsewhere, and no more targets than the job may have.
 
 use std::collections::BTreeSet;

@@ -49,7 +49,7 @@ fn what_came_from_outside_is_not_shown_in_problems_or_printed() {
     assert!(told.contains("the value of ${env:SECRET}"), "{told}");
     assert!(!told.contains("CANARY"), "{told}");
 
-    // What goes wrong at the start only.
+    // Problems of the start only.
     let text = "receivers: {probe: {targets: ['127.0.0.1']}}\nhttp: {listen: '127.0.0.1:0'}\n\
         exporters: {prometheus_remote_write: {endpoint: 'https://127.0.0.1/w', tls: {ca_file: '${env:SECRET}'}}}\n";
     let path = write(folder.path(), "s.yaml", text);

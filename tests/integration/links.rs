@@ -180,7 +180,7 @@ fn a_queue_that_is_a_link_of_another_user_is_refused() {
     }
 }
 
-/// Who answers at a socket decides nothing about the terminal of root.
+/// An answer at the socket does not reach the terminal of root unsanitised.
 #[test]
 fn answers_of_a_socket_are_sanitised() {
     let folder = tempfile::tempdir().unwrap();
@@ -311,7 +311,7 @@ fn lab(output: &str) -> (tempfile::TempDir, Victim, PathBuf) {
     (folder, victim, out)
 }
 
-/// What root writes with `discover`, its textfile and `init`, all to a file of this name.
+/// The files that root writes with `discover`, its textfile and `init`, all of this name.
 fn writers(folder: &Path, file: &Path) -> [Vec<String>; 3] {
     let config = folder.join("watchpost.yaml").display().to_string();
     let other = folder.join("other.yaml").display().to_string();
@@ -468,7 +468,7 @@ fn root_that_cannot_become_the_owner_is_refused() {
     assert!(lock.exists());
 }
 
-/// Who is not root follows links as before: they lead nowhere where that user may not write.
+/// Other users follow links as before: they lead nowhere where that user may not write.
 #[test]
 fn other_users_follow_links() {
     if !able("other_users_follow_links") {

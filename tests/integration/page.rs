@@ -281,7 +281,7 @@ fn from_elsewhere_reload_has_to_be_switched_on() {
     }
 }
 
-/// What other processes of the same user cannot do, the daemon itself still can: it reads its own files
+/// The daemon itself still can do what other processes of the same user cannot: it reads its own files
 /// below /proc.
 #[test]
 fn the_daemon_is_not_dumpable_and_knows_itself() {

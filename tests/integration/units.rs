@@ -61,7 +61,7 @@ fn units_are_as_tight_as_they_say() {
     }
 }
 
-/// What a leak or an attack may take, and who gets to know secrets.
+/// The limits of a leak or an attack, and who gets to know secrets.
 #[test]
 fn units_are_bounded_and_discovery_knows_no_secret() {
     for (unit, high, environment) in [

@@ -10,7 +10,7 @@ use crate::support::servers::{Request, Response, Server};
 
 /// How long a connection is kept busy; the attempts on it give up before.
 const BUSY: Duration = Duration::from_secs(3);
-/// What an attempt may take.
+/// The most that an attempt may leave behind.
 pub const TIMEOUT: Duration = Duration::from_millis(700);
 
 /// One hostile target.

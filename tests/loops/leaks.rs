@@ -17,7 +17,7 @@ use crate::{alone, counting, support};
 
 /// Attempts that are made at one time.
 const AT_ONCE: usize = 64;
-/// What names the configuration and the targets to the process that makes the attempts.
+/// Names the configuration and the targets to the process that makes the attempts.
 const PLAN: &str = "WATCHPOST_TEST_PLAN";
 
 #[test]
@@ -54,7 +54,7 @@ fn hostile_attempts_leave_nothing_behind() {
     }
 }
 
-/// What a process has.
+/// The resources of a process.
 #[derive(Debug, PartialEq)]
 struct Held {
     descriptors: usize,
@@ -123,13 +123,13 @@ fn attempts_of_another_process() {
         let more = counting::counts().live - before;
         println!("left: {last:?} and {more} bytes more; before: {first:?}; {resident} KiB resident, then {}", memory());
         assert_eq!(last, first);
-        // What is resident says what the allocator keeps for later, too: a few MiB, now more, now less.
+        // Resident memory includes what the allocator keeps for later: a few MiB, now more, now less.
         assert!(more <= 256 << 10, "{more} bytes more are allocated");
         assert!(memory() <= resident + (16 << 10), "{resident} KiB, then {}", memory());
     });
 }
 
-/// What is held once nothing changes any more, or what was expected is reached.
+/// The resources once nothing changes any more, or the expected ones are reached.
 async fn settled(expected: Option<&Held>) -> Held {
     let deadline = Instant::now() + Duration::from_secs(3);
     let mut last = held();

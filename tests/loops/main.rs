@@ -1,4 +1,4 @@
-//! What hostile peers do to the loops: how long one turn takes, and what an attempt leaves behind. The tests run one
+//! Hostile peers and the loops: how long one turn takes, and what an attempt leaves behind. The tests run one
 //! after the other and beside no others, because they measure.
 #![allow(
     clippy::unwrap_used,

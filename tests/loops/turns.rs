@@ -78,7 +78,7 @@ http: {{listen: '127.0.0.1:0'}}
     let ok = of_witness("watchpost_slots_total", "outcome=\"ok\",");
     let ended = of_witness("watchpost_slot_lateness_seconds_count", "");
     assert!(ok >= ended && ended >= SLOTS - 2.0, "{ok} of {ended} slots were ok");
-    // What others took of the processor is not the loop's fault.
+    // CPU time that others took is not the loop's fault.
     let late = of_witness("watchpost_slot_lateness_seconds_sum", "");
     eprintln!("witness: late by {late:.3} s in all, of which the run queue {delayed:.3} s");
     assert!(late - delayed <= LONGEST * ended, "late by {late} s, delayed by {delayed} s");

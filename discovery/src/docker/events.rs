@@ -16,7 +16,7 @@ const SPAN: Duration = Duration::from_secs(1);
 /// Bytes that are dropped while a run is due, until no more are read.
 const MAX_DROPPED: usize = 1 << 20;
 
-/// What follows from a piece of the stream.
+/// The consequence of a piece of the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
     /// Nothing has changed.

@@ -56,7 +56,7 @@ struct Listed {
     health: BTreeMap<&'static str, usize>,
 }
 
-/// What is read of a container.
+/// The fields of a container that are read.
 #[derive(Default)]
 struct Container {
     name: String,
@@ -121,7 +121,7 @@ fn health(status: &str) -> &'static str {
     }
 }
 
-/// What may stand in a field: who takes a list, a map or a single value of it says so.
+/// The values of a field: a list, a map or a single value.
 trait Field: Default {
     fn text(_: &str) -> Self {
         Self::default()

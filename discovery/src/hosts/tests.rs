@@ -86,7 +86,7 @@ fn loopback_and_link_local_in_all_spellings() {
         "x://localhost/",
     ] {
         let judged = none.judge(address);
-        // What a backslash means differs; a URL of the standard reads it as a slash.
+        // Parsers differ about backslashes; the URL standard reads them as slashes.
         if address == "http://a.example.net\\@127.0.0.1/" {
             assert_eq!(judged, Ok(()), "{address}");
         } else {
@@ -134,7 +134,7 @@ fn deny_wins_over_allow_and_allow_over_the_default() {
         (&["0.0.0.0/0"], &[], "192.0.2.1:80", true),
         (&["*", "127.0.0.1"], &[], "127.0.0.1:80", true),
         (&["*", "127.0.0.1"], &[], "a.example.net:80", true),
-        // What is allowed is all that is.
+        // `allow` is exclusive.
         (&["*.example.net"], &[], "https://a.b.EXAMPLE.net./x", true),
         (&["*.example.net"], &[], "https://example.net/x", false),
         (&["*.example.net"], &[], "https://aexample.net/x", false),

@@ -33,7 +33,7 @@ use crate::signal::names;
 /// How long folders that another has are waited for.
 const LEAVING: Duration = Duration::from_secs(2);
 
-/// What pipelines are built with, what stands beside the queues, and what the files of exporters said.
+/// The tools that pipelines are built with, the exporters without queues, and the TLS files of the others.
 type Around<'a> =
     (&'a Tools<'a>, &'a BTreeMap<String, (u64, Standing)>, &'a BTreeMap<String, Files>);
 
@@ -302,7 +302,7 @@ fn sending(plan: &Plan) -> Vec<Wanted> {
     wanted.collect()
 }
 
-/// What decides how an exporter works for a pipeline.
+/// The inputs of an exporter in a pipeline, as hashes.
 fn whole_fingerprint(
     pipeline: &plan::Pipeline,
     plan: &Plan,

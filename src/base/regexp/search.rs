@@ -44,7 +44,7 @@ impl Pattern {
     /// Builds an expression that is written in Go's dialect.
     ///
     /// # Errors
-    /// What is wrong with the expression, in one line.
+    /// The problem with the expression, in one line.
     pub fn new(text: &str) -> Result<Self, String> {
         let regex = build(text)?;
         // The same settings as those of `build`.

@@ -1,4 +1,4 @@
-//! What `check` warns of besides mistakes: secrets that others may read, credentials without TLS,
+//! Warnings of `check` besides mistakes: secrets that others may read, credentials without TLS,
 //! certificates that nobody checks, addresses that other machines reach.
 
 use std::cell::RefCell;
@@ -24,7 +24,7 @@ use crate::probe::module::{Http, Prober};
 /// Keys whose value is a secret.
 const SECRETS: [&str; 7] =
     ["password", "token", "credentials", "secret", "client_secret", "api_key", "bearer_token"];
-/// What stands below these keys is for everybody to read.
+/// The values below these keys are public.
 const LABELS: [&str; 4] = ["labels", "external_labels", "resource", "attributes"];
 
 /// Warns of what a configuration says. `written` is the tree before its references were expanded.
@@ -82,7 +82,7 @@ impl Advice<'_> {
         }
     }
 
-    /// Who else may read what is written at a node; `None`: nobody.
+    /// The other readers of the value at a node; `None`: nobody.
     fn readers(&self, node: &Node) -> Option<&'static str> {
         let file = self.context.files.get(node.mark.source as usize)?;
         if file.starts_with("--set ") || file == "yaml" {

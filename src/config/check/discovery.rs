@@ -35,7 +35,7 @@ const MIN_PAUSE: Duration = Duration::from_secs(60);
 const WISHES: [&str; 7] =
     ["domain", "scheme", "labels", "ports", "ports_host", "profiles", "entrypoints"];
 
-/// What of the rest of a configuration jobs depend on.
+/// The parts of a configuration that jobs depend on.
 pub(super) struct Around<'a> {
     /// The modules that can be used.
     pub(super) modules: &'a Modules,

@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 /// Shorter values are words that answers hold anyway.
 const MIN: usize = 6;
-/// What stands in place of a secret.
+/// The replacement of a secret.
 const CUT: &str = "[secret]";
 
 /// The secrets of a request, in the forms in which they may come back; the longest first.

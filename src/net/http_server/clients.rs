@@ -78,7 +78,7 @@ impl Clients {
     }
 }
 
-/// Who holds an address: of IPv6 it is the whole /64, which one machine has for itself. Link-local
+/// The client of an address: with IPv6 the whole /64, which one machine has for itself. Link-local
 /// addresses share one /64 and are counted one by one.
 fn holder(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
@@ -112,7 +112,7 @@ enum Phase {
     Answered,
 }
 
-/// What a connection does now.
+/// The phase of a connection.
 #[derive(Debug)]
 pub(super) struct Client {
     clients: Arc<Clients>,

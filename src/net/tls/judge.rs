@@ -9,7 +9,7 @@ use tokio_rustls::rustls::{self, CertificateError};
 use super::{TlsError, TlsFault, Verifier};
 use crate::net::x509::{self, Facts, Link};
 
-/// What certificates say, and what is thought of them.
+/// The facts of certificates, and the verdict.
 pub(super) struct Judged {
     pub(super) leaf: Option<Facts>,
     pub(super) earliest_expiry: Option<i64>,

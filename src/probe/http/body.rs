@@ -37,14 +37,14 @@ pub(super) fn limit(module: &Http) -> u64 {
     module.body_size_limit.unwrap_or(MAX_READ)
 }
 
-/// What was read.
+/// A body that was read.
 pub(super) struct Body {
     kept: Kept,
-    /// What it means that rules do not see all of it; `None`: they do.
+    /// The reason why rules do not see all of it; `None`: they do.
     cut: Option<String>,
 }
 
-/// What is kept of a body, and the memory that it has taken.
+/// The kept part of a body, and the memory that it has taken.
 #[derive(Default)]
 struct Kept {
     bytes: Vec<u8>,

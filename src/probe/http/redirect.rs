@@ -1,4 +1,4 @@
-//! What a request consists of, and what a redirect may take along. The target decides where a redirect leads, so
+//! The parts of a request, and which of them a redirect keeps. The target decides where a redirect leads, so
 //! whatever is secret stays with the origin for which it was configured, and is never sent again after leaving it.
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -17,7 +17,7 @@ use crate::signal::outcome::Reason;
 /// Configured headers that say nothing about us, and go everywhere.
 const HARMLESS: [HeaderName; 3] = [ACCEPT, ACCEPT_LANGUAGE, USER_AGENT];
 
-/// What is asked on a hop.
+/// The request of one hop.
 pub(super) struct Ask {
     pub(super) url: Url,
     pub(super) method: Method,
@@ -29,7 +29,7 @@ pub(super) struct Ask {
 }
 
 impl Ask {
-    /// What the target itself is asked.
+    /// The request to the target itself.
     pub(super) fn first(module: &Http, url: &Url, credentials: Option<HeaderValue>) -> Self {
         Self {
             url: url.clone(),

@@ -12,13 +12,13 @@ use crate::probe::trace::{Stop, Trace, Wait};
 
 /// Whether one of some texts matches, and what follows.
 pub(in crate::probe) struct Question {
-    /// What is searched; `None`: nothing has to be, the rule is broken.
+    /// The searched text; `None`: the rule is broken without a search.
     pub(in crate::probe) pattern: Option<Pattern>,
     /// Where.
     pub(in crate::probe) texts: Vec<Bytes>,
     /// Whether a match is wanted, or forbidden.
     pub(in crate::probe) wanted: bool,
-    /// What is said otherwise.
+    /// The message otherwise.
     pub(in crate::probe) broken: Broken,
 }
 

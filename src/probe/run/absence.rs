@@ -14,7 +14,7 @@ const ACCOUNT_EVERY: Duration = Duration::from_millis(250);
 /// shortly before it only.
 const BUSY: u32 = 4;
 
-/// What a thread has used: its processor, and the queue for one.
+/// CPU time and run-queue delay of a thread.
 #[derive(Clone, Copy, Debug)]
 struct Used {
     cpu: Duration,

@@ -33,7 +33,7 @@ impl Prober {
         let plans: BTreeMap<Arc<str>, ReceiverPlan> =
             plans.into_iter().map(|plan| (Arc::from(plan.name.as_str()), plan)).collect();
         self.forget_others(&plans, &mut out, absence).await;
-        // What has ended ends where it was known.
+        // Series that end do so where they were exported.
         self.offer(std::mem::take(&mut out));
         if let Some(outlets) = outlets {
             self.reroute(outlets, absence).await;
@@ -180,7 +180,7 @@ impl Prober {
             let samples = out.samples(&watched.receiver, Duration::ZERO);
             if relabelled {
                 let (start, counts) = (watched.published.start(), watched.published.counts());
-                // What is in flight was begun under the old labels, which end here.
+                // Attempts in flight began under the old labels, which end here.
                 if let Some((_, running)) = watched.flying.take() {
                     running.abort();
                 }

@@ -15,7 +15,7 @@ const MAX_LINE: usize = 64 << 10;
 /// Bytes that are read in a whole dialogue.
 const MAX_DIALOGUE: usize = 1 << 20;
 
-/// What has come and was not expected yet.
+/// Bytes that were received and not searched yet.
 pub(super) struct Lines<R> {
     read: R,
     buffer: Vec<u8>,
@@ -23,7 +23,7 @@ pub(super) struct Lines<R> {
     ended: bool,
 }
 
-/// What a search for a line has found.
+/// The result of a search for a line.
 enum Found {
     /// It ends before this byte; this is to be sent.
     Line(usize, Option<Vec<u8>>),

@@ -12,7 +12,7 @@ fn check(folder: &Path, text: &str, mode: u32) -> Loaded {
     load(&Sources::file(&file), &Environment::new(), Strictness::Check)
 }
 
-/// What is advised about a file of this mode, without the folder's name.
+/// The warnings about a file of this mode, without the folder's name.
 fn advice(text: &str, mode: u32) -> Vec<String> {
     let folder = tempfile::tempdir().expect("a folder");
     let loaded = check(folder.path(), text, mode);

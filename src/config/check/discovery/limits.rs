@@ -1,4 +1,4 @@
-//! What labels, rules and compose files of a job may do: `modules`, `allow`, `deny`, `environment`, `max_targets`.
+//! Limits of labels, rules and compose files of a job: `modules`, `allow`, `deny`, `environment`, `max_targets`.
 
 use std::collections::BTreeSet;
 
